@@ -1,0 +1,1 @@
+"""How a program enters: importers from other formats to the graph level."""
