@@ -113,9 +113,9 @@ def floordiv(a: Dim, b: Dim) -> Dim:
             raise InferenceError(f"dimension {a} divided by zero")
         return a // b
     whole, rest = _split_multiples(a, b)
-    if rest == 0:
-        return whole
-    return whole + _atom(Call("floordiv", (rest, b)))
+    if isinstance(rest, int) and isinstance(b, int):
+        return whole + rest // b
+    return whole if rest == 0 else whole + _atom(Call("floordiv", (rest, b)))
 
 
 def mod(a: Dim, b: Dim) -> Dim:
@@ -123,7 +123,9 @@ def mod(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return a % b
     rest = _split_multiples(a, b)[1]
-    return 0 if rest == 0 else _atom(Call("mod", (rest, b)))
+    if isinstance(rest, int) and (rest == 0 or isinstance(b, int)):
+        return rest and rest % b
+    return _atom(Call("mod", (rest, b)))
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import dataclass_transform
-from xdsl.ir import Attribute, Data, NameLoc, Operation, Region, SSAValue, UnknownLoc
+from xdsl.dialects.builtin import NameLoc, NoneAttr, StringAttr, UnknownLoc
+from xdsl.ir import Attribute, Data, Operation, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
+    VariadicDef,
     irdl_attr_definition,
     irdl_op_definition,
     opt_prop_def,
@@ -135,13 +137,13 @@ def graph_op(cls: OpT) -> OpT:
 
 def source_of(op: Operation) -> str:
     """The name of the node in the user's model that ``op`` came from; empty when unknown."""
-    return op.location.name.data if isinstance(op.location, NameLoc) else ""
+    return op.location.desc.data if isinstance(op.location, NameLoc) else ""
 
 
 def set_source(op: Operation, name: str) -> None:
     """Remembers the node of the user's model that ``op`` came from."""
     if name:
-        op.location = NameLoc(name)
+        op.location = NameLoc(StringAttr(name), NoneAttr())
 
 
 def copy_source(source: Operation, target: Operation) -> None:
@@ -164,8 +166,6 @@ def _defaults(cls: type[GraphOp]) -> dict[str, Attribute]:
 
 
 def _is_variadic(cls: type[GraphOp]) -> bool:
-    from xdsl.irdl import VariadicDef
-
     results = cls.get_irdl_definition().results
     return len(results) == 1 and isinstance(results[0][1], VariadicDef)
 
