@@ -1,0 +1,1 @@
+"""What a program is: dims, types, ops by family, structure, text and the reference interpreter."""

@@ -1,0 +1,1 @@
+"""How a program runs: loads an artifact and calls it."""

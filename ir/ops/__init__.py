@@ -1,0 +1,1 @@
+"""The graph ops, one family a file."""

@@ -1,0 +1,226 @@
+"""Ops that move or rename elements and compute nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from xdsl.ir import SSAValue
+from xdsl.irdl import operand_def, result_def, var_operand_def
+
+from .. import scalar as s
+from ..dims import Shape, ceildiv, parse_dim, product
+from ..op import GraphOp, graph_op, param
+from ..structure import Indices, Map, View
+from ..types import TensorType
+from .elementwise import broadcast_load
+
+
+@graph_op
+class ReshapeOp(GraphOp):
+    """The same elements, in row-major order, in another shape.
+
+    ``shape`` holds ints and the text of symbolic dims: ``#mlc.param<["N", 64]>``.
+    """
+
+    name = "mlc.reshape"
+    x = operand_def(TensorType)
+    shape = param()
+    result = result_def(TensorType)
+
+    @staticmethod
+    def to(x: SSAValue, shape: Shape) -> ReshapeOp:
+        """A reshape to dims."""
+        return ReshapeOp(x, shape=dims_param(shape))
+
+    def infer(self) -> TensorType:
+        """The new shape; it must hold as many elements."""
+        x, shape = self.operand_type(0), param_dims(self.shape)
+        if product(shape) != x.size:
+            raise self.fail(f"{x.size} elements do not fit shape {list(map(str, shape))}")
+        return x.with_shape(shape)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """numpy's reshape; symbols are taken from the one dim they leave open."""
+        open_dims = [d if isinstance(d, int) else -1 for d in param_dims(self.shape)]
+        return x.reshape(open_dims)
+
+    def structure(self) -> View:
+        """A View: the row-major position is kept."""
+        x, shape = self.operand_type(0), param_dims(self.shape)
+
+        def body(i: Indices) -> s.Scalar:
+            return s.load(0, _unravel(_ravel(i, shape), x.shape), x.dtype)
+
+        return View(body)
+
+
+@graph_op
+class TransposeOp(GraphOp):
+    """``result`` has dim ``perm[k]`` of x as its dim k."""
+
+    name = "mlc.transpose"
+    x = operand_def(TensorType)
+    perm = param()
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """The dims in the order of ``perm``."""
+        x = self.operand_type(0)
+        if sorted(self.perm) != list(range(x.rank)):
+            raise self.fail(f"perm {list(self.perm)} is no permutation of {x.rank} dims")
+        return x.with_shape(x.shape[p] for p in self.perm)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """numpy's transpose."""
+        return np.transpose(x, self.perm)
+
+    def structure(self) -> Map:
+        """A Map that permutes the index."""
+        x = self.operand_type(0)
+
+        def body(i: Indices) -> s.Scalar:
+            return s.load(0, [i[self.perm.index(k)] for k in range(x.rank)], x.dtype)
+
+        return Map(body)
+
+
+@graph_op
+class BroadcastOp(GraphOp):
+    """Repeats dims of size 1, and adds leading ones, up to ``shape`` (as in ``reshape``)."""
+
+    name = "mlc.broadcast"
+    x = operand_def(TensorType)
+    shape = param()
+    result = result_def(TensorType)
+
+    @staticmethod
+    def to(x: SSAValue, shape: Shape) -> BroadcastOp:
+        """A broadcast to dims."""
+        return BroadcastOp(x, shape=dims_param(shape))
+
+    def infer(self) -> TensorType:
+        """The wanted shape; dims of x are 1 or equal to it."""
+        x, shape = self.operand_type(0), param_dims(self.shape)
+        inner = shape[len(shape) - x.rank :]
+        if x.rank > len(shape) or any(a not in (1, b) for a, b in zip(x.shape, inner, strict=True)):
+            raise self.fail(f"cannot be broadcast to {list(map(str, shape))}")
+        return x.with_shape(shape)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """numpy's broadcast."""
+        inner = param_dims(self.shape)
+        known = [d if isinstance(d, int) else 1 for d in inner]
+        return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(known))).copy()
+
+    def structure(self) -> Map:
+        """A Map that drops the repeated indices."""
+        return Map(lambda i: broadcast_load(self, 0, i))
+
+
+@graph_op
+class SliceOp(GraphOp):
+    """Every ``steps[k]``-th element from ``starts[k]`` to before ``stops[k]``, steps positive.
+
+    Bounds are ints or the text of symbolic dims, already clipped to ``0 … size``.
+    """
+
+    name = "mlc.slice"
+    x = operand_def(TensorType)
+    starts = param()
+    stops = param()
+    steps = param()
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """``ceil((stop - start) / step)`` along each dim."""
+        x = self.operand_type(0)
+        if {len(self.starts), len(self.stops), len(self.steps)} != {x.rank}:
+            raise self.fail(f"starts, stops and steps need {x.rank} entries each")
+        if any(step < 1 for step in self.steps):
+            raise self.fail(f"steps {list(self.steps)} must be positive")
+        bounds = zip(param_dims(self.starts), param_dims(self.stops), self.steps, strict=True)
+        return x.with_shape(ceildiv(stop - start, step) for start, stop, step in bounds)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """numpy's slicing."""
+        bounds = zip(self.starts, self.stops, self.steps, strict=True)
+        return x[tuple(slice(*b) for b in bounds)]
+
+    def structure(self) -> Map:
+        """A Map that scales and shifts the index."""
+        x, starts = self.operand_type(0), param_dims(self.starts)
+
+        def body(i: Indices) -> s.Scalar:
+            where = zip(i, starts, self.steps, strict=True)
+            return s.load(0, [k * step + s.size(start) for k, start, step in where], x.dtype)
+
+        return Map(body)
+
+
+@graph_op
+class ConcatOp(GraphOp):
+    """The operands one after another along ``axis``."""
+
+    name = "mlc.concat"
+    operands_ = var_operand_def(TensorType)
+    axis = param()
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """The sizes along ``axis`` add up; all other dims agree."""
+        types = [self.operand_type(k) for k in range(len(self.operands))]
+        if not types or not 0 <= self.axis < types[0].rank:
+            raise self.fail(f"axis {self.axis} does not exist")
+        if len({self._others(t) for t in types}) > 1:
+            raise self.fail(f"dtypes and all dims but {self.axis} must agree")
+        total = sum((t.shape[self.axis] for t in types[1:]), types[0].shape[self.axis])
+        shape = types[0].shape
+        return types[0].with_shape((*shape[: self.axis], total, *shape[self.axis + 1 :]))
+
+    def reference(self, *operands: np.ndarray) -> np.ndarray:
+        """numpy's concatenation."""
+        return np.concatenate(operands, axis=self.axis)
+
+    def structure(self) -> Map:
+        """A Map that picks the operand by the index along ``axis``."""
+
+        def body(i: Indices) -> s.Scalar:
+            types = [self.operand_type(k) for k in range(len(self.operands))]
+            start, pieces = s.const(0, i[self.axis].dtype), []
+            for k, t in enumerate(types):
+                where = [*i[: self.axis], i[self.axis] - start, *i[self.axis + 1 :]]
+                start = start + s.size(t.shape[self.axis])
+                pieces.append((start, s.load(k, where, t.dtype)))
+            result = pieces[-1][1]
+            for end, piece in reversed(pieces[:-1]):
+                result = s.select(i[self.axis] < end, piece, result)
+            return result
+
+        return Map(body)
+
+    def _others(self, type: TensorType) -> tuple[object, ...]:
+        return (type.dtype, *type.shape[: self.axis], type.rank, *type.shape[self.axis + 1 :])
+
+
+def dims_param(shape: Shape) -> tuple[int | str, ...]:
+    """Dims as a parameter holds them: ints, and text for what is symbolic."""
+    return tuple(d if isinstance(d, int) else str(d) for d in shape)
+
+
+def param_dims(values: tuple[int | str, ...]) -> Shape:
+    """The dims that a parameter holds."""
+    return tuple(v if isinstance(v, int) else parse_dim(v) for v in values)
+
+
+def _ravel(indices: Indices, shape: Shape) -> s.Scalar:
+    position = s.const(0, s.I64)
+    for index, dim in zip(indices, shape, strict=True):
+        position = position * s.size(dim) + index
+    return position
+
+
+def _unravel(position: s.Scalar, shape: Shape) -> list[s.Scalar]:
+    indices: list[s.Scalar] = []
+    for dim in reversed(shape[1:]):
+        indices.insert(0, position % s.size(dim))
+        position = position // s.size(dim)
+    return [position, *indices] if shape else []
