@@ -87,7 +87,7 @@ class ReduceSumOp(ReduceOp):
     """The sum; 0 of nothing."""
 
     name = "mlc.reduce_sum"
-    COMBINE = "add"
+    COMBINE: ClassVar[str] = "add"
 
 
 @graph_op
@@ -95,7 +95,7 @@ class ReduceProdOp(ReduceOp):
     """The product; 1 of nothing."""
 
     name = "mlc.reduce_prod"
-    COMBINE = "mul"
+    COMBINE: ClassVar[str] = "mul"
 
 
 @graph_op
@@ -103,7 +103,7 @@ class ReduceMaxOp(ReduceOp):
     """The largest; NaN where any is; the least value of the dtype of nothing."""
 
     name = "mlc.reduce_max"
-    COMBINE = "max"
+    COMBINE: ClassVar[str] = "max"
 
 
 @graph_op
@@ -111,7 +111,7 @@ class ReduceMinOp(ReduceOp):
     """The smallest; NaN where any is; the largest value of the dtype of nothing."""
 
     name = "mlc.reduce_min"
-    COMBINE = "min"
+    COMBINE: ClassVar[str] = "min"
 
 
 @graph_op
@@ -119,7 +119,7 @@ class ReduceMeanOp(ReduceOp):
     """The mean; of floats only."""
 
     name = "mlc.reduce_mean"
-    COMBINE = "add"
+    COMBINE: ClassVar[str] = "add"
 
     def infer(self) -> TensorType:
         """As every reduction; integers are refused."""

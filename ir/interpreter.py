@@ -1,0 +1,58 @@
+"""The reference interpreter: runs a graph with every op's own numpy ``reference``.
+
+It is the oracle of the tests, the constant folder's arithmetic and ``target="reference"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, SSAValue
+
+from .errors import MlcError
+from .op import GraphOp
+from .ops.control import ReturnOp
+from .types import TensorType
+
+
+def main_function(module: ModuleOp) -> FuncOp:
+    """The function that is the model."""
+    for op in module.body.block.ops:
+        if isinstance(op, FuncOp) and op.sym_name.data == "main":
+            return op
+    raise MlcError("the module has no function @main")
+
+
+def interpret(module: ModuleOp, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Runs ``@main`` on ``inputs`` and returns its results.
+
+    Raises:
+        MlcError: The number of inputs is wrong, or the module holds an op of another level.
+    """
+    block = main_function(module).body.block
+    if len(inputs) != len(block.args):
+        raise MlcError(f"the model takes {len(block.args)} inputs, got {len(inputs)}")
+    return _run_block(block, dict(zip(block.args, inputs, strict=True)))
+
+
+def _run_block(block: Block, values: dict[SSAValue, np.ndarray]) -> list[np.ndarray]:
+    for op in block.ops:
+        operands = [values[o] for o in op.operands]
+        if isinstance(op, ReturnOp):
+            return operands
+        if not isinstance(op, GraphOp):
+            raise MlcError(f"{op.name} is not an op of the graph level")
+        results = op.reference(*operands)
+        many = results if isinstance(results, tuple) else (results,)
+        values.update(zip(op.results, many, strict=True))
+    raise MlcError("the graph does not end in mlc.return")
+
+
+def fits(type: TensorType, array: np.ndarray) -> bool:
+    """Whether ``array`` is of ``type``; a symbolic dim takes any size."""
+    dims = zip(type.shape, array.shape, strict=False)
+    same_rank = type.rank == array.ndim and type.dtype == array.dtype
+    return same_rank and all(not isinstance(d, int) or d == n for d, n in dims)
