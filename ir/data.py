@@ -19,7 +19,7 @@ from xdsl.printer import Printer
 
 from .dims import static_size
 from .errors import MlcError
-from .types import DTYPE_NAMES, DTYPES, TensorType, is_float, shape_text
+from .types import DTYPE_NAMES, DTYPES, TensorType, is_float, shape_text, tensor
 
 INLINE_LIMIT = 32
 _keys = itertools.count()
@@ -73,7 +73,7 @@ class DataAttr(Data[Blob]):
     def of(array: np.ndarray) -> DataAttr:
         """Data of an array that nobody will change; small arrays are compared by value."""
         array = np.asarray(array)
-        type = TensorType(array.shape, array.dtype)
+        type = tensor(array.shape, array.dtype)
         array.setflags(write=False)
         inline = array.size <= INLINE_LIMIT
         return DataAttr(Blob(array, type, _inline_text(array) if inline else _new_key()))
@@ -99,12 +99,13 @@ class DataAttr(Data[Blob]):
     def parse_parameter(cls, parser: AttrParser) -> Blob:
         """Reads a type and either a key or the values."""
         with parser.in_angle_brackets():
-            shape = tuple(parser.parse_comma_separated_list(
-                parser.Delimiter.SQUARE, parser.parse_integer))
+            shape = tuple(
+                parser.parse_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_integer)
+            )
             dtype = DTYPES[parser.parse_identifier()]
             key = parser.parse_optional_str_literal()
             if key is not None:
-                return _resource(key, TensorType(shape, dtype))
+                return _resource(key, tensor(shape, dtype))
             values = parser.parse_comma_separated_list(parser.Delimiter.SQUARE, _number(parser))
         return DataAttr.of(np.array(values).astype(dtype).reshape(shape)).data
 

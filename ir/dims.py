@@ -53,9 +53,7 @@ class SymDim:
         return _polynomial([*self.terms, *_terms(other)])
 
     def __mul__(self, other: Dim) -> Dim:
-        return _polynomial(
-            [(m + n, a * b) for m, a in self.terms for n, b in _terms(other)]
-        )
+        return _polynomial([(m + n, a * b) for m, a in self.terms for n, b in _terms(other)])
 
     def __neg__(self) -> Dim:
         return self * -1

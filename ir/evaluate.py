@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .dims import Shape
 from .scalar import Scalar
-from .structure import Map, Reduce, neutral
+from .structure import Map, Reduce, Structure, neutral
 from .types import is_float
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function, through the standard library, in double precision."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x)
+
 
 _UFUNCS: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -47,17 +53,8 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     "atanh": np.arctanh,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "select": np.where,
+    "erf": erf,
 }
-
-
-def erf(x: np.ndarray) -> np.ndarray:
-    """The error function, through the standard library, in double precision."""
-    import math
-
-    return np.vectorize(math.erf, otypes=[np.float64])(x)
-
-
-_UFUNCS["erf"] = erf
 
 
 def evaluate(
@@ -76,15 +73,30 @@ def evaluate(
         return visit(expression)
 
 
-def evaluate_map(structure: Map, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
-    """Every element of a Map's result; ``shape`` is static."""
+def evaluate_structure(
+    structure: Structure, shape: Shape, operands: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Every element of the result of a Map or a Reduce; all sizes are static.
+
+    Raises:
+        TypeError: The structure is neither.
+    """
+    match structure:
+        case Map():
+            return _evaluate_map(structure, shape, operands)
+        case Reduce():
+            return _evaluate_reduce(structure, shape, operands)
+        case _:
+            raise TypeError(f"{structure} is no expression")
+
+
+def _evaluate_map(structure: Map, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
     axes, indices = _space(shape)
     values = evaluate(structure.body(indices), operands, axes)
     return np.broadcast_to(values, shape)
 
 
-def evaluate_reduce(structure: Reduce, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
-    """Every element of a Reduce's result; ``shape`` and the extents are static."""
+def _evaluate_reduce(structure: Reduce, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
     axes, indices = _space((*shape, *structure.extents))
     outer, inner = indices[: len(shape)], indices[len(shape) :]
     body = structure.body(outer, inner)
@@ -139,7 +151,7 @@ def _load(array: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
 
 
 def _divide(a: np.ndarray, b: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if is_float(dtype) or dtype.type is ml_dtypes.bfloat16:
+    if is_float(dtype):
         return a / b
     safe = np.where(b == 0, 1, b)
     quotient = np.abs(a) // np.abs(safe)

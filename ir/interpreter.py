@@ -45,10 +45,14 @@ def _run_block(block: Block, values: dict[SSAValue, np.ndarray]) -> list[np.ndar
             return operands
         if not isinstance(op, GraphOp):
             raise MlcError(f"{op.name} is not an op of the graph level")
-        results = op.reference(*operands)
-        many = results if isinstance(results, tuple) else (results,)
-        values.update(zip(op.results, many, strict=True))
+        values.update(zip(op.results, run_op(op, operands), strict=True))
     raise MlcError("the graph does not end in mlc.return")
+
+
+def run_op(op: GraphOp, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of one op; arrays also where numpy would give scalars."""
+    results = op.reference(*operands)
+    return [np.asarray(r) for r in (results if isinstance(results, tuple) else (results,))]
 
 
 def fits(type: TensorType, array: np.ndarray) -> bool:

@@ -30,7 +30,7 @@ Value = int | float | bool | str | np.dtype | tuple[Any, ...]
 
 @irdl_attr_definition
 class Param(Data[Value]):
-    """A plain parameter of an op: ``#mlc.param<[1, 1]>``, ``<1e-5>``, ``<"nearest">``, ``<f32>``."""
+    """A plain parameter of an op: ``#mlc.param<[1, 1]>``, ``<1.0e-05>``, ``<f32>``."""
 
     name = "mlc.param"
 

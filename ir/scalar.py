@@ -18,13 +18,17 @@ from .dims import Dim
 from .types import BOOL, I64, is_float
 
 UNARY = frozenset(
-    "neg abs sign exp log log1p expm1 sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh "
-    "acosh atanh erf floor ceil round trunc isnan isinf not popcount".split()
+    ("neg", "abs", "sign", "not", "popcount", "isnan", "isinf")
+    + ("exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "erf")
+    + ("sin", "cos", "tan", "asin", "acos", "atan")
+    + ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh")
+    + ("floor", "ceil", "round", "trunc")
 )
 BINARY = frozenset(
-    "add sub mul div floordiv rem mod pow min max and or xor shl shr atan2".split()
+    ("add", "sub", "mul", "div", "floordiv", "rem", "mod", "pow", "min", "max", "atan2")
+    + ("and", "or", "xor", "shl", "shr")
 )
-COMPARE = frozenset("eq ne lt le gt ge".split())
+COMPARE = frozenset(["eq", "ne", "lt", "le", "gt", "ge"])
 Number = bool | int | float
 
 

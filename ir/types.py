@@ -6,7 +6,8 @@ Dtypes are numpy dtypes, with ml_dtypes for what numpy lacks. Their text is shor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeGuard
 
 import ml_dtypes
 import numpy as np
@@ -81,12 +82,6 @@ class TensorType(Data[tuple[Shape, np.dtype]], TypeAttribute):
 
     name = "mlc.tensor"
 
-    def __init__(self, shape: Iterable[Dim], dtype: np.dtype | type):
-        dtype = np.dtype(dtype)
-        if dtype not in DTYPE_NAMES:
-            raise TypeError(f"tensors of dtype {dtype} are not supported")
-        super().__init__((tuple(int(d) if _is_int(d) else d for d in shape), dtype))
-
     @property
     def shape(self) -> Shape:
         """The dims, outermost first."""
@@ -114,11 +109,11 @@ class TensorType(Data[tuple[Shape, np.dtype]], TypeAttribute):
 
     def with_shape(self, shape: Iterable[Dim]) -> TensorType:
         """The same dtype in another shape."""
-        return TensorType(shape, self.dtype)
+        return tensor(shape, self.dtype)
 
     def with_dtype(self, dtype: np.dtype | type) -> TensorType:
         """The same shape of another dtype."""
-        return TensorType(self.shape, dtype)
+        return tensor(self.shape, dtype)
 
     def __str__(self) -> str:
         return f"{shape_text(self.shape)} {DTYPE_NAMES[self.dtype]}"
@@ -133,6 +128,18 @@ class TensorType(Data[tuple[Shape, np.dtype]], TypeAttribute):
     def print_parameter(self, printer: Printer) -> None:
         """Writes ``<[N, 64] f32>``."""
         printer.print_string(f"<{self}>")
+
+
+def tensor(shape: Iterable[Dim], dtype: np.dtype | type) -> TensorType:
+    """The tensor type of a shape and a dtype.
+
+    Raises:
+        TypeError: Tensors of that dtype are not supported.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in DTYPE_NAMES:
+        raise TypeError(f"tensors of dtype {dtype} are not supported")
+    return TensorType((tuple(int(d) if _is_int(d) else d for d in shape), dtype))
 
 
 def type_of(value: SSAValue) -> TensorType:
@@ -155,7 +162,7 @@ def parse_dtype(parser: AttrParser) -> np.dtype:
     return DTYPES[name]
 
 
-def _is_int(dim: Dim) -> bool:
+def _is_int(dim: Dim) -> TypeGuard[int]:
     return isinstance(dim, (int, np.integer))
 
 
@@ -164,7 +171,7 @@ def _dim_text(dim: Dim) -> str:
     return text if isinstance(dim, int) or text.isidentifier() else f'"{text}"'
 
 
-def _dim(parser: AttrParser):
+def _dim(parser: AttrParser) -> Callable[[], Dim]:
     def parse() -> Dim:
         text = parser.parse_optional_str_literal() or parser.parse_optional_identifier()
         return parse_dim(text) if text is not None else parser.parse_integer()

@@ -7,7 +7,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-
 from mlc.ir.op import GraphOp
 from mlc.ir.ops import elementwise as e
 from mlc.ir.ops import matmul, reduce, shape
@@ -100,9 +99,7 @@ SHAPE = [
     Case(shape.ReshapeOp, (((0, 3), F32),), {"shape": (3, 0)}),
     Case(shape.TransposeOp, (((2, 3, 5), F32),), {"perm": (2, 0, 1)}),
     Case(shape.BroadcastOp, (((3, 1), I32),), {"shape": (2, 3, 5)}),
-    Case(
-        shape.SliceOp, (((7, 5), F32),), {"starts": (1, 0), "stops": (6, 5), "steps": (2, 1)}
-    ),
+    Case(shape.SliceOp, (((7, 5), F32),), {"starts": (1, 0), "stops": (6, 5), "steps": (2, 1)}),
     Case(shape.ConcatOp, (((2, 3), F32), ((2, 0), F32), ((2, 4), F32)), {"axis": 1}),
 ]
 

@@ -15,7 +15,7 @@ from ..evaluate import erf as erf_values
 from ..op import GraphOp, graph_op, param
 from ..scalar import Scalar
 from ..structure import Indices, Map
-from ..types import BOOL, TensorType, is_float
+from ..types import BOOL, TensorType, is_float, tensor
 
 
 def broadcast_dims(op: GraphOp, *shapes: Shape) -> Shape:
@@ -46,7 +46,7 @@ class ElementwiseOp(GraphOp):
     def infer(self) -> TensorType:
         """The broadcast shape; the dtype of the body's value."""
         shapes = [self.operand_type(k).shape for k in range(len(self.operands))]
-        return TensorType(broadcast_dims(self, *shapes), self._body_of(()).dtype)
+        return tensor(broadcast_dims(self, *shapes), self._body_of(()).dtype)
 
     @abstractmethod
     def body(self, *operands: Scalar) -> Scalar:
@@ -113,7 +113,9 @@ def _binary(name: str, function: Callable[..., np.ndarray], doc: str) -> type[Bi
         return build(name, x, y)
 
     members = {"name": f"mlc.{name}", "FUNCTION": staticmethod(function), "body": body}
-    cls = type(f"{name.title()}Op", (BinaryOp,), {**members, "__doc__": doc, "__module__": __name__})
+    cls = type(
+        f"{name.title()}Op", (BinaryOp,), {**members, "__doc__": doc, "__module__": __name__}
+    )
     return graph_op(cls)
 
 
@@ -190,7 +192,7 @@ class CastOp(UnaryOp):
         return s.cast(x, self.to)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """numpy's conversion."""
+        """Numpy's conversion."""
         with np.errstate(all="ignore"):
             return x.astype(self.to)
 

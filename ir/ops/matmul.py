@@ -8,7 +8,7 @@ from xdsl.irdl import operand_def, result_def
 from .. import scalar as s
 from ..op import GraphOp, graph_op
 from ..structure import Contraction, Indices
-from ..types import I32, TensorType, is_float
+from ..types import I32, TensorType, is_float, tensor
 from .elementwise import broadcast_dims
 
 
@@ -35,10 +35,10 @@ class MatmulOp(GraphOp):
         if x.shape[-1] != y.shape[-2]:
             raise self.fail(f"inner sizes {x.shape[-1]} and {y.shape[-2]} differ")
         batch = broadcast_dims(self, x.shape[:-2], y.shape[:-2])
-        return TensorType((*batch, x.shape[-2], y.shape[-1]), x.dtype)
+        return tensor((*batch, x.shape[-2], y.shape[-1]), x.dtype)
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """numpy's product in the dtype of the sum."""
+        """Numpy's product in the dtype of the sum."""
         wide = sum_dtype(x.dtype)
         return np.matmul(x.astype(wide), y.astype(wide)).astype(x.dtype)
 

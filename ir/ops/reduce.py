@@ -45,8 +45,10 @@ class ReduceOp(GraphOp):
             total = ufunc[self.COMBINE].reduce(total, axis=axis, initial=start, dtype=wide)
         shape = np.expand_dims(x, 0).shape[1:]
         kept = [1 if k in self.axes else d for k, d in enumerate(shape)]
-        return self.finish_values(total, x).astype(x.dtype).reshape(
-            kept if self.keepdims else total.shape
+        return (
+            self.finish_values(total, x)
+            .astype(x.dtype)
+            .reshape(kept if self.keepdims else total.shape)
         )
 
     def finish_values(self, total: np.ndarray, x: np.ndarray) -> np.ndarray:

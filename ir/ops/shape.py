@@ -39,7 +39,7 @@ class ReshapeOp(GraphOp):
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """numpy's reshape; symbols are taken from the one dim they leave open."""
+        """Numpy's reshape; symbols are taken from the one dim they leave open."""
         open_dims = [d if isinstance(d, int) else -1 for d in param_dims(self.shape)]
         return x.reshape(open_dims)
 
@@ -70,7 +70,7 @@ class TransposeOp(GraphOp):
         return x.with_shape(x.shape[p] for p in self.perm)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """numpy's transpose."""
+        """Numpy's transpose."""
         return np.transpose(x, self.perm)
 
     def structure(self) -> Map:
@@ -106,7 +106,7 @@ class BroadcastOp(GraphOp):
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """numpy's broadcast."""
+        """Numpy's broadcast."""
         inner = param_dims(self.shape)
         known = [d if isinstance(d, int) else 1 for d in inner]
         return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(known))).copy()
@@ -141,7 +141,7 @@ class SliceOp(GraphOp):
         return x.with_shape(ceildiv(stop - start, step) for start, stop, step in bounds)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """numpy's slicing."""
+        """Numpy's slicing."""
         bounds = zip(self.starts, self.stops, self.steps, strict=True)
         return x[tuple(slice(*b) for b in bounds)]
 
@@ -177,7 +177,7 @@ class ConcatOp(GraphOp):
         return types[0].with_shape((*shape[: self.axis], total, *shape[self.axis + 1 :]))
 
     def reference(self, *operands: np.ndarray) -> np.ndarray:
-        """numpy's concatenation."""
+        """Numpy's concatenation."""
         return np.concatenate(operands, axis=self.axis)
 
     def structure(self) -> Map:

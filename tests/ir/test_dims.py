@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
 from mlc.ir.dims import (
     ceildiv,
     dim_max,

@@ -5,10 +5,6 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
-from xdsl.ir import Block, Region
-
 from mlc.ir.data import DataAttr
 from mlc.ir.dims import symbol
 from mlc.ir.errors import InvalidModelError, MlcError
@@ -20,14 +16,17 @@ from mlc.ir.ops.elementwise import AddOp, GeluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.shape import ReshapeOp
 from mlc.ir.text import parse_module, print_module, weights_of
-from mlc.ir.types import TensorType
+from mlc.ir.types import tensor
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, Region
 
 N = symbol("N")
 
 
 def linear() -> ModuleOp:
     rng = np.random.default_rng(0)
-    block = Block(arg_types=[TensorType((N, 8), np.float32)])
+    block = Block(arg_types=[tensor((N, 8), np.float32)])
     weight = ConstantOp.of(rng.standard_normal((8, 6)).astype(np.float32))
     bias = ConstantOp.of(np.array([0, 1, -2.5, np.inf, 1e-30, 3], np.float32))
     product = MatmulOp(block.args[0], weight)
