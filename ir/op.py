@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from typing_extensions import dataclass_transform
 from xdsl.dialects.builtin import NameLoc, NoneAttr, StringAttr, UnknownLoc
 from xdsl.ir import Attribute, Data, Operation, Region, SSAValue
 from xdsl.irdl import (
@@ -69,7 +68,7 @@ class GraphOp(IRDLOperation, ABC):
         Raises:
             InferenceError: The operands do not fit.
         """
-        defined = {k: Param(v) for k, v in params.items() if v is not None}
+        defined = {k: _attribute(v) for k, v in params.items() if v is not None}
         values = [SSAValue.get(o) for o in _flat(operands)]
         unbound = type(self).create(
             operands=values, properties={**_defaults(type(self)), **defined}
@@ -126,7 +125,6 @@ class GraphOp(IRDLOperation, ABC):
 OpT = TypeVar("OpT", bound=type[GraphOp])
 
 
-@dataclass_transform()
 def graph_op(cls: OpT) -> OpT:
     """Registers a graph op class; its parameters read as plain Python values."""
     cls = irdl_op_definition(cls)
@@ -152,7 +150,11 @@ def copy_source(source: Operation, target: Operation) -> None:
         target.location = source.location
 
 
-def _reader(name: str):
+def _attribute(value: Any) -> Attribute:
+    return value if isinstance(value, Attribute) else Param(value)
+
+
+def _reader(name: str) -> Callable[[GraphOp], Any]:
     def read(self: GraphOp) -> Any:
         attribute = self.properties.get(name)
         return attribute.data if isinstance(attribute, Param) else attribute

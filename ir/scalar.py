@@ -17,17 +17,19 @@ import numpy as np
 from .dims import Dim
 from .types import BOOL, I64, is_float
 
-UNARY = frozenset(
-    ("neg", "abs", "sign", "not", "popcount", "isnan", "isinf")
-    + ("exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "erf")
-    + ("sin", "cos", "tan", "asin", "acos", "atan")
-    + ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh")
-    + ("floor", "ceil", "round", "trunc")
-)
-BINARY = frozenset(
-    ("add", "sub", "mul", "div", "floordiv", "rem", "mod", "pow", "min", "max", "atan2")
-    + ("and", "or", "xor", "shl", "shr")
-)
+# fmt: off
+UNARY = frozenset({
+    "neg", "abs", "sign", "not", "popcount", "isnan", "isinf",
+    "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "erf",
+    "sin", "cos", "tan", "asin", "acos", "atan",
+    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "floor", "ceil", "round", "trunc",
+})
+BINARY = frozenset({
+    "add", "sub", "mul", "div", "floordiv", "rem", "mod", "pow", "min", "max", "atan2",
+    "and", "or", "xor", "shl", "shr",
+})
+# fmt: on
 COMPARE = frozenset(["eq", "ne", "lt", "le", "gt", "ge"])
 Number = bool | int | float
 
