@@ -9,8 +9,7 @@ help:  ## Show this help
 setup: $(VENV)/.ready  ## Make the virtual environment with everything the tests need
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet -e '.[torch,dev]'
+	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
 
 test: setup lint types  ## Set up and run every test
@@ -21,7 +20,7 @@ lint: setup  ## Check style
 	$(BIN)/ruff format --check .
 
 types: setup  ## Check types
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: setup  ## Format the code
 	$(BIN)/ruff format .

@@ -7,7 +7,7 @@ a weight never reads it. A blob may be lazy: a derived weight is computed when i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -23,7 +23,7 @@ from .types import DTYPE_NAMES, DTYPES, TensorType, is_float, shape_text, tensor
 
 INLINE_LIMIT = 32
 _keys = itertools.count()
-_store: ContextVar[Mapping[str, np.ndarray]] = ContextVar("weight_store", default={})
+_store: ContextVar[Mapping[str, np.ndarray] | None] = ContextVar("weight_store", default=None)
 
 
 class Blob:
@@ -54,7 +54,7 @@ class Blob:
 
 
 @contextmanager
-def weight_store(arrays: Mapping[str, np.ndarray]):
+def weight_store(arrays: Mapping[str, np.ndarray]) -> Iterator[None]:
     """While active, parsed resources are looked up in ``arrays``."""
     token = _store.set(arrays)
     try:
@@ -122,7 +122,7 @@ def _new_key() -> str:
 
 
 def _resource(key: str, type: TensorType) -> Blob:
-    arrays = _store.get()
+    arrays = _store.get() or {}
     if key in arrays:
         return Blob(arrays[key], type, key)
 
