@@ -1,0 +1,32 @@
+"""What every pass declares, and how one is written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import ClassVar
+
+from xdsl.dialects.builtin import ModuleOp
+
+
+class Promise(Enum):
+    """What a pass may do to the values that a model computes."""
+
+    EXACT = "the same bits"
+    ROUNDING = "the same up to rounding"
+    LOSSY = "another, approximating model"
+
+
+class Pass(ABC):
+    """A change of a module in place.
+
+    Subclasses are frozen dataclasses in a file of their own; options are fields. The module is
+    valid before and after ``apply``.
+    """
+
+    name: ClassVar[str]
+    promise: ClassVar[Promise]
+
+    @abstractmethod
+    def apply(self, module: ModuleOp) -> None:
+        """Changes ``module``."""

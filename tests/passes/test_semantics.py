@@ -1,0 +1,117 @@
+"""Every pass keeps its promise on every module of a corpus, and does what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from mlc.ir.errors import PassError
+from mlc.ir.ops.elementwise import AbsOp, NegOp
+from mlc.ir.text import parse_module, print_module
+from mlc.passes.contract import Pass, Promise
+from mlc.passes.manager import Options, difference, run_passes
+from mlc.passes.pipeline import SIMPLIFY, all_passes
+from xdsl.dialects.builtin import ModuleOp
+
+X = "!mlc.tensor<[2, 3] f32>"
+XT = "!mlc.tensor<[3, 2] f32>"
+TRANSPOSE = '"mlc.transpose"(%{}) <{{perm = #mlc.param<[1, 0]>}}> : ({}) -> {}'
+
+
+def module(body: str, result: str, type: str = X) -> str:
+    return (
+        f"builtin.module {{\n  func.func @main(%x : {X}) -> {type} {{\n{body}\n"
+        f'    "mlc.return"(%{result}) : ({type}) -> ()\n  }}\n}}\n'
+    )
+
+
+CORPUS = {
+    "transposes": module(
+        f"%a = {TRANSPOSE.format('x', X, XT)}\n%b = {TRANSPOSE.format('a', XT, X)}\n"
+        f'%c = "mlc.exp"(%b) : ({X}) -> {X}',
+        "c",
+    ),
+    "constants": module(
+        '%a = "mlc.constant"() <{value = #mlc.data<[3] f32 [1.0, 2.0, 3.0]>}> '
+        ": () -> !mlc.tensor<[3] f32>\n"
+        '%b = "mlc.add"(%a, %a) : (!mlc.tensor<[3] f32>, !mlc.tensor<[3] f32>) '
+        "-> !mlc.tensor<[3] f32>\n"
+        f'%c = "mlc.mul"(%x, %b) : ({X}, !mlc.tensor<[3] f32>) -> {X}',
+        "c",
+    ),
+    "repeats": module(
+        f'%a = "mlc.exp"(%x) : ({X}) -> {X}\n%b = "mlc.exp"(%x) : ({X}) -> {X}\n'
+        f'%unused = "mlc.neg"(%b) : ({X}) -> {X}\n'
+        f'%c = "mlc.add"(%a, %b) : ({X}, {X}) -> {X}',
+        "c",
+    ),
+    "nothing to do": module(f'%a = "mlc.gelu"(%x) : ({X}) -> {X}', "a"),
+}
+SAMPLES = [np.array([[0.5, -1, 2], [np.inf, 0, -3]], np.float32)]
+
+
+def names(text: ModuleOp) -> list[str]:
+    return [op.name for op in text.walk() if op.name.startswith("mlc.")][:-1]
+
+
+@pytest.mark.parametrize("text", CORPUS.values(), ids=list(CORPUS))
+@pytest.mark.parametrize("step", all_passes().values(), ids=list(all_passes()))
+def test_every_pass_keeps_its_promise(step: Pass, text: str):
+    before = parse_module(text)
+    run_passes(before, [step], Options(samples=SAMPLES))
+    again = print_module(before)
+    run_passes(before, [step], Options(samples=SAMPLES))
+    assert print_module(before) == again, "a second run changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("transposes", ["mlc.exp"]),
+        ("constants", ["mlc.constant", "mlc.mul"]),
+        ("repeats", ["mlc.exp", "mlc.add"]),
+        ("nothing to do", ["mlc.gelu"]),
+    ],
+)
+def test_what_simplification_leaves(text: str, left: list[str]):
+    result = parse_module(CORPUS[text])
+    timing = run_passes(result, SIMPLIFY, Options(samples=SAMPLES))
+    assert names(result) == left
+    assert [name for name, _ in timing.seconds] == [step.name for step in SIMPLIFY]
+
+
+class Wrong(Pass):
+    """Replaces neg by abs: no promise but LOSSY covers that."""
+
+    name = "wrong"
+    promise = Promise.ROUNDING
+
+    def apply(self, module: ModuleOp) -> None:
+        for op in list(module.walk()):
+            if isinstance(op, NegOp) and op.parent:
+                swapped = AbsOp(op.x)
+                op.parent.insert_op_before(swapped, op)
+                op.result.replace_all_uses_with(swapped.results[0])
+
+
+def test_a_broken_promise_is_named():
+    text = module(f'%a = "mlc.neg"(%x) : ({X}) -> {X}', "a")
+    with pytest.raises(PassError, match="wrong promises ROUNDING"):
+        run_passes(parse_module(text), [Wrong()], Options(samples=[np.ones((2, 3), np.float32)]))
+
+
+def test_print_and_stop(capsys: pytest.CaptureFixture[str]):
+    result = parse_module(CORPUS["repeats"])
+    first = SIMPLIFY[0].name
+    timing = run_passes(result, SIMPLIFY, Options(print_after="all", stop_after=first))
+    assert len(timing.seconds) == 1
+    assert f"// after {first}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"), [([1, np.nan], [1, np.nan], 0), ([1, 2], [1, np.nan], np.inf)]
+)
+def test_difference(a: list[float], b: list[float], wanted: float):
+    check: Callable[..., float] = difference
+    assert check(np.array(a), np.array(b)) == wanted
