@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from build import build
 from cases import CASES, Case
 from mlc.ir.dialect import graph_ops
 from mlc.ir.errors import InferenceError
@@ -15,17 +16,6 @@ from mlc.ir.ops.elementwise import AddOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.types import TensorType, is_float, tensor
 from xdsl.ir import Block
-
-
-def build(case: Case) -> GraphOp:
-    block = Block(arg_types=[tensor(shape, dtype) for shape, dtype in case.operands])
-    op = (
-        case.op(list(block.args), **case.params)
-        if case.op.name == "mlc.concat"
-        else case.op(*block.args, **case.params)
-    )
-    block.add_op(op)
-    return op
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

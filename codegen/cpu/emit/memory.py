@@ -1,0 +1,142 @@
+"""Loads, stores and fused multiply-add on register tiles."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from xdsl.dialects.builtin import IntegerType, VectorType
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from ....ir import loop
+from ....ir.errors import TargetError
+from ..builder import constant_of
+from .function import FunctionEmitter, Handler, element_bits, llvm_type
+
+BOOL = IntegerType(1)
+
+
+def emit_load(e: FunctionEmitter, op: Any) -> None:
+    """A load a register; a bool is a byte in memory."""
+    type = op.result.type
+    element = _element(type)
+    stored = "i8" if element == BOOL else llvm_type(element)
+    base = e.register(op.source)
+    repeat = isinstance(type, VectorType) and constant_of(op.strides[-1]) == 0
+    registers: list[str] = []
+    for position, lanes in _positions(e, op.offset, op.strides, type):
+        address = e.define(f"getelementptr inbounds {stored}, ptr {base}, i64 {position}")
+        piece = stored if lanes == 1 or repeat else f"<{lanes} x {stored}>"
+        loaded = e.define(f"load {piece}, ptr {address}, align {element_bits(element) // 8}")
+        if repeat and lanes > 1:
+            loaded = _splat(e, loaded, stored, lanes)
+        registers.append(_from_byte(e, loaded, lanes) if element == BOOL else loaded)
+    e.bind(op.result, registers)
+
+
+def emit_store(e: FunctionEmitter, op: Any) -> None:
+    """A store a register."""
+    type = op.value.type
+    element = _element(type)
+    stored = "i8" if element == BOOL else llvm_type(element)
+    base, values = e.register(op.target), e.registers(op.value)
+    places = _positions(e, op.offset, op.strides, type)
+    for (position, lanes), value in zip(places, values, strict=True):
+        address = e.define(f"getelementptr inbounds {stored}, ptr {base}, i64 {position}")
+        piece = stored if lanes == 1 else f"<{lanes} x {stored}>"
+        if element == BOOL:
+            value = e.define(f"zext {_like(lanes, 'i1')} {value} to {piece}")
+        align = element_bits(element) // 8
+        e.lines.append(f"  store {piece} {value}, ptr {address}, align {align}")
+
+
+def emit_fma(e: FunctionEmitter, op: Any) -> None:
+    """``llvm.fma`` a register of the accumulator; a size of 1 repeats."""
+    rows, columns = op.accumulator.type.get_shape()
+    element = _element(op.accumulator.type)
+    pieces = e.pieces(op.accumulator.type)
+    width = len(e.split(columns, element))
+    a = _spread(e, op.a, rows, columns)
+    b = _spread(e, op.b, rows, columns)
+    accumulators = e.registers(op.accumulator)
+    results: list[str] = []
+    for row, column in itertools.product(range(rows), range(width)):
+        k = row * width + column
+        lanes = e.split(columns, element)[column]
+        name = f"llvm.fma.{f'v{lanes}' if lanes > 1 else ''}f{element_bits(element)}"
+        operands = [a[k], b[k], accumulators[k]]
+        results.append(e.intrinsic(name, pieces[k], [(pieces[k], v) for v in operands]))
+    e.bind(op.result, results)
+
+
+def _spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> list[str]:
+    """The registers of a 2-D tile, repeated to ``rows`` x ``columns``."""
+    if not isinstance(value.type, VectorType):
+        raise TargetError(f"tile.fma takes tiles, got {value.type}")
+    own_rows, own_columns = value.type.get_shape()
+    element = value.type.get_element_type()
+    registers = e.registers(value)
+    if own_columns == 1 and columns > 1:
+        lanes = e.split(columns, element)
+        registers = [_splat(e, r, llvm_type(element), n) for r in registers for n in lanes]
+    return registers * rows if own_rows == 1 else registers
+
+
+def _positions(
+    e: FunctionEmitter, offset: SSAValue, strides: Any, type: Attribute
+) -> list[tuple[str, int]]:
+    """The element position and the lanes of every register of a tile."""
+    start = e.register(offset)
+    if not isinstance(type, VectorType):
+        return [(start, 1)]
+    *outer, inner = type.get_shape()
+    step = constant_of(strides[-1])
+    if step not in (0, 1):
+        raise TargetError("the innermost stride of a tile is 1 or 0")
+    places: list[tuple[str, int]] = []
+    for index in itertools.product(*(range(n) for n in outer)):
+        row = start
+        for k, stride in zip(index, strides, strict=False):
+            row = _advance(e, row, k, e.register(stride))
+        column = 0
+        for lanes in e.split(inner, type.get_element_type()):
+            places.append((_advance(e, row, column * step, "1"), lanes))
+            column += lanes
+    return places
+
+
+def _advance(e: FunctionEmitter, position: str, count: int, stride: str) -> str:
+    if count == 0:
+        return position
+    scaled = count * int(stride) if stride.isdecimal() else e.define(f"mul i64 {stride}, {count}")
+    return e.define(f"add i64 {position}, {scaled}")
+
+
+def _splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
+    if lanes == 1:
+        return value
+    type = f"<{lanes} x {element}>"
+    first = e.define(f"insertelement {type} poison, {element} {value}, i64 0")
+    mask = f"<{lanes} x i32> zeroinitializer"
+    return e.define(f"shufflevector {type} {first}, {type} poison, {mask}")
+
+
+def _from_byte(e: FunctionEmitter, value: str, lanes: int) -> str:
+    type = _like(lanes, "i8")
+    zero = "0" if lanes == 1 else "zeroinitializer"
+    return e.define(f"icmp ne {type} {value}, {zero}")
+
+
+def _like(lanes: int, element: str) -> str:
+    return element if lanes == 1 else f"<{lanes} x {element}>"
+
+
+def _element(type: Attribute) -> Attribute:
+    return type.get_element_type() if isinstance(type, VectorType) else type
+
+
+HANDLERS: dict[type[Operation], Handler] = {
+    loop.LoadOp: emit_load,
+    loop.StoreOp: emit_store,
+    loop.FmaOp: emit_fma,
+}

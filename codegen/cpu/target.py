@@ -1,0 +1,63 @@
+"""Target facts: what a CPU offers. Code generation reads these and never asks for a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from llvmlite import binding
+
+from ...ir.errors import TargetError
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """A CPU to generate code for.
+
+    Attributes:
+        triple: LLVM's name of architecture, system and ABI.
+        cpu: LLVM's name of the processor.
+        features: LLVM's feature string.
+        vector_bits: The width of a machine vector.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+
+    def lanes(self, bits: int) -> int:
+        """How many elements of ``bits`` a machine vector holds."""
+        return max(1, self.vector_bits // bits)
+
+
+_NAMED = {
+    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256),
+    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512),
+    "aarch64": CpuTarget("aarch64-unknown-linux-gnu", "generic", "+neon", 128),
+}
+
+
+def target_for(name: str) -> CpuTarget:
+    """The target of ``cpu`` (this machine) or ``cpu:<architecture>``.
+
+    Raises:
+        TargetError: The architecture is not known.
+    """
+    _, _, architecture = name.partition(":")
+    if not architecture:
+        return host()
+    if architecture not in _NAMED:
+        known = ", ".join(f"cpu:{n}" for n in _NAMED)
+        raise TargetError(f"unknown target '{name}'; known targets: cpu, {known}")
+    return _NAMED[architecture]
+
+
+@cache
+def host() -> CpuTarget:
+    """This machine."""
+    features = binding.get_host_cpu_features()
+    wide = features.get("avx512f", False)
+    bits = 512 if wide else 256 if features.get("avx2", False) else 128
+    triple = binding.get_process_triple()
+    return CpuTarget(triple, binding.get_host_cpu_name(), features.flatten(), bits)

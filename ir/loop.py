@@ -1,0 +1,95 @@
+"""The loop level's own dialect: strided access to flat buffers, and register tiles.
+
+A buffer is ``memref<?xT>``: a pointer to T without a descriptor. A tile is a static n-D
+``vector``; its innermost dim becomes machine vectors, its outer dims are unrolled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import MemRefType, VectorType
+from xdsl.ir import Attribute, Dialect, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_op_definition,
+    operand_def,
+    result_def,
+    var_operand_def,
+)
+
+
+def buffer(element: Attribute) -> MemRefType:
+    """The type of a flat buffer of ``element``."""
+    return MemRefType(element, [-1])
+
+
+def tile(shape: Sequence[int], element: Attribute) -> VectorType:
+    """The type of a register tile."""
+    return VectorType(element, shape)
+
+
+@irdl_op_definition
+class LoadOp(IRDLOperation):
+    """Element (i, j) of the tile is ``buffer[offset + i*strides[0] + j*strides[1]]``.
+
+    The innermost stride is 1 (a vector load) or 0 (one element, repeated). A scalar result has
+    no strides.
+    """
+
+    name = "tile.load"
+    source = operand_def(MemRefType)
+    offset = operand_def()
+    strides = var_operand_def()
+    result = result_def()
+
+    def __init__(
+        self, source: SSAValue, offset: SSAValue, strides: Sequence[SSAValue], type: Attribute
+    ):
+        super().__init__(operands=[source, offset, list(strides)], result_types=[type])
+
+
+@irdl_op_definition
+class StoreOp(IRDLOperation):
+    """Writes a tile, or a scalar, where ``tile.load`` would read it; the innermost stride is 1."""
+
+    name = "tile.store"
+    value = operand_def()
+    target = operand_def(MemRefType)
+    offset = operand_def()
+    strides = var_operand_def()
+
+    def __init__(
+        self, value: SSAValue, target: SSAValue, offset: SSAValue, strides: Sequence[SSAValue]
+    ):
+        super().__init__(operands=[value, target, offset, list(strides)])
+
+
+@irdl_op_definition
+class FmaOp(IRDLOperation):
+    """``accumulator + a * b``, rounded once; sizes 1 of a and b are repeated.
+
+    With a ``vector<6x1xf32>``, b ``vector<1x64xf32>`` it is one step of a matrix product.
+    """
+
+    name = "tile.fma"
+    a = operand_def(VectorType)
+    b = operand_def(VectorType)
+    accumulator = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, a: SSAValue, b: SSAValue, accumulator: SSAValue):
+        super().__init__(operands=[a, b, accumulator], result_types=[accumulator.type])
+
+
+@irdl_op_definition
+class RemfOp(IRDLOperation):
+    """The remainder of a float division, with the sign of the dividend (C's fmod)."""
+
+    name = "tile.remf"
+    a = operand_def()
+    b = operand_def()
+    result = result_def()
+
+
+Tile = Dialect("tile", [LoadOp, StoreOp, FmaOp, RemfOp])
