@@ -19,7 +19,7 @@ from xdsl.printer import Printer
 
 from .dims import static_size
 from .errors import MlcError
-from .types import DTYPE_NAMES, DTYPES, TensorType, is_float, shape_text, tensor
+from .types import DTYPE_NAMES, DTYPES, TensorType, float_text, is_float, shape_text, tensor
 
 INLINE_LIMIT = 32
 _keys = itertools.count()
@@ -140,11 +140,7 @@ def _inline_text(array: np.ndarray) -> str:
 
 
 def _float_text(value: float) -> str:
-    text = repr(value)
-    if not np.isfinite(value):
-        return f'"{text}"'
-    mantissa, exponent, power = text.partition("e")
-    return text if "." in mantissa or not exponent else f"{mantissa}.0e{power}"
+    return float_text(value) if np.isfinite(value) else f'"{value!r}"'
 
 
 def _number(parser: AttrParser):

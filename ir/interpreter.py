@@ -15,7 +15,6 @@ from xdsl.ir import Block, SSAValue
 from .errors import MlcError
 from .op import GraphOp
 from .ops.control import ReturnOp
-from .types import TensorType
 
 
 def main_function(module: ModuleOp) -> FuncOp:
@@ -53,10 +52,3 @@ def run_op(op: GraphOp, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The results of one op; arrays also where numpy would give scalars."""
     results = op.reference(*operands)
     return [np.asarray(r) for r in (results if isinstance(results, tuple) else (results,))]
-
-
-def fits(type: TensorType, array: np.ndarray) -> bool:
-    """Whether ``array`` is of ``type``; a symbolic dim takes any size."""
-    dims = zip(type.shape, array.shape, strict=False)
-    same_rank = type.rank == array.ndim and type.dtype == array.dtype
-    return same_rank and all(not isinstance(d, int) or d == n for d, n in dims)

@@ -22,7 +22,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from .errors import InferenceError
 from .structure import Structure
-from .types import DTYPE_NAMES, DTYPES, TensorType, type_of
+from .types import DTYPE_NAMES, DTYPES, TensorType, float_text, type_of
 
 Value = int | float | bool | str | np.dtype | tuple[Any, ...]
 
@@ -195,11 +195,7 @@ def _text(value: Value) -> str:
 
 
 def _float_text(value: float) -> str:
-    text = repr(value)
-    if not np.isfinite(value):
-        return f'float "{text}"'
-    mantissa, e, power = text.partition("e")
-    return text if "." in mantissa or not e else f"{mantissa}.0e{power}"
+    return float_text(value) if np.isfinite(value) else f'float "{value!r}"'
 
 
 def _parse(parser: AttrParser) -> Value:

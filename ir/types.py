@@ -154,6 +154,12 @@ def shape_text(shape: Iterable[Dim]) -> str:
     return f"[{', '.join(_dim_text(d) for d in shape)}]"
 
 
+def float_text(value: float) -> str:
+    """A finite float as the IR prints it: the shortest text that reads back as the same value."""
+    mantissa, exponent, power = repr(value).partition("e")
+    return repr(value) if "." in mantissa or not exponent else f"{mantissa}.0e{power}"
+
+
 def parse_dtype(parser: AttrParser) -> np.dtype:
     """Reads a dtype's short name."""
     name = parser.parse_identifier("dtype")
