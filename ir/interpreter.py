@@ -9,20 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, SSAValue
 
 from .errors import MlcError
+from .module import main_function
 from .op import GraphOp
 from .ops.control import ReturnOp
-
-
-def main_function(module: ModuleOp) -> FuncOp:
-    """The function that is the model."""
-    for op in module.body.block.ops:
-        if isinstance(op, FuncOp) and op.sym_name.data == "main":
-            return op
-    raise MlcError("the module has no function @main")
 
 
 def interpret(module: ModuleOp, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

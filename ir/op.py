@@ -94,6 +94,13 @@ class GraphOp(IRDLOperation, ABC):
     def structure(self) -> Structure:
         """Which kind of computation this is."""
 
+    def decompose(self, add: Add) -> Sequence[SSAValue]:
+        """The same results by simpler ops; ``add`` places an op and gives its first result.
+
+        Only ops whose structure is Composite have one.
+        """
+        raise NotImplementedError(f"{self.name} is not composite")
+
     def fail(self, message: str) -> InferenceError:
         """An error about this op that names it, its source node and its operand types."""
         where = source_of(self)
@@ -122,6 +129,7 @@ class GraphOp(IRDLOperation, ABC):
         return [types] if isinstance(types, TensorType) else types
 
 
+Add = Callable[[GraphOp], SSAValue]
 OpT = TypeVar("OpT", bound=type[GraphOp])
 
 

@@ -57,7 +57,7 @@ class Contraction(Reduce):
 
 @dataclass(frozen=True)
 class Composite:
-    """``decompose()`` builds simpler ops before the op and returns the values of its results."""
+    """Simpler ops: see ``GraphOp.decompose``."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block
 from xdsl.rewriter import Rewriter
 
-from ..ir.interpreter import main_function
+from ..ir.module import main_function
 from ..ir.op import GraphOp
 from .contract import Pass, Promise
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, SSAValue
 
 from ...ir.dims import Dim, symbol
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
+from ...ir.module import model_module
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
 from ...ir.types import DTYPE_NAMES, TensorType, tensor
@@ -55,8 +55,9 @@ class _GraphImporter:
             raise UnsupportedError(self.problems)
         results = [self._value(o.name, "the graph's output") for o in self.graph.output]
         self.block.add_op(ReturnOp(operands=[results]))
-        types = ([a.type for a in self.block.args], [r.type for r in results])
-        return ModuleOp([FuncOp("main", types, Region(self.block))])
+        inputs = [i.name for i in self.graph.input if i.name not in weights]
+        outputs = [o.name for o in self.graph.output]
+        return model_module(self.block, inputs, outputs, self.graph.name)
 
     def _constant(self, weight: onnx.TensorProto) -> None:
         array = np.asarray(onnx.numpy_helper.to_array(weight))
