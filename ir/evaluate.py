@@ -11,6 +11,7 @@ import numpy as np
 from .dims import Shape
 from .scalar import Scalar
 from .structure import Map, Reduce, Structure, neutral
+from .symbols import known_shape, known_size
 from .types import is_float
 
 
@@ -76,31 +77,37 @@ def evaluate(
 def evaluate_structure(
     structure: Structure, shape: Shape, operands: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Every element of the result of a Map or a Reduce; all sizes are static.
+    """Every element of the result of a Map or a Reduce; all symbols are known.
 
     Raises:
         TypeError: The structure is neither.
     """
+    sizes = known_shape(shape)
     match structure:
         case Map():
-            return _evaluate_map(structure, shape, operands)
+            return _evaluate_map(structure, sizes, operands)
         case Reduce():
-            return _evaluate_reduce(structure, shape, operands)
+            return _evaluate_reduce(structure, sizes, operands)
         case _:
             raise TypeError(f"{structure} is no expression")
 
 
-def _evaluate_map(structure: Map, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
+def _evaluate_map(
+    structure: Map, shape: tuple[int, ...], operands: Sequence[np.ndarray]
+) -> np.ndarray:
     axes, indices = _space(shape)
     values = evaluate(structure.body(indices), operands, axes)
     return np.broadcast_to(values, shape)
 
 
-def _evaluate_reduce(structure: Reduce, shape: Shape, operands: Sequence[np.ndarray]) -> np.ndarray:
-    axes, indices = _space((*shape, *structure.extents))
+def _evaluate_reduce(
+    structure: Reduce, shape: tuple[int, ...], operands: Sequence[np.ndarray]
+) -> np.ndarray:
+    space = (*shape, *known_shape(structure.extents))
+    axes, indices = _space(space)
     outer, inner = indices[: len(shape)], indices[len(shape) :]
     body = structure.body(outer, inner)
-    values = np.broadcast_to(evaluate(body, operands, axes), (*shape, *structure.extents))
+    values = np.broadcast_to(evaluate(body, operands, axes), space)
     start = np.asarray(neutral(structure.combine, body.dtype)).astype(body.dtype)
     reduced_axes = tuple(range(len(shape), values.ndim))
     ufunc = _UFUNCS[structure.combine]
@@ -112,7 +119,7 @@ def _evaluate_reduce(structure: Reduce, shape: Shape, operands: Sequence[np.ndar
     return np.broadcast_to(result, shape)
 
 
-def _space(shape: Shape) -> tuple[list[np.ndarray], tuple[Scalar, ...]]:
+def _space(shape: tuple[int, ...]) -> tuple[list[np.ndarray], tuple[Scalar, ...]]:
     axes = [
         np.arange(d, dtype=np.int64).reshape([-1 if k == n else 1 for k in range(len(shape))])
         for n, d in enumerate(shape)
@@ -128,6 +135,8 @@ def _apply(
             return np.asarray(node.attr).astype(node.dtype)
         case "axis":
             return axes[node.attr]
+        case "size":
+            return np.asarray(known_size(node.attr))
         case "load":
             return _load(operands[node.attr], args)
         case "cast":

@@ -5,7 +5,7 @@ It is the oracle of the tests, the constant folder's arithmetic and ``target="re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -15,6 +15,10 @@ from .errors import MlcError
 from .module import main_function
 from .op import GraphOp
 from .ops.control import ReturnOp
+from .symbols import bind, known_symbols
+from .types import type_of
+
+Values = Mapping[SSAValue, np.ndarray]
 
 
 def interpret(module: ModuleOp, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -26,21 +30,34 @@ def interpret(module: ModuleOp, inputs: Sequence[np.ndarray]) -> list[np.ndarray
     block = main_function(module).body.block
     if len(inputs) != len(block.args):
         raise MlcError(f"the model takes {len(block.args)} inputs, got {len(inputs)}")
-    return _run_block(block, dict(zip(block.args, inputs, strict=True)))
+    return run_block(block, inputs)
 
 
-def _run_block(block: Block, values: dict[SSAValue, np.ndarray]) -> list[np.ndarray]:
+def run_block(
+    block: Block, arguments: Sequence[np.ndarray], outside: Values | None = None
+) -> list[np.ndarray]:
+    """Runs a block on its arguments; it may read the values ``outside`` of it.
+
+    Raises:
+        MlcError: The block holds an op of another level, or has no end.
+    """
+    values = {**(outside or {}), **dict(zip(block.args, arguments, strict=True))}
+    symbols = bind([type_of(a) for a in block.args], arguments)
     for op in block.ops:
         operands = [values[o] for o in op.operands]
         if isinstance(op, ReturnOp):
             return operands
         if not isinstance(op, GraphOp):
             raise MlcError(f"{op.name} is not an op of the graph level")
-        values.update(zip(op.results, run_op(op, operands), strict=True))
+        with known_symbols(symbols):
+            results = run_op(op, operands)
+        values.update(zip(op.results, results, strict=True))
+        symbols.update(bind([type_of(r) for r in op.results], results))
     raise MlcError("the graph does not end in mlc.return")
 
 
 def run_op(op: GraphOp, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The results of one op; arrays also where numpy would give scalars."""
-    results = op.reference(*operands)
+    with known_symbols(bind([type_of(o) for o in op.operands], operands)):
+        results = op.reference(*operands)
     return [np.asarray(r) for r in (results if isinstance(results, tuple) else (results,))]

@@ -65,18 +65,23 @@ class GraphOp(IRDLOperation, ABC):
     def __init__(self, *operands: Any, regions: Sequence[Region] = (), **params: Any):
         """Builds the op; result types are inferred.
 
+        Operands that are None or not given are left out; further ones go to the last, variadic
+        definition.
+
         Raises:
             InferenceError: The operands do not fit.
         """
         defined = {k: _attribute(v) for k, v in params.items() if v is not None}
         values = [SSAValue.get(o) for o in _flat(operands)]
         unbound = type(self).create(
-            operands=values, properties={**_defaults(type(self)), **defined}
+            operands=values, properties={**_defaults(type(self)), **defined}, regions=regions
         )
         types = unbound._infer()
+        for region in regions:
+            unbound.detach_region(region)
         unbound.drop_all_references()
         super().__init__(
-            operands=operands,
+            operands=_grouped(type(self), values),
             properties=unbound.properties,
             result_types=[list(types)] if _is_variadic(type(self)) else list(types),
             regions=regions,
@@ -178,6 +183,14 @@ def _defaults(cls: type[GraphOp]) -> dict[str, Attribute]:
 def _is_variadic(cls: type[GraphOp]) -> bool:
     results = cls.get_irdl_definition().results
     return len(results) == 1 and isinstance(results[0][1], VariadicDef)
+
+
+def _grouped(cls: type[GraphOp], values: list[SSAValue]) -> list[Any]:
+    definitions = cls.get_irdl_definition().operands
+    if not definitions or not isinstance(definitions[-1][1], VariadicDef):
+        return values
+    fixed = len(definitions) - 1
+    return [*values[:fixed], values[fixed:]]
 
 
 def _flat(operands: Sequence[Any]) -> list[Any]:

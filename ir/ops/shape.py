@@ -10,6 +10,7 @@ from .. import scalar as s
 from ..dims import Shape, ceildiv, parse_dim, product
 from ..op import GraphOp, graph_op, param
 from ..structure import Indices, Map, View
+from ..symbols import known_shape
 from ..types import TensorType
 from .elementwise import broadcast_load
 
@@ -39,9 +40,8 @@ class ReshapeOp(GraphOp):
         return x.with_shape(shape)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """Numpy's reshape; symbols are taken from the one dim they leave open."""
-        open_dims = [d if isinstance(d, int) else -1 for d in param_dims(self.shape)]
-        return x.reshape(open_dims)
+        """Numpy's reshape."""
+        return x.reshape(known_shape(param_dims(self.shape)))
 
     def structure(self) -> View:
         """A View: the row-major position is kept."""
@@ -107,9 +107,7 @@ class BroadcastOp(GraphOp):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """Numpy's broadcast."""
-        inner = param_dims(self.shape)
-        known = [d if isinstance(d, int) else 1 for d in inner]
-        return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(known))).copy()
+        return np.broadcast_to(x, known_shape(param_dims(self.shape))).copy()
 
     def structure(self) -> Map:
         """A Map that drops the repeated indices."""
@@ -142,8 +140,8 @@ class SliceOp(GraphOp):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """Numpy's slicing."""
-        bounds = zip(self.starts, self.stops, self.steps, strict=True)
-        return x[tuple(slice(*b) for b in bounds)]
+        starts, stops = (known_shape(param_dims(b)) for b in (self.starts, self.stops))
+        return x[tuple(slice(*b) for b in zip(starts, stops, self.steps, strict=True))]
 
     def structure(self) -> Map:
         """A Map that scales and shifts the index."""

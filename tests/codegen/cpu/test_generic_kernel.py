@@ -7,17 +7,18 @@ import ctypes
 import numpy as np
 import pytest
 from build import build
-from cases import CASES, Case
+from cases import CASES, SIZES, Case
 from mlc.codegen.cpu.compile import Library, compile_object
 from mlc.codegen.cpu.emit import emit_module
-from mlc.codegen.cpu.kernel import generic_kernel, row_count
+from mlc.codegen.cpu.kernel import generic_kernel, row_count, symbol_names
 from mlc.codegen.cpu.target import host, target_for
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
 from mlc.ir.interpreter import run_op
 from mlc.ir.ops.elementwise import GeluOp
 from mlc.ir.structure import Map, Reduce
-from mlc.ir.types import is_float, tensor
+from mlc.ir.symbols import known_symbols
+from mlc.ir.types import is_float, tensor, type_of
 from xdsl.ir import Block
 
 NATIVE = [c for c in CASES if isinstance(build(c).structure(), Map | Reduce)]
@@ -34,13 +35,16 @@ def test_native_code_agrees_with_the_reference(case: Case):
     text = emit_module([generic_kernel(op, "kernel")], host())
     library = Library(compile_object(text, host()), ["kernel"])
     arrays = [np.require(a, requirements="C") for a in case.arrays()]
-    (wanted,) = run_op(op, arrays)
+    with known_symbols(SIZES):
+        (wanted,) = run_op(op, arrays)
     got = np.full(wanted.shape, 77).astype(wanted.dtype)
     rows = row_count(wanted.shape)
     assert isinstance(rows, int)
     middle = rows // 2
-    call(library, [*arrays, got], [0, middle])
-    call(library, [*arrays, got], [middle, rows])
+    types = [type_of(v) for v in (*op.operands, *op.results)]
+    sizes = [SIZES[name] for name in symbol_names([d for t in types for d in t.shape])]
+    call(library, [*arrays, got], [*sizes, 0, middle])
+    call(library, [*arrays, got], [*sizes, middle, rows])
     if is_float(wanted.dtype):
         tolerance = 1e-5 if wanted.dtype.itemsize >= 4 else 1e-2
         np.testing.assert_allclose(got.astype(float), wanted.astype(float), tolerance, tolerance)

@@ -1,0 +1,13 @@
+"""One table of op cases: every test that runs ops takes them from here."""
+
+from __future__ import annotations
+
+from .case import SIZES, Case
+from .elementwise import ELEMENTWISE
+from .matmul import MATMUL
+from .reduce import REDUCE
+from .shape import SHAPE
+
+__all__ = ["CASES", "SIZES", "Case"]
+
+CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE]
