@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .case import SIZES, Case
+from .conv import CONV
 from .elementwise import ELEMENTWISE
 from .matmul import MATMUL
+from .pool import POOL
 from .reduce import REDUCE
 from .shape import SHAPE
 
 __all__ = ["CASES", "SIZES", "Case"]
 
-CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE]
+CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL]
