@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from xdsl.ir import SSAValue
-from xdsl.irdl import operand_def, result_def, var_operand_def
+from xdsl.irdl import operand_def, opt_operand_def, result_def, var_operand_def
 
 from .. import scalar as s
-from ..dims import Shape, ceildiv, parse_dim, product
+from ..dims import Dim, Shape, ceildiv, parse_dim, product
 from ..op import GraphOp, graph_op, param
 from ..structure import Indices, Map, View
 from ..symbols import known_shape
-from ..types import TensorType
+from ..types import I64, TensorType, tensor
 from .elementwise import broadcast_load
 
 
@@ -197,6 +199,136 @@ class ConcatOp(GraphOp):
 
     def _others(self, type: TensorType) -> tuple[object, ...]:
         return (type.dtype, *type.shape[: self.axis], type.rank, *type.shape[self.axis + 1 :])
+
+
+@graph_op
+class PadOp(GraphOp):
+    """x with more elements before and after each dim; ``pads`` are (begins…, ends…), not negative.
+
+    What is added is by ``mode``: ``constant`` the scalar operand ``value`` (0 without it), ``edge``
+    the nearest element, ``reflect`` the elements mirrored at the edge, ``wrap`` x repeated.
+    """
+
+    name = "mlc.pad"
+    x = operand_def(TensorType)
+    value = opt_operand_def(TensorType)
+    pads = param()
+    mode = param("constant")
+    result = result_def(TensorType)
+    MODES: ClassVar[tuple[str, ...]] = ("constant", "reflect", "edge", "wrap")
+
+    def infer(self) -> TensorType:
+        """``begin + size + end`` along each dim."""
+        x, pads = self.operand_type(0), param_dims(self.pads)
+        if self.mode not in self.MODES:
+            raise self.fail(f"mode '{self.mode}' is none of {', '.join(self.MODES)}")
+        if len(pads) != 2 * x.rank or any(isinstance(n, int) and n < 0 for n in pads):
+            raise self.fail(f"pads {list(self.pads)} must be {2 * x.rank} sizes, none negative")
+        if len(self.operands) > 1 and self.operand_type(1) != x.with_shape(()):
+            raise self.fail(f"the value must be a scalar of {x.dtype}")
+        if self.mode != "constant" and 0 in x.shape and any(n != 0 for n in pads):
+            raise self.fail(f"mode '{self.mode}' has nothing to repeat in an empty tensor")
+        return x.with_shape(self._begin(k) + d + pads[k + x.rank] for k, d in enumerate(x.shape))
+
+    def reference(self, x: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
+        """Numpy's pad."""
+        pads = known_shape(param_dims(self.pads))
+        widths = np.array(pads, np.int64).reshape(2, x.ndim).T
+        if self.mode == "constant":
+            return np.pad(x, widths, constant_values=0 if value is None else value)
+        return np.pad(x, widths, mode=self.mode)
+
+    def structure(self) -> Map:
+        """A Map that guards the load, or computes where the element is repeated from."""
+        x, pads = self.operand_type(0), param_dims(self.pads)
+
+        def body(i: Indices) -> s.Scalar:
+            where = [n - s.size(self._begin(k)) for k, n in enumerate(i)]
+            if self.mode != "constant":
+                source = [self._repeated(n, d) for n, d in zip(where, x.shape, strict=True)]
+                return s.load(0, source, x.dtype)
+            result, outside = s.load(0, where, x.dtype), self._outside()
+            for k, (n, d) in enumerate(zip(where, x.shape, strict=True)):
+                if pads[k] != 0 or pads[k + x.rank] != 0:
+                    result = s.select((n >= 0) & (n < s.size(d)), result, outside)
+            return result
+
+        return Map(body)
+
+    def _begin(self, k: int) -> Dim:
+        return param_dims(self.pads)[k]
+
+    def _outside(self) -> s.Scalar:
+        dtype = self.operand_type(0).dtype
+        return s.load(1, (), dtype) if len(self.operands) > 1 else s.const(0, dtype)
+
+    def _repeated(self, index: s.Scalar, dim: Dim) -> s.Scalar:
+        last = s.size(dim - 1)
+        if self.mode == "edge":
+            return s.maximum(s.minimum(index, last), 0)
+        if self.mode == "wrap":
+            return index % s.size(dim)
+        phase = index % s.maximum(last * 2, 1)
+        return s.minimum(phase, last * 2 - phase)
+
+
+@graph_op
+class ReverseOp(GraphOp):
+    """x with the order of elements along ``axes`` reversed."""
+
+    name = "mlc.reverse"
+    x = operand_def(TensorType)
+    axes = param()
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """The type of x."""
+        x = self.operand_type(0)
+        if not set(self.axes) <= set(range(x.rank)):
+            raise self.fail(f"axes {list(self.axes)} do not exist")
+        return x
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """Numpy's flip."""
+        return np.flip(x, self.axes)
+
+    def structure(self) -> Map:
+        """A Map that counts the index from the end."""
+        x = self.operand_type(0)
+
+        def body(i: Indices) -> s.Scalar:
+            ends = [s.size(d - 1) for d in x.shape]
+            where = [ends[k] - n if k in self.axes else n for k, n in enumerate(i)]
+            return s.load(0, where, x.dtype)
+
+        return Map(body)
+
+
+@graph_op
+class IotaOp(GraphOp):
+    """The numbers from 0 to before ``shape[0]``; ``shape`` has one entry, an int or a dim's text.
+
+    ``%r = "mlc.iota"() <{shape = #mlc.param<["N"]>, dtype = #mlc.param<i64>}> : …``
+    """
+
+    name = "mlc.iota"
+    shape = param()
+    dtype = param(I64)
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """One dim."""
+        if len(self.shape) != 1:
+            raise self.fail(f"shape {list(self.shape)} must have one entry")
+        return tensor(param_dims(self.shape), self.dtype)
+
+    def reference(self) -> np.ndarray:
+        """Numpy's arange."""
+        return np.arange(*known_shape(param_dims(self.shape))).astype(self.dtype)
+
+    def structure(self) -> Map:
+        """The index itself."""
+        return Map(lambda i: s.cast(i[0], self.dtype))
 
 
 def dims_param(shape: Shape) -> tuple[int | str, ...]:
