@@ -8,11 +8,21 @@ from xdsl.ir import Dialect
 
 from .data import DataAttr
 from .op import GraphOp, Param
-from .ops import constant, conv, elementwise, matmul, pool, reduce, shape
+from .ops import attention, constant, conv, elementwise, matmul, norm, pool, reduce, shape
 from .ops.control import ReturnOp
 from .types import TensorType
 
-FAMILIES: tuple[ModuleType, ...] = (constant, conv, elementwise, matmul, pool, reduce, shape)
+FAMILIES: tuple[ModuleType, ...] = (
+    attention,
+    constant,
+    conv,
+    elementwise,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+)
 
 
 def graph_ops() -> list[type[GraphOp]]:

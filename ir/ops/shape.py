@@ -232,8 +232,9 @@ class PadOp(GraphOp):
 
     def reference(self, x: np.ndarray, value: np.ndarray | None = None) -> np.ndarray:
         """Numpy's pad."""
-        pads = known_shape(param_dims(self.pads))
-        widths = np.array(pads, np.int64).reshape(2, x.ndim).T
+        if x.ndim == 0:
+            return x
+        widths = np.array(known_shape(param_dims(self.pads))).reshape(2, x.ndim).T
         if self.mode == "constant":
             return np.pad(x, widths, constant_values=0 if value is None else value)
         return np.pad(x, widths, mode=self.mode)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from .attention import ATTENTION
 from .case import SIZES, Case
 from .conv import CONV
 from .elementwise import ELEMENTWISE
 from .matmul import MATMUL
+from .norm import NORM
 from .pool import POOL
 from .reduce import REDUCE
 from .shape import SHAPE
 
 __all__ = ["CASES", "SIZES", "Case"]
 
-CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL]
+CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]
