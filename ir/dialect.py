@@ -8,7 +8,19 @@ from xdsl.ir import Dialect
 
 from .data import DataAttr
 from .op import GraphOp, Param
-from .ops import attention, constant, conv, elementwise, matmul, norm, pool, reduce, shape
+from .ops import (
+    attention,
+    constant,
+    conv,
+    elementwise,
+    index,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    scatter,
+    shape,
+)
 from .ops.control import ReturnOp
 from .types import TensorType
 
@@ -17,10 +29,12 @@ FAMILIES: tuple[ModuleType, ...] = (
     constant,
     conv,
     elementwise,
+    index,
     matmul,
     norm,
     pool,
     reduce,
+    scatter,
     shape,
 )
 

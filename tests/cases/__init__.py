@@ -6,6 +6,7 @@ from .attention import ATTENTION
 from .case import SIZES, Case
 from .conv import CONV
 from .elementwise import ELEMENTWISE
+from .index import INDEX
 from .matmul import MATMUL
 from .norm import NORM
 from .pool import POOL
@@ -14,4 +15,4 @@ from .shape import SHAPE
 
 __all__ = ["CASES", "SIZES", "Case"]
 
-CASES = [*ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]
+CASES = [*INDEX, *ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]
