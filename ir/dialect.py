@@ -20,6 +20,7 @@ from .ops import (
     reduce,
     scatter,
     shape,
+    sort,
 )
 from .ops.control import ReturnOp
 from .types import TensorType
@@ -36,6 +37,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     reduce,
     scatter,
     shape,
+    sort,
 )
 
 

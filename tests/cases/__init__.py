@@ -12,7 +12,8 @@ from .norm import NORM
 from .pool import POOL
 from .reduce import REDUCE
 from .shape import SHAPE
+from .sort import SORT
 
 __all__ = ["CASES", "SIZES", "Case"]
 
-CASES = [*INDEX, *ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]
+CASES = [*SORT, *INDEX, *ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]

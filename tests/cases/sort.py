@@ -1,0 +1,44 @@
+"""Cases of top-k, arg-max and cumulative ops."""
+
+from __future__ import annotations
+
+from mlc.ir.ops.sort import ArgMaxOp, ArgMinOp, CumProdOp, CumSumOp, TopKOp
+
+from .case import BF16, F32, I8, I32, I64, UI8, Case
+
+SORT = [
+    Case(TopKOp, ((shape, dtype),), {"k": k, "axis": axis, "largest": largest})
+    for largest in (True, False)
+    for shape, dtype, k, axis in (
+        ((1,), F32, 1, 0),
+        ((7,), I8, 0, 0),
+        ((3, 13), I32, 5, 1),
+        ((13, 2), BF16, 13, 0),
+        ((0, 5), UI8, 2, 1),
+        (("N", "S"), F32, "S - N", 1),
+    )
+]
+SORT += [
+    Case(op, ((shape, dtype),), {"axis": axis, "keepdims": keep, "select_last": last})
+    for op in (ArgMaxOp, ArgMinOp)
+    for keep, last in ((False, False), (True, True))
+    for shape, dtype, axis in (
+        ((1,), F32, 0),
+        ((3, 13), I32, 1),
+        ((31, 2), I8, 0),
+        ((0, 5), BF16, 1),
+        (("N", "S"), F32, 0),
+    )
+]
+SORT += [
+    Case(op, ((shape, dtype),), {"axis": axis, "exclusive": exclusive, "reverse": reverse})
+    for op in (CumSumOp, CumProdOp)
+    for exclusive, reverse in ((False, False), (True, False), (False, True), (True, True))
+    for shape, dtype, axis in (
+        ((7,), F32, 0),
+        ((3, 5), I64, 1),
+        ((3, 5), BF16, 0),
+        ((0, 3), F32, 0),
+        (("N", "S"), I32, 1),
+    )
+]
