@@ -1,0 +1,19 @@
+"""What loading and running a compiled model raises; each message says what to do."""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Base of everything the runtime raises on purpose."""
+
+
+class ArtifactError(ModelError):
+    """The file is no artifact, is damaged, or was made for another machine or version."""
+
+
+class InputError(ModelError, ValueError):
+    """The arrays given to a model do not fit its inputs; the message lists every problem."""
+
+
+class RunError(ModelError, RuntimeError):
+    """The model met values it cannot compute with, such as an index out of range."""

@@ -1,0 +1,202 @@
+"""The model a user holds: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .artifact import Artifact
+from .errors import ModelError
+from .native import NativeEngine
+from .signature import Signature, TensorSpec
+from .tensors import from_torch, is_torch, plain_array, to_torch
+from .threads import thread_count
+
+_PLANS = 256
+
+
+class Engine(Protocol):
+    """What runs a model once its inputs are numpy arrays of the right dtypes."""
+
+    def plan(self, arrays: Sequence[np.ndarray]) -> Any:
+        """Checks shapes; the result serves every later run with the same shapes."""
+        ...
+
+    def execute(self, plan: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Runs the model."""
+        ...
+
+
+class Model:
+    """A model ready to run; several threads may call it at once.
+
+    >>> y = model(x)                          # positional, in the order of ``input_names``
+    >>> y = model(input_ids=x, mask=m)        # or by name
+    >>> d = model.run({"input_ids": x, "mask": m})
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        engine: Engine,
+        artifact: Artifact | None = None,
+        report: Mapping[str, Any] | None = None,
+    ):
+        self._signature = signature
+        self._engine = engine
+        self._artifact = artifact
+        self._report = dict(report or {})
+        self._dtypes = tuple(i.dtype for i in signature.inputs)
+        self._plans: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self.input_names = [i.name for i in signature.inputs]
+        self.output_names = [o.name for o in signature.outputs]
+
+    @staticmethod
+    def from_artifact(artifact: Artifact, *, threads: int | None = None) -> Model:
+        """The model of an artifact, linked into this process."""
+        signature = Signature.from_manifest(artifact.manifest)
+        engine = NativeEngine(artifact, signature, thread_count(threads))
+        report = artifact.manifest.get("report") or {}
+        return Model(signature, engine, artifact, report)
+
+    @property
+    def name(self) -> str:
+        """The name of the user's model; may be empty."""
+        return self._signature.name
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and symbolic shape of each input."""
+        return self._signature.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Name, dtype and symbolic shape of each output."""
+        return self._signature.outputs
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the artifact says about itself; empty for a model without one."""
+        return self._artifact.manifest if self._artifact else {}
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What the compiler did, and why."""
+        return self._report
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of native code and weights."""
+        return self._artifact.nbytes if self._artifact else 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model: one output is returned as an array, several as a tuple.
+
+        Raises:
+            InputError: What was given does not fit the model's inputs.
+            RunError: The model met a value that it cannot compute with.
+        """
+        fits = not kwargs and len(args) == len(self._dtypes)
+        outputs = self._outputs(args if fits else self._in_order(args, kwargs))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs the model on named inputs and returns its outputs by name.
+
+        Raises:
+            InputError: What was given does not fit the model's inputs.
+            RunError: The model met a value that it cannot compute with.
+        """
+        return dict(zip(self.output_names, self._outputs(self._in_order((), feeds)), strict=True))
+
+    def profile(self, feeds: Mapping[str, Any]) -> list[int]:
+        """Cycles spent at each launch site of the manifest in one run on ``feeds``.
+
+        Raises:
+            ModelError: The model does not run native code.
+        """
+        if not isinstance(self._engine, NativeEngine):
+            raise ModelError("only a model compiled to native code can be profiled")
+        arrays, _ = self._arrays(self._in_order((), feeds))
+        return self._engine.profile(self._plan(arrays), arrays).tolist()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model to a file that ``load`` reads.
+
+        Raises:
+            ModelError: The model has no native code, or the file cannot be written.
+        """
+        if self._artifact is None:
+            raise ModelError("a model for the reference target has no native code to save")
+        self._artifact.save(path)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{i.name}: {i}" for i in self.inputs)
+        outputs = ", ".join(f"{o.name}: {o}" for o in self.outputs)
+        return f"<mlc.Model {self.name!r} ({inputs}) -> ({outputs})>"
+
+    def _outputs(self, values: Sequence[Any]) -> list[Any]:
+        arrays, torch = self._arrays(values)
+        outputs = self._engine.execute(self._plan(arrays), arrays)
+        return [to_torch(o) for o in outputs] if torch else outputs
+
+    def _arrays(self, values: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
+        """Aligned C-contiguous arrays, and whether one of ``values`` is a torch tensor."""
+        arrays, torch, fits = [], False, True
+        for i, value in enumerate(values):
+            dtype = self._dtypes[i]
+            if is_torch(value):
+                torch, value = True, from_torch(value, self.input_names[i])
+            if type(value) is not np.ndarray or value.dtype != dtype:
+                value = plain_array(value, dtype, self.input_names[i])
+                fits = fits and value.dtype == dtype
+            flags = value.flags
+            if not (flags.c_contiguous and flags.aligned):
+                value = np.array(value, order="C")
+            arrays.append(value)
+        if not fits:
+            self._signature.bind(arrays)
+        return arrays, torch
+
+    def _plan(self, arrays: Sequence[np.ndarray]) -> Any:
+        key = tuple([a.shape for a in arrays])
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._engine.plan(arrays)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _in_order(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        names = self.input_names
+        if not args and len(named) == len(names) and all(n in named for n in names):
+            return [named[n] for n in names]
+        problems = []
+        if len(args) > len(names):
+            problems.append(f"{len(args)} inputs given by position, the model has {len(names)}")
+        given = dict(zip(names, args, strict=False))
+        problems += [f"{n}: given by position and by name" for n in given if n in named]
+        problems += [f"{n}: the model has no such input" for n in named if n not in names]
+        given.update(named)
+        problems += [f"{s.name}: missing, expected {s}" for s in self.inputs if s.name not in given]
+        if problems:
+            problems.append(f"its inputs are: {', '.join(names) or 'none'}")
+            self._signature.refuse(problems)
+        return [given[n] for n in names]
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
+    """Loads ``model.mlc``.
+
+    Args:
+        path: The artifact.
+        threads: Threads to run on; by default ``MLC_THREADS``, else every CPU.
+
+    Raises:
+        ArtifactError: The file is no artifact, is damaged, or is for another machine.
+    """
+    return Model.from_artifact(Artifact.open(path), threads=threads)
