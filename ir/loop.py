@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import MemRefType, VectorType
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, VectorType
 from xdsl.ir import Attribute, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
     operand_def,
+    prop_def,
     result_def,
     var_operand_def,
 )
@@ -92,4 +93,73 @@ class RemfOp(IRDLOperation):
     result = result_def()
 
 
-Tile = Dialect("tile", [LoadOp, StoreOp, FmaOp, RemfOp])
+@irdl_op_definition
+class BroadcastOp(IRDLOperation):
+    """A scalar in every element of a tile, or a tile with its sizes of 1 repeated."""
+
+    name = "tile.broadcast"
+    source = operand_def()
+    result = result_def(VectorType)
+
+
+@irdl_op_definition
+class IotaOp(IRDLOperation):
+    """A tile of ``index`` whose element is its own position along dim ``axis``."""
+
+    name = "tile.iota"
+    axis = prop_def(IntegerAttr)
+    result = result_def(VectorType)
+
+    def __init__(self, type: Attribute, axis: int):
+        super().__init__(properties={"axis": IntegerAttr(axis, 64)}, result_types=[type])
+
+
+@irdl_op_definition
+class GatherOp(IRDLOperation):
+    """Every element from a position of its own: ``buffer[offsets[i]]``."""
+
+    name = "tile.gather"
+    source = operand_def(MemRefType)
+    offsets = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, source: SSAValue, offsets: SSAValue, type: Attribute):
+        super().__init__(operands=[source, offsets], result_types=[type])
+
+
+@irdl_op_definition
+class ReduceOp(IRDLOperation):
+    """All elements of a tile combined to a scalar; ``combine`` is a key of COMBINE."""
+
+    name = "tile.reduce"
+    combine = prop_def(StringAttr)
+    source = operand_def(VectorType)
+    result = result_def()
+
+    def __init__(self, combine: str, source: SSAValue):
+        assert isinstance(source.type, VectorType)
+        super().__init__(
+            operands=[source],
+            properties={"combine": StringAttr(combine)},
+            result_types=[source.type.get_element_type()],
+        )
+
+
+@irdl_op_definition
+class AllocaOp(IRDLOperation):
+    """Scratch memory of the function for ``count`` elements, aligned to 64 bytes."""
+
+    name = "tile.alloca"
+    count = prop_def(IntegerAttr)
+    result = result_def(MemRefType)
+
+    def __init__(self, count: int, element: Attribute):
+        super().__init__(
+            properties={"count": IntegerAttr(count, 64)}, result_types=[buffer(element)]
+        )
+
+
+Tile = Dialect(
+    "tile",
+    [LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp, IotaOp, GatherOp, ReduceOp, AllocaOp],
+)

@@ -8,7 +8,7 @@ a test evaluates it with numpy. Python operators and the functions below build t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,18 @@ def select(condition: Scalar, then: Scalar | Number, other: Scalar | Number) -> 
 def cast(x: Scalar, dtype: np.dtype) -> Scalar:
     """``x`` converted as numpy's ``astype`` does."""
     return x if x.dtype == dtype else Scalar("cast", (x,), np.dtype(dtype))
+
+
+def nodes_of(node: Scalar) -> Iterator[Scalar]:
+    """``node`` and all below it, each once."""
+    seen, waiting = {id(node)}, [node]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for argument in current.args:
+            if id(argument) not in seen:
+                seen.add(id(argument))
+                waiting.append(argument)
 
 
 def maximum(a: Scalar | Number, b: Scalar | Number) -> Scalar:

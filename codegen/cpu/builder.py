@@ -17,10 +17,23 @@ from xdsl.dialects.builtin import (
     IndexType,
     IntegerAttr,
     IntegerType,
+    VectorType,
+    i1,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ...ir import loop
+
+_FLOAT_PREDICATES = {
+    name: number
+    for number, name in enumerate(
+        "false oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno true".split()
+    )
+    if name not in ("ugt", "uge", "ult", "ule")
+}
+_INTEGER_PREDICATES = {
+    name: number for number, name in enumerate("eq ne slt sle sgt sge ult ule ugt uge".split())
+}
 
 
 class LoopBuilder:
@@ -41,7 +54,9 @@ class LoopBuilder:
         return op
 
     def constant(self, value: float, type: Attribute) -> SSAValue:
-        """A scalar constant."""
+        """A constant; of a tile type, one value in every lane."""
+        if isinstance(type, VectorType):
+            return self.splat(self.constant(value, type.get_element_type()), type)
         if isinstance(type, AnyFloat):
             attribute = FloatAttr(float(value), type)
         else:
@@ -71,6 +86,44 @@ class LoopBuilder:
         if x == 0 or y == 0:
             return self.index(0)
         return self.op(arith.MuliOp, [a, b], IndexType())
+
+    def splat(self, value: SSAValue, type: Attribute) -> SSAValue:
+        """A scalar in every lane of a tile of ``type``; unchanged where that is no tile."""
+        if value.type == type or not isinstance(type, VectorType):
+            return value
+        return self.op(loop.BroadcastOp, [value], type)
+
+    def compare(self, predicate: str, a: SSAValue, b: SSAValue) -> SSAValue:
+        """A comparison; ``oeq``-like predicates are of floats, ``slt``-like of integers."""
+        table = _FLOAT_PREDICATES if predicate in _FLOAT_PREDICATES else _INTEGER_PREDICATES
+        op = (arith.CmpfOp if table is _FLOAT_PREDICATES else arith.CmpiOp).create(
+            operands=[a, b],
+            result_types=[like(a.type, i1)],
+            properties={"predicate": IntegerAttr(table[predicate], 64)},
+        )
+        return self.add(op).results[0]
+
+    def select(self, condition: SSAValue, then: SSAValue, other: SSAValue) -> SSAValue:
+        """``then`` where ``condition`` holds, else ``other``; both are computed."""
+        return self.op(arith.SelectOp, [condition, then, other], then.type)
+
+    def is_index(self, value: SSAValue) -> bool:
+        """Whether a value is an index or a tile of them."""
+        return isinstance(element_of(value.type), IndexType)
+
+    def reduce(self, combine: str, tile: SSAValue) -> SSAValue:
+        """All elements of a tile combined; a scalar stays as it is."""
+        if not isinstance(tile.type, VectorType):
+            return tile
+        return self.add(loop.ReduceOp(combine, tile)).results[0]
+
+    def tile_of(self, element: Attribute, lanes: int) -> Attribute:
+        """The type of ``lanes`` elements; a scalar for one."""
+        return element if lanes == 1 else loop.tile((lanes,), element)
+
+    def unit_strides(self, lanes: int) -> list[SSAValue]:
+        """The strides of ``lanes`` neighbours."""
+        return [] if lanes == 1 else [self.index(1)]
 
     def load(
         self,
@@ -112,13 +165,14 @@ class LoopBuilder:
         stop: SSAValue,
         carried: Sequence[SSAValue],
         body: Callable[[SSAValue, Sequence[SSAValue]], Sequence[SSAValue]],
+        step: int = 1,
     ) -> Sequence[SSAValue]:
         """A loop that carries values: ``body(index, carried)`` gives the next ones."""
         block = Block(arg_types=[IndexType(), *(c.type for c in carried)])
         outer, self.block = self.block, block
         self.add(scf.YieldOp(*body(block.args[0], block.args[1:])))
         self.block = outer
-        return self.add(scf.ForOp(start, stop, self.index(1), carried, Region(block))).results
+        return self.add(scf.ForOp(start, stop, self.index(step), carried, Region(block))).results
 
     def branch(
         self,
@@ -131,11 +185,29 @@ class LoopBuilder:
         regions = [self._region(side) for side in (then, other)]
         return self.add(scf.IfOp(condition, [type], *regions)).results[0]
 
+    def region(self, build: Callable[[], None]) -> Region:
+        """The code that ``build`` writes, as one side of a branch."""
+        outer, self.block = self.block, Block()
+        build()
+        self.add(scf.YieldOp())
+        region, self.block = Region(self.block), outer
+        return region
+
     def _region(self, build: Callable[[], SSAValue]) -> Region:
         outer, self.block = self.block, Block()
         self.add(scf.YieldOp(build()))
         region, self.block = Region(self.block), outer
         return region
+
+
+def element_of(type: Attribute) -> Attribute:
+    """The element type of a tile; a scalar's own type."""
+    return type.get_element_type() if isinstance(type, VectorType) else type
+
+
+def like(type: Attribute, element: Attribute) -> Attribute:
+    """``element``, or a tile of it in the shape of ``type``."""
+    return VectorType(element, type.get_shape()) if isinstance(type, VectorType) else element
 
 
 def constant_of(value: SSAValue) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from llvmlite import binding
 
@@ -32,17 +33,23 @@ def compile_object(text: str, target: CpuTarget) -> bytes:
 class Library:
     """Object code linked into this process; functions are called by address."""
 
-    def __init__(self, code: bytes, names: Sequence[str]):
+    def __init__(self, objects: Sequence[bytes], names: Sequence[str]):
         _initialize()
         machine = binding.Target.from_triple(host().triple).create_target_machine(jit=True)
         self._jit = binding.create_lljit_compiler(machine)
-        builder = binding.JITLibraryBuilder().add_object_img(code).add_current_process()
+        builder = binding.JITLibraryBuilder().add_current_process()
+        for code in objects:
+            builder = builder.add_object_img(code)
         for name in names:
             builder = builder.export_symbol(name)
         self._tracker = builder.link(self._jit, "kernels")
 
-    def __getitem__(self, name: str) -> ctypes._CFuncPtr:  # pyright: ignore[reportPrivateUsage]
-        return ctypes.CFUNCTYPE(None)(self._tracker[name])
+    def __getitem__(self, name: str) -> Any:
+        return self.function(name, None)
+
+    def function(self, name: str, result: Any) -> Any:
+        """A function with a ctypes result type."""
+        return ctypes.CFUNCTYPE(result)(self._tracker[name])
 
 
 @cache

@@ -19,12 +19,14 @@ class CpuTarget:
         cpu: LLVM's name of the processor.
         features: LLVM's feature string.
         vector_bits: The width of a machine vector.
+        registers: How many vector registers there are.
     """
 
     triple: str
     cpu: str
     features: str
     vector_bits: int
+    registers: int
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""
@@ -32,9 +34,9 @@ class CpuTarget:
 
 
 _NAMED = {
-    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256),
-    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512),
-    "aarch64": CpuTarget("aarch64-unknown-linux-gnu", "generic", "+neon", 128),
+    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16),
+    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32),
+    "aarch64": CpuTarget("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32),
 }
 
 
@@ -60,4 +62,5 @@ def host() -> CpuTarget:
     wide = features.get("avx512f", False)
     bits = 512 if wide else 256 if features.get("avx2", False) else 128
     triple = binding.get_process_triple()
-    return CpuTarget(triple, binding.get_host_cpu_name(), features.flatten(), bits)
+    registers = 16 if triple.startswith("x86") and not wide else 32
+    return CpuTarget(triple, binding.get_host_cpu_name(), features.flatten(), bits, registers)

@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import IntegerType, VectorType
 from xdsl.ir import Attribute, Operation
 
 from ....ir import loop
-from .function import FunctionEmitter, Handler, literal, llvm_type
+from .function import FunctionEmitter, Handler, literal
 
 _INSTRUCTIONS: dict[type[Operation], str] = {
     arith.AddiOp: "add",
@@ -51,6 +51,8 @@ _INTRINSICS: dict[type[Operation], str] = {
     math.CosOp: "cos",
     math.PowFOp: "pow",
     math.CopySignOp: "copysign",
+    math.CtPopOp: "ctpop",
+    math.FmaOp: "fma",
 }
 _LIBRARY: dict[type[Operation], str] = {
     math.ErfOp: "erf",
@@ -100,9 +102,26 @@ def emit_intrinsic(e: FunctionEmitter, op: Operation) -> None:
 
 
 def emit_library(e: FunctionEmitter, op: Operation) -> None:
-    """A call of the C library; scalars only."""
+    """Calls of the C library, lane by lane."""
     name = _LIBRARY[type(op)]
-    _call_each(e, op, lambda type: name + ("f" if type == "float" else ""))
+    results: list[str] = []
+    columns = zip(*(e.registers(o) for o in op.operands), strict=True)
+    for piece, values in zip(e.pieces(op.results[0].type), columns, strict=True):
+        results.append(_by_lane(e, name, piece, list(values)))
+    e.bind(op.results[0], results)
+
+
+def _by_lane(e: FunctionEmitter, name: str, piece: str, values: list[str]) -> str:
+    lanes, _, element = piece.strip("<>").rpartition(" x ")
+    function = name + ("f" if element == "float" else "")
+    if not lanes:
+        return e.intrinsic(function, element, [(element, v) for v in values])
+    whole = "poison"
+    for k in range(int(lanes)):
+        parts = [e.define(f"extractelement {piece} {v}, i64 {k}") for v in values]
+        value = e.intrinsic(function, element, [(element, p) for p in parts])
+        whole = e.define(f"insertelement {piece} {whole}, {element} {value}, i64 {k}")
+    return whole
 
 
 def emit_cast(e: FunctionEmitter, op: Operation) -> None:
@@ -112,11 +131,14 @@ def emit_cast(e: FunctionEmitter, op: Operation) -> None:
 
 def emit_float_to_integer(e: FunctionEmitter, op: Operation) -> None:
     """Saturates instead of being undefined; NaN becomes 0."""
-    source, target = llvm_type(op.operands[0].type), llvm_type(op.results[0].type)
     sign = "s" if isinstance(op, arith.FPToSIOp) else "u"
-    name = f"llvm.fpto{sign}i.sat.{target}.{_suffix(source)}"
-    value = e.intrinsic(name, target, [(source, e.register(op.operands[0]))])
-    e.bind(op.results[0], [value])
+    sources, targets = e.pieces(op.operands[0].type), e.pieces(op.results[0].type)
+    rows = zip(sources, e.registers(op.operands[0]), targets, strict=True)
+    values = [
+        e.intrinsic(f"llvm.fpto{sign}i.sat.{_suffix(b)}.{_suffix(a)}", b, [(a, v)])
+        for a, v, b in rows
+    ]
+    e.bind(op.results[0], values)
 
 
 def emit_index_cast(e: FunctionEmitter, op: Any) -> None:
@@ -133,6 +155,16 @@ def emit_compare(e: FunctionEmitter, op: Any) -> None:
     is_float = isinstance(op, arith.CmpfOp)
     names = _FLOAT_PREDICATES if is_float else _INTEGER_PREDICATES
     _each(e, op, f"{'f' if is_float else 'i'}cmp {names[op.predicate.value.data]}")
+
+
+def emit_floor_division(e: FunctionEmitter, op: Any) -> None:
+    """Dims are not negative where they are divided: plain division."""
+    _each(e, op, "sdiv")
+
+
+def emit_bitcast(e: FunctionEmitter, op: Any) -> None:
+    """The same bits as another type."""
+    _convert(e, op, "bitcast")
 
 
 def emit_select(e: FunctionEmitter, op: Any) -> None:
@@ -194,6 +226,8 @@ HANDLERS: dict[type[Operation], Handler] = {
     arith.CmpiOp: emit_compare,
     arith.CmpfOp: emit_compare,
     arith.SelectOp: emit_select,
+    arith.FloorDivSIOp: emit_floor_division,
+    arith.BitcastOp: emit_bitcast,
     **dict.fromkeys(_INSTRUCTIONS, emit_instruction),
     **dict.fromkeys(_INTRINSICS, emit_intrinsic),
     **dict.fromkeys(_LIBRARY, emit_library),

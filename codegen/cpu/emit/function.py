@@ -36,6 +36,7 @@ class FunctionEmitter:
         self.lines: list[str] = []
         self.label = "entry"
         self.intrinsics: set[str] = set()
+        self.allocas: list[str] = []
         self._handlers = handlers
         self._values: dict[SSAValue, Registers] = {}
         self._count = 0
@@ -67,6 +68,12 @@ class FunctionEmitter:
         self.lines.append(f"{label}:")
         self.label = label
 
+    def allocate(self, count: int, element: str) -> str:
+        """Scratch memory of the function, allocated once where it begins."""
+        register = self.fresh()
+        self.allocas.append(f"  {register} = alloca [{count} x {element}], align 64")
+        return register
+
     def new_labels(self, *names: str) -> list[str]:
         """Unique labels."""
         self._count += 1
@@ -94,11 +101,15 @@ class FunctionEmitter:
         for size in outer:
             rows *= size
         element = type.get_element_type()
-        return [_vector(n, llvm_type(element)) for n in self.split(inner, element)] * rows
+        return [_vector(n, llvm_type(element)) for n in self.split(inner)] * rows
 
-    def split(self, size: int, element: Attribute) -> list[int]:
-        """The lanes of the machine vectors that hold ``size`` elements side by side."""
-        lanes = self.target.lanes(element_bits(element))
+    def split(self, size: int) -> list[int]:
+        """The lanes of the machine vectors that hold ``size`` elements side by side.
+
+        They are the same for elements of every width, so that tiles of different types match
+        register by register; LLVM splits or joins what is wider or narrower than the machine.
+        """
+        lanes = self.target.lanes(32)
         whole, rest = divmod(size, lanes)
         return [lanes] * whole + ([rest] if rest else [])
 

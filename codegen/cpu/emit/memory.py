@@ -29,8 +29,8 @@ def emit_load(e: FunctionEmitter, op: Any) -> None:
         piece = stored if lanes == 1 or repeat else f"<{lanes} x {stored}>"
         loaded = e.define(f"load {piece}, ptr {address}, align {element_bits(element) // 8}")
         if repeat and lanes > 1:
-            loaded = _splat(e, loaded, stored, lanes)
-        registers.append(_from_byte(e, loaded, lanes) if element == BOOL else loaded)
+            loaded = splat(e, loaded, stored, lanes)
+        registers.append(from_byte(e, loaded, lanes) if element == BOOL else loaded)
     e.bind(op.result, registers)
 
 
@@ -55,14 +55,14 @@ def emit_fma(e: FunctionEmitter, op: Any) -> None:
     rows, columns = op.accumulator.type.get_shape()
     element = _element(op.accumulator.type)
     pieces = e.pieces(op.accumulator.type)
-    width = len(e.split(columns, element))
+    width = len(e.split(columns))
     a = _spread(e, op.a, rows, columns)
     b = _spread(e, op.b, rows, columns)
     accumulators = e.registers(op.accumulator)
     results: list[str] = []
     for row, column in itertools.product(range(rows), range(width)):
         k = row * width + column
-        lanes = e.split(columns, element)[column]
+        lanes = e.split(columns)[column]
         name = f"llvm.fma.{f'v{lanes}' if lanes > 1 else ''}f{element_bits(element)}"
         operands = [a[k], b[k], accumulators[k]]
         results.append(e.intrinsic(name, pieces[k], [(pieces[k], v) for v in operands]))
@@ -77,8 +77,8 @@ def _spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> lis
     element = value.type.get_element_type()
     registers = e.registers(value)
     if own_columns == 1 and columns > 1:
-        lanes = e.split(columns, element)
-        registers = [_splat(e, r, llvm_type(element), n) for r in registers for n in lanes]
+        lanes = e.split(columns)
+        registers = [splat(e, r, llvm_type(element), n) for r in registers for n in lanes]
     return registers * rows if own_rows == 1 else registers
 
 
@@ -99,7 +99,7 @@ def _positions(
         for k, stride in zip(index, strides, strict=False):
             row = _advance(e, row, k, e.register(stride))
         column = 0
-        for lanes in e.split(inner, type.get_element_type()):
+        for lanes in e.split(inner):
             places.append((_advance(e, row, column * step, "1"), lanes))
             column += lanes
     return places
@@ -112,7 +112,8 @@ def _advance(e: FunctionEmitter, position: str, count: int, stride: str) -> str:
     return e.define(f"add i64 {position}, {scaled}")
 
 
-def _splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
+def splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
+    """A scalar in every lane of a machine vector."""
     if lanes == 1:
         return value
     type = f"<{lanes} x {element}>"
@@ -121,7 +122,8 @@ def _splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
     return e.define(f"shufflevector {type} {first}, {type} poison, {mask}")
 
 
-def _from_byte(e: FunctionEmitter, value: str, lanes: int) -> str:
+def from_byte(e: FunctionEmitter, value: str, lanes: int) -> str:
+    """A bool from the byte it is in memory."""
     type = _like(lanes, "i8")
     zero = "0" if lanes == 1 else "zeroinitializer"
     return e.define(f"icmp ne {type} {value}, {zero}")

@@ -9,13 +9,14 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation
 
 from ..target import CpuTarget
-from . import arith, control, memory
+from . import arith, control, memory, tiles
 from .function import FunctionEmitter, Handler, llvm_type
 
 HANDLERS: dict[type[Operation], Handler] = {
     **arith.HANDLERS,
     **memory.HANDLERS,
     **control.HANDLERS,
+    **tiles.HANDLERS,
 }
 
 
@@ -43,7 +44,8 @@ def _emit_function(e: FunctionEmitter, function: FuncOp) -> str:
     for op in function.body.block.ops:
         e.emit(op)
     signature = ", ".join(_argument(a, n) for n, a in enumerate(arguments))
-    body = "\n".join(e.lines)
+    entry, *rest = e.lines
+    body = "\n".join([entry, *e.allocas, *rest])
     return f"define void @{function.sym_name.data}({signature}) {{\n{body}\n}}\n"
 
 

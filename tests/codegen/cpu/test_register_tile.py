@@ -43,7 +43,7 @@ def test_product(target: str, rows: int, columns: int):
     if facts.vector_bits > host().vector_bits:
         pytest.skip("this machine has narrower vectors")
     text = emit_module([product_kernel(rows, columns)], facts)
-    library = Library(compile_object(text, facts), ["kernel"])
+    library = Library([compile_object(text, facts)], ["kernel"])
     rng = np.random.default_rng(3)
     for depth in (0, 1, 7, 64):
         a = rng.standard_normal((rows, depth), np.float32)

@@ -1,0 +1,180 @@
+"""Tiles from scalars and back: broadcast, iota, gather, reduction, scratch memory."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from xdsl.dialects.builtin import AnyFloat, IntegerType, VectorType
+from xdsl.ir import Attribute, Operation
+
+from ....ir import loop
+from .function import FunctionEmitter, Handler, Registers, element_bits, llvm_type
+from .memory import from_byte, splat
+
+_INTEGER = {"add": "add", "mul": "mul", "max": "smax", "min": "smin"}
+_INTEGER |= {"and": "and", "or": "or", "xor": "xor"}
+_FLOAT = {"add": "fadd", "mul": "fmul", "max": "fmaximum", "min": "fminimum"}
+_JOIN = {"add": "fadd", "mul": "fmul"}
+
+
+def emit_broadcast(e: FunctionEmitter, op: Any) -> None:
+    """A splat a register; rows of a tile are the same registers again."""
+    shape, element = op.result.type.get_shape(), llvm_type(op.result.type.get_element_type())
+    lanes = e.split(shape[-1])
+    if not isinstance(op.source.type, VectorType):
+        distinct = {n: splat(e, e.register(op.source), element, n) for n in lanes}
+        e.bind(op.result, [distinct[n] for n in lanes] * _count(shape[:-1]))
+        return
+    rows = _rows(e, op.source, shape)
+    if op.source.type.get_shape()[-1] != shape[-1]:
+        rows = [[splat(e, row[0], element, n) for n in lanes] for row in rows]
+    e.bind(op.result, [register for row in rows for register in row])
+
+
+def _rows(e: FunctionEmitter, source: Any, shape: tuple[int, ...]) -> list[Registers]:
+    """The registers of each row of the result, as they are in the source."""
+    own = source.type.get_shape()
+    registers, width = e.registers(source), len(e.split(own[-1]))
+    rows: list[Registers] = []
+    for index in itertools.product(*(range(n) for n in shape[:-1])):
+        position = 0
+        for n, size in zip(index, own[:-1], strict=True):
+            position = position * size + (n if size > 1 else 0)
+        rows.append(registers[position * width : (position + 1) * width])
+    return rows
+
+
+def emit_iota(e: FunctionEmitter, op: Any) -> None:
+    """Constants."""
+    *outer, inner = op.result.type.get_shape()
+    axis, registers = op.axis.value.data, []
+    for index in itertools.product(*(range(n) for n in outer)):
+        first = 0
+        for lanes in e.split(inner):
+            along = axis == len(outer)
+            values = [first + k if along else index[axis] for k in range(lanes)]
+            registers.append(_vector_literal(values))
+            first += lanes
+    e.bind(op.result, registers)
+
+
+def emit_gather(e: FunctionEmitter, op: Any) -> None:
+    """An element a lane: extract the position, load, insert."""
+    element = op.result.type.get_element_type()
+    is_bool = element == IntegerType(1)
+    stored = "i8" if is_bool else llvm_type(element)
+    base, results = e.register(op.source), []
+    for offsets, lanes in zip(e.registers(op.offsets), _lanes(e, op.result.type), strict=True):
+        whole = f"<{lanes} x {stored}>"
+        value = "poison"
+        for k in range(lanes):
+            at = (
+                offsets
+                if lanes == 1
+                else e.define(f"extractelement <{lanes} x i64> {offsets}, i64 {k}")
+            )
+            address = e.define(f"getelementptr inbounds {stored}, ptr {base}, i64 {at}")
+            loaded = e.define(f"load {stored}, ptr {address}, align {element_bits(element) // 8}")
+            value = (
+                loaded
+                if lanes == 1
+                else e.define(f"insertelement {whole} {value}, {stored} {loaded}, i64 {k}")
+            )
+        results.append(from_byte(e, value, lanes) if is_bool else value)
+    e.bind(op.result, results)
+
+
+def emit_reduce(e: FunctionEmitter, op: Any) -> None:
+    """Registers are combined pairwise while they are equally wide, then lane by lane."""
+    element, combine = op.source.type.get_element_type(), op.combine.data
+    parts = list(zip(e.registers(op.source), _lanes(e, op.source.type), strict=True))
+    parts = _pairwise(e, parts, combine, element)
+    total, *others = [_across(e, r, n, combine, element) for r, n in parts]
+    for other in others:
+        total = _combine(e, total, other, 1, combine, element)
+    e.bind(op.result, [total])
+
+
+def _pairwise(
+    e: FunctionEmitter, parts: list[tuple[str, int]], combine: str, element: Attribute
+) -> list[tuple[str, int]]:
+    widest = parts[0][1]
+    full, rest = [p for p in parts if p[1] == widest], [p for p in parts if p[1] != widest]
+    while len(full) > 1:
+        pairs = [
+            (_combine(e, a, b, widest, combine, element), widest)
+            for (a, _), (b, _) in zip(full[::2], full[1::2], strict=False)
+        ]
+        full = pairs + full[len(full) - len(full) % 2 :]
+    return full + rest
+
+
+def _across(e: FunctionEmitter, value: str, lanes: int, combine: str, element: Attribute) -> str:
+    if lanes == 1:
+        return value
+    is_float = isinstance(element, AnyFloat)
+    name = (_FLOAT if is_float else _INTEGER)[combine]
+    type = llvm_type(element)
+    suffix = f"v{lanes}{'f' if is_float else 'i'}{_bits(element)}"
+    arguments = [(f"<{lanes} x {type}>", value)]
+    if name in ("fadd", "fmul"):
+        start = "0x8000000000000000" if name == "fadd" else "1.0"
+        call = f"call reassoc {type} @llvm.vector.reduce.{name}.{suffix}"
+        e.intrinsics.add(
+            f"declare {type} @llvm.vector.reduce.{name}.{suffix}({type}, {arguments[0][0]})"
+        )
+        return e.define(f"{call}({type} {start}, {arguments[0][0]} {value})")
+    return e.intrinsic(f"llvm.vector.reduce.{name}.{suffix}", type, arguments)
+
+
+def _combine(
+    e: FunctionEmitter, a: str, b: str, lanes: int, combine: str, element: Attribute
+) -> str:
+    scalar = llvm_type(element)
+    type = scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+    if isinstance(element, AnyFloat) and combine in _JOIN:
+        return e.define(f"{_JOIN[combine]} {type} {a}, {b}")
+    if not isinstance(element, AnyFloat) and combine in ("add", "mul", "and", "or", "xor"):
+        return e.define(f"{combine} {type} {a}, {b}")
+    is_float = isinstance(element, AnyFloat)
+    name = {"max": "maximum", "min": "minimum"}[combine] if is_float else _INTEGER[combine]
+    suffix = f"{'' if lanes == 1 else f'v{lanes}'}{'f' if is_float else 'i'}{_bits(element)}"
+    return e.intrinsic(f"llvm.{name}.{suffix}", type, [(type, a), (type, b)])
+
+
+def emit_alloca(e: FunctionEmitter, op: Any) -> None:
+    """Where the function begins, so that a loop does not eat the stack."""
+    element = llvm_type(op.result.type.element_type)
+    e.bind(op.result, [e.allocate(op.count.value.data, element)])
+
+
+def _lanes(e: FunctionEmitter, type: Any) -> list[int]:
+    *outer, inner = type.get_shape()
+    return e.split(inner) * _count(outer)
+
+
+def _count(shape: Any) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _bits(element: Attribute) -> int:
+    return 1 if element == IntegerType(1) else element_bits(element)
+
+
+def _vector_literal(values: list[int]) -> str:
+    if len(values) == 1:
+        return str(values[0])
+    return f"<{', '.join(f'i64 {v}' for v in values)}>"
+
+
+HANDLERS: dict[type[Operation], Handler] = {
+    loop.BroadcastOp: emit_broadcast,
+    loop.IotaOp: emit_iota,
+    loop.GatherOp: emit_gather,
+    loop.ReduceOp: emit_reduce,
+    loop.AllocaOp: emit_alloca,
+}

@@ -1,0 +1,198 @@
+"""The model's entry points as LLVM IR text: ``mlc_run`` and the functions that tell sizes.
+
+A site launches a kernel: it writes pointers and symbols into an array of words, and hands it with
+the number of tasks to the thread pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ...ir.dims import Atom, Dim, Shape, SymDim
+from ...passes.memory_plan import Place
+
+_FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
+_CALLS = {"floordiv": "sdiv", "mod": "srem"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One launch: the kernel's name, where its buffers are, its symbols, its tasks."""
+
+    kernel: str
+    buffers: tuple[Place, ...]
+    symbols: tuple[str, ...]
+    tasks: Dim
+    grain: int
+
+
+@dataclass(frozen=True)
+class EntryPoints:
+    """What the entry points tell and do.
+
+    Attributes:
+        symbols: In the order of the call frame.
+        inputs: The shapes of the inputs.
+        outputs: The shapes of the outputs.
+        arena: Bytes of scratch memory.
+        weights: The offset of each weight.
+        sites: The launches, in order.
+    """
+
+    symbols: Sequence[str]
+    inputs: Sequence[Shape]
+    outputs: Sequence[Shape]
+    arena: Dim
+    weights: Sequence[int]
+    sites: Sequence[Site]
+
+
+def entry_points(plan: EntryPoints) -> str:
+    """The text of all exported functions but the pool's, and of what they call."""
+    return "\n".join(
+        [
+            "declare void @mlc_parallel(ptr, ptr, ptr, i64, i64)",
+            "declare i64 @llvm.readcyclecounter()",
+            _LAUNCH,
+            *_tasks(plan.sites),
+            _run(plan),
+            _arena_size(plan),
+            _shapes("mlc_input_shapes", plan.symbols, plan.inputs),
+            _shapes("mlc_output_shapes", plan.symbols, plan.outputs),
+            "",
+        ]
+    )
+
+
+_LAUNCH = """
+define internal void @launch(ptr %pool, ptr %profile, i64 %site, ptr %task, ptr %words, i64 %tasks, i64 %grain) {
+  %quiet = icmp eq ptr %profile, null
+  br i1 %quiet, label %plain, label %watched
+plain:
+  call void @mlc_parallel(ptr %pool, ptr %task, ptr %words, i64 %tasks, i64 %grain)
+  ret void
+watched:
+  %start = call i64 @llvm.readcyclecounter()
+  call void @mlc_parallel(ptr %pool, ptr %task, ptr %words, i64 %tasks, i64 %grain)
+  %end = call i64 @llvm.readcyclecounter()
+  %spent = sub i64 %end, %start
+  %counter = getelementptr i64, ptr %profile, i64 %site
+  %before = load i64, ptr %counter
+  %after = add i64 %before, %spent
+  store i64 %after, ptr %counter
+  ret void
+}
+"""  # noqa: E501
+
+
+class _Text:
+    """Lines of one function, with fresh registers and dims as values."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def define(self, text: str) -> str:
+        self._count += 1
+        self.lines.append(f"  %r{self._count} = {text}")
+        return f"%r{self._count}"
+
+    def word(self, base: str, index: int) -> str:
+        """The address of a word of an array."""
+        return self.define(f"getelementptr i64, ptr {base}, i64 {index}")
+
+    def load_symbols(self, names: Iterable[str], base: str) -> None:
+        for number, name in enumerate(names):
+            address = self.word(base, number)
+            self.lines.append(f"  %sym.{name} = load i64, ptr {address}")
+
+    def dim(self, dim: Dim) -> str:
+        """The value of a dimension."""
+        if not isinstance(dim, SymDim):
+            return str(dim)
+        total = "0"
+        for monomial, coefficient in dim.terms:
+            term = str(coefficient)
+            for atom in monomial:
+                term = self.define(f"mul i64 {term}, {self._atom(atom)}")
+            total = self.define(f"add i64 {total}, {term}")
+        return total
+
+    def _atom(self, atom: Atom) -> str:
+        if isinstance(atom, str):
+            return f"%sym.{atom}"
+        left, right = (self.dim(a) for a in atom.args)
+        if atom.function in _CALLS:
+            return self.define(f"{_CALLS[atom.function]} i64 {left}, {right}")
+        test = self.define(f"icmp {'sgt' if atom.function == 'max' else 'slt'} i64 {left}, {right}")
+        return self.define(f"select i1 {test}, i64 {left}, i64 {right}")
+
+
+def _tasks(sites: Sequence[Site]) -> Iterable[str]:
+    """For each kernel, the function that a thread calls: it unpacks the words."""
+    for name, site in {s.kernel: s for s in sites}.items():
+        text = _Text()
+        kinds = ["ptr"] * len(site.buffers) + ["i64"] * len(site.symbols)
+        values = [
+            text.define(f"load {k}, ptr {text.word('%words', n)}") for n, k in enumerate(kinds)
+        ]
+        arguments = ", ".join(f"{k} {v}" for k, v in zip(kinds, values, strict=True))
+        tail = f"{arguments}, " if arguments else ""
+        yield (
+            f"define internal void @{name}.task(ptr %words, i64 %begin, i64 %end) {{\n"
+            + "\n".join(text.lines)
+            + f"\n  call void @{name}({tail}i64 %begin, i64 %end)\n  ret void\n}}\n"
+        )
+
+
+def _run(plan: EntryPoints) -> str:
+    text = _Text()
+    for number, name in enumerate(_FIELDS):
+        address = text.word("%call", number)
+        text.lines.append(f"  %{name} = load ptr, ptr {address}")
+    text.load_symbols(plan.symbols, "%symbols")
+    longest = max((len(s.buffers) + len(s.symbols) for s in plan.sites), default=1)
+    text.lines.append(f"  %words = alloca [{longest} x i64]")
+    for number, site in enumerate(plan.sites):
+        text.lines += [f"  br label %site{number}", f"site{number}:"]
+        _launch(text, plan, number, site)
+    body = "\n".join(text.lines)
+    return f"define i32 @mlc_run(ptr %call) {{\n{body}\n  ret i32 0\n}}\n"
+
+
+def _launch(text: _Text, plan: EntryPoints, number: int, site: Site) -> None:
+    values = [("ptr", _address(text, plan, place)) for place in site.buffers]
+    values += [("i64", f"%sym.{name}") for name in site.symbols]
+    for n, (kind, value) in enumerate(values):
+        text.lines.append(f"  store {kind} {value}, ptr {text.word('%words', n)}")
+    arguments = f"i64 {number}, ptr @{site.kernel}.task, ptr %words, i64 {text.dim(site.tasks)}"
+    text.lines.append(
+        f"  call void @launch(ptr %pool, ptr %profile, {arguments}, i64 {site.grain})"
+    )
+
+
+def _address(text: _Text, plan: EntryPoints, place: Place) -> str:
+    if place.kind in ("input", "output"):
+        return text.define(f"load ptr, ptr {text.word(f'%{place.kind}s', place.number)}")
+    if place.kind == "weight":
+        return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
+    return text.define(f"getelementptr i8, ptr %arena, i64 {text.dim(place.offset)}")
+
+
+def _arena_size(plan: EntryPoints) -> str:
+    text = _Text()
+    text.load_symbols(plan.symbols, "%symbols")
+    size = text.dim(plan.arena)
+    body = "\n".join(text.lines)
+    return f"define i64 @mlc_arena_size(ptr %symbols) {{\n{body}\n  ret i64 {size}\n}}\n"
+
+
+def _shapes(name: str, symbols: Sequence[str], shapes: Sequence[Shape]) -> str:
+    text = _Text()
+    text.load_symbols(symbols, "%symbols")
+    for number, dim in enumerate(d for shape in shapes for d in shape):
+        value = text.dim(dim)
+        text.lines.append(f"  store i64 {value}, ptr {text.word('%dims', number)}")
+    body = "\n".join(text.lines)
+    return f"define void @{name}(ptr %symbols, ptr %dims) {{\n{body}\n  ret void\n}}\n"

@@ -1,0 +1,78 @@
+"""Chooses the template for each kernel, and says why; equal kernels share one function."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from xdsl.ir import SSAValue
+
+from ...ir.errors import TargetError
+from ...ir.kernel import KernelOp
+from ...ir.op import Param
+from ...ir.ops.constant import ConstantOp
+from .target import CpuTarget
+from .templates.concat import concat_kernel
+from .templates.contraction import contraction_kernel
+from .templates.frame import Code
+from .templates.reduction import reduction_kernel
+from .templates.row import row_kernel
+
+_PLAIN = {
+    "row": row_kernel,
+    "reduction": reduction_kernel,
+    "concat": concat_kernel,
+}
+
+
+@dataclass
+class Scheduler:
+    """Makes the code of kernels, once for each distinct one."""
+
+    target: CpuTarget
+
+    def __post_init__(self) -> None:
+        self.codes: dict[Hashable, Code] = {}
+
+    def code(self, kernel: KernelOp) -> Code:
+        """The code of a kernel; its ``algorithm`` and ``why`` are set to what was chosen."""
+        key = kernel_key(kernel)
+        if key not in self.codes:
+            self.codes[key] = self._generate(kernel, f"k{len(self.codes)}_{_title(kernel)}")
+        return self.codes[key]
+
+    def _generate(self, kernel: KernelOp, name: str) -> Code:
+        algorithm = kernel.algorithm.data
+        if algorithm == "contraction":
+            code = contraction_kernel(kernel, name, self.target)
+            if code is not None:
+                return code
+            kernel.properties["algorithm"] = Param("reduction")
+            kernel.properties["why"] = Param("it is no product of two strided factors")
+            return reduction_kernel(kernel, name, self.target)
+        if algorithm not in _PLAIN:
+            raise TargetError(f"the CPU target has no kernel for '{algorithm}'")
+        return _PLAIN[algorithm](kernel, name, self.target)
+
+
+def kernel_key(kernel: KernelOp) -> Hashable:
+    """Equal for kernels with the same code: ops, parameters, types, which inputs are constant."""
+    numbers: dict[SSAValue, int] = {}
+    for value in (*kernel.block.args, *(r for op in kernel.block.ops for r in op.results)):
+        numbers[value] = len(numbers)
+    ops = tuple(
+        (
+            op.name,
+            tuple(numbers[o] for o in op.operands),
+            tuple(sorted(op.properties.items(), key=lambda p: p[0])),
+            tuple(r.type for r in op.results),
+        )
+        for op in kernel.block.ops
+    )
+    constant = tuple(isinstance(i.owner, ConstantOp) for i in kernel.inputs)
+    return ops, tuple(a.type for a in kernel.block.args), constant
+
+
+def _title(kernel: KernelOp) -> str:
+    names = [op.name.removeprefix("mlc.") for op in kernel.ops if op.name != "mlc.constant"]
+    return "_".join(dict.fromkeys(names))[:60]

@@ -1,0 +1,1 @@
+"""Templates: how kernels of a kind are written as loops."""

@@ -1,0 +1,75 @@
+"""How expressions read memory, and what they cost: what templates decide by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+from ....ir import scalar as s
+from ....ir.affine import Affine, IndexSpace
+from ....ir.dims import Shape
+from ....ir.op import GraphOp
+from ....ir.scalar import Scalar, nodes_of
+from ....ir.structure import Map, Reduce
+from ....ir.types import type_of
+from ..expression import Buffer
+
+_EXPENSIVE = frozenset(
+    "exp expm1 log log1p erf tanh sin cos tan pow div sqrt rsqrt sinh cosh asin acos atan".split()
+)
+
+
+def effort(expression: Scalar) -> int:
+    """About how many simple instructions an element takes."""
+    return sum(10 if n.op in _EXPENSIVE else 1 for n in nodes_of(expression))
+
+
+def op_effort(op: GraphOp) -> int:
+    """About how many simple instructions an element of an op takes, producers not counted."""
+    structure = op.structure()
+    axes = tuple(s.axis(n) for n in range(type_of(op.results[0]).rank))
+    if isinstance(structure, Reduce):
+        inner = tuple(s.axis(len(axes) + n) for n in range(len(structure.extents)))
+        return effort(structure.body(axes, inner))
+    return effort(structure.body(axes)) if isinstance(structure, Map) else 1
+
+
+def load_forms(
+    expression: Scalar, space: IndexSpace, buffers: Mapping[int, Buffer]
+) -> list[Affine] | None:
+    """The positions of all loads from ``buffers``; None where an axis is used as a value."""
+    forms: list[Affine] = []
+    seen: set[int] = set()
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.op == "axis":
+            return None
+        if node.op == "load" and node.attr in buffers:
+            form = space.position(node.args, buffers[node.attr].shape)
+            forms.append(form)
+            waiting += [value for value, _ in form.rest]
+        else:
+            waiting += node.args
+    return forms
+
+
+def merged_dims(shape: Shape, forms: Iterable[Affine]) -> int:
+    """How many innermost dims all positions walk through as if they were one dim."""
+    forms = list(forms)
+    merged = min(1, len(shape))
+    for inner, outer in pairwise(range(len(shape) - 1, -1, -1)):
+        if shape[outer] != 1 and any(
+            f.coefficient(outer) != f.coefficient(inner) * shape[inner] for f in forms
+        ):
+            break
+        merged += 1
+    return merged
+
+
+def contiguous(forms: Iterable[Affine], axis: int) -> bool:
+    """Whether along ``axis`` every position stays or moves by one."""
+    return all(f.coefficient(axis) in (0, 1) for f in forms)

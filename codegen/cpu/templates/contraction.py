@@ -1,0 +1,309 @@
+"""The contraction template: matrix products and convolutions on register tiles.
+
+The right factor, packed by panels, is read as vectors; elements of the left one, unpacked, are
+repeated. A tile of results stays in registers for the whole depth; then come the epilogue and the
+stores. Rows are split into near-equal tiles, so that none is nearly empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects import arith, scf
+from xdsl.dialects.builtin import IndexType, f32
+from xdsl.ir import SSAValue
+
+from ....ir import loop
+from ....ir.affine import Affine
+from ....ir.dims import Dim
+from ....ir.dims import product as dims_product
+from ....ir.kernel import KernelOp
+from ..expression import ExpressionLowering
+from ..target import CpuTarget
+from .frame import Code, Frame, Packing, grain_of, static
+from .products import Product, batch_axes, pack, product_of
+from .rooted import Rooted
+
+_DIRECT_EFFORT = 8
+_CACHE = 256 * 1024
+_NO_AXIS = -1
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a product is cut: tiles of ``rows`` x ``panel`` elements."""
+
+    rows: int
+    panel: int
+
+
+def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
+    """Code for a kernel around a matrix product; None where its root is none."""
+    rooted = Rooted(Frame(kernel, name, target))
+    product = product_of(rooted)
+    return _Contraction(rooted, product).build() if product else None
+
+
+def tiling(rows: Dim, columns: Dim, target: CpuTarget) -> Tiling:
+    """The tile for a product: as many accumulators as registers allow, little of it wasted.
+
+    Accumulators, one row of the right factor and one repeated element must fit the registers.
+    """
+    lanes = target.lanes(32)
+    vectors = -(-static((columns,), 512) // lanes)
+    if isinstance(rows, int) and rows <= 2:
+        width = min(vectors, 8 // rows)
+        return Tiling(max(1, rows), _panel(columns, width * lanes))
+    best, best_score = Tiling(1, lanes), 0.0
+    for width in (4, 3, 2, 1):
+        tallest = min((target.registers - 1 - width) // width, 14)
+        count = -(-static((rows,), 504) // tallest)
+        height = -(-static((rows,), 504) // count)
+        used = vectors / (-(-vectors // width) * width)
+        score = used * height / (height + 1.0) * width / (width + 0.5)
+        if score > best_score + 1e-9:
+            best, best_score = Tiling(height, _panel(columns, width * lanes)), score
+    return best
+
+
+def _panel(columns: Dim, width: int) -> int:
+    return min(columns, width) if isinstance(columns, int) else width
+
+
+class _Contraction:
+    def __init__(self, rooted: Rooted, product: Product):
+        self.rooted = rooted
+        self.frame = rooted.frame
+        self.b = rooted.frame.b
+        self.product = product
+        self.shape = rooted.type.shape
+        self.columns = self.shape[product.column]
+        self.tiling = tiling(product.rows, self.columns, self.frame.target)
+        self.axes: dict[int, SSAValue] = {}
+
+    def build(self) -> Code:
+        """A task is a tile; neighbouring tasks share the panel, or the rows where it is small."""
+        b, frame, product = self.b, self.frame, self.product
+        panels = (self.columns + (self.tiling.panel - 1)) // self.tiling.panel
+        tiles = (product.rows + (self.tiling.rows - 1)) // self.tiling.rows
+        outer = dims_product(self.shape[a] for a in product.outer)
+        with b.loop(frame.begin, frame.end) as task:
+            inner = [panels, tiles] if self._panels_outside() else [tiles, panels]
+            place = frame.unflatten(task, [outer, *inner])
+            panel, tile = place[1:] if self._panels_outside() else place[:0:-1]
+            self._set_outer(place[0])
+            self._rows(panel, tile, tiles)
+        cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
+        return frame.finish(outer * panels * tiles, grain_of(cost // 16), self._packings())
+
+    def _panels_outside(self) -> bool:
+        depth = static([d.extent for d in self.product.depths])
+        return depth * static((self.columns,)) * 4 > _CACHE
+
+    def _set_outer(self, position: SSAValue) -> None:
+        zero = self.b.index(0)
+        self.axes = dict.fromkeys(range(len(self.shape) + len(self.rooted.reduced)), zero)
+        sizes = [self.shape[a] for a in self.product.outer]
+        self.axes.update(
+            zip(self.product.outer, self.frame.unflatten(position, sizes), strict=True)
+        )
+
+    def _rows(self, panel: SSAValue, tile: SSAValue, tiles: Dim) -> None:
+        """Chooses the height of the tile: near-equal ones, or single rows at a symbolic end."""
+        b, rows = self.b, self.product.rows
+        if not isinstance(rows, int):
+            self._symbolic_rows(panel, tile)
+            return
+        assert isinstance(tiles, int)
+        small, taller = divmod(rows, tiles)
+        if not taller:
+            self._columns(panel, b.mul_index(tile, b.index(small)), small)
+            return
+        shift = b.op(arith.MinSIOp, [tile, b.index(taller)], IndexType())
+        first = b.add_index(b.mul_index(tile, b.index(small)), shift)
+        self._either(
+            b.compare("slt", tile, b.index(taller)),
+            lambda: self._columns(panel, first, small + 1),
+            lambda: self._columns(panel, first, small),
+        )
+
+    def _symbolic_rows(self, panel: SSAValue, tile: SSAValue) -> None:
+        b, height = self.b, self.tiling.rows
+        first = b.mul_index(tile, b.index(height))
+        end, stop = b.add_index(first, b.index(height)), self.frame.dim(self.product.rows)
+
+        def one_by_one() -> None:
+            with b.loop(first, stop) as row:
+                self._columns(panel, row, 1)
+
+        self._either(
+            b.compare("sle", end, stop), lambda: self._columns(panel, first, height), one_by_one
+        )
+
+    def _columns(self, panel: SSAValue, row: SSAValue, height: int) -> None:
+        """Chooses the width of the tile: the last panel may be narrower."""
+        b, width = self.b, self.tiling.panel
+        first = b.mul_index(panel, b.index(width))
+        if isinstance(self.columns, int):
+            rest = self.columns % width
+            if not rest:
+                self._tile(panel, row, first, height, width)
+                return
+            self._either(
+                b.compare("sle", first, b.index(self.columns - width)),
+                lambda: self._tile(panel, row, first, height, width),
+                lambda: self._tile(panel, row, first, height, rest),
+            )
+            return
+        stop = self.frame.dim(self.columns)
+
+        def one_by_one() -> None:
+            with b.loop(first, stop) as column:
+                self._tile(panel, row, column, height, 1)
+
+        self._either(
+            b.compare("sle", b.add_index(first, b.index(width)), stop),
+            lambda: self._tile(panel, row, first, height, width),
+            one_by_one,
+        )
+
+    def _either(
+        self, condition: SSAValue, then: Callable[[], None], other: Callable[[], None]
+    ) -> None:
+        self.b.add(scf.IfOp(condition, [], self.b.region(then), self.b.region(other)))
+
+    def _tile(
+        self, panel: SSAValue, row: SSAValue, column: SSAValue, height: int, width: int
+    ) -> None:
+        """One tile of results: the sum over the depth, the epilogue, the stores."""
+        if self.product.row is not None:
+            self.axes[self.product.row] = row
+        left = self._left()
+        right = self._right(panel, column)
+        type = loop.tile((height, width), f32)
+        total = self._depth(0, left, right, height, width, self.b.constant(0, type))
+        self.axes[self.product.column] = column
+        self._epilogue(total, height, width)
+
+    def _depth(
+        self,
+        level: int,
+        left: SSAValue,
+        right: SSAValue,
+        height: int,
+        width: int,
+        total: SSAValue,
+    ) -> SSAValue:
+        b, depths = self.b, self.product.depths
+        if level == len(depths):
+            return self._step(left, right, height, width, total)
+        depth = depths[level]
+        left_step = self.frame.dim(depth.left)
+        right_step = self.frame.dim(self._right_stride(level))
+
+        def step(index: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            here = b.add_index(left, b.mul_index(index, left_step))
+            there = b.add_index(right, b.mul_index(index, right_step))
+            return [self._depth(level + 1, here, there, height, width, carried[0])]
+
+        return b.fold(b.index(0), self.frame.dim(depth.extent), [total], step)[0]
+
+    def _step(
+        self, left: SSAValue, right: SSAValue, height: int, width: int, total: SSAValue
+    ) -> SSAValue:
+        """A rank-1 update of the tile."""
+        b, one, zero = self.b, self.b.index(1), self.b.index(0)
+        stride = self._row_stride()
+        x = b.load(
+            self._memory(self.product.left.number), left, loop.tile((height, 1), f32), [stride, one]
+        )
+        y = b.load(
+            self._memory(self.product.right.number), right, loop.tile((1, width), f32), [zero, one]
+        )
+        return b.fma(x, y, total)
+
+    def _row_stride(self) -> SSAValue:
+        row = self.product.row
+        return self.frame.dim(0 if row is None else self.product.left.stride(row))
+
+    def _memory(self, number: int) -> SSAValue:
+        return self.frame.buffers[number].memory
+
+    def _left(self) -> SSAValue:
+        """Where the left factor's first row begins."""
+        return self._position(self.product.left.form)
+
+    def _right(self, panel: SSAValue, column: SSAValue) -> SSAValue:
+        """Where the right factor's panel begins."""
+        b = self.b
+        if not self.product.packed:
+            return b.add_index(self._position(self.product.right.form), column)
+        size = self._panel_size()
+        position = b.mul_index(panel, b.index(size))
+        panels = -(-static((self.columns,)) // self.tiling.panel)
+        stride = panels * size
+        for axis in reversed(batch_axes(self.product)):
+            position = b.add_index(position, b.mul_index(self.axes[axis], b.index(stride)))
+            stride *= static((self.shape[axis],))
+        return position
+
+    def _panel_size(self) -> int:
+        return static([d.extent for d in self.product.depths]) * self.tiling.panel
+
+    def _right_stride(self, level: int) -> Dim:
+        depths = self.product.depths
+        if not self.product.packed:
+            return depths[level].right
+        return self.tiling.panel * static([d.extent for d in depths[level + 1 :]])
+
+    def _position(self, form: Affine) -> SSAValue:
+        total = self.frame.dim(form.constant)
+        for axis, factor in form.coefficients.items():
+            if axis < len(self.shape) and axis != self.product.column:
+                term = self.b.mul_index(self.axes[axis], self.frame.dim(factor))
+                total = self.b.add_index(total, term)
+        return total
+
+    def _epilogue(self, total: SSAValue, height: int, width: int) -> None:
+        """Cheap ones on the whole tile in registers; others row by row, through memory."""
+        if height == 1 or self.rooted.effort <= _DIRECT_EFFORT:
+            self._finish(total, height, width)
+            return
+        b, one = self.b, self.b.index(1)
+        scratch = b.add(loop.AllocaOp(height * width, f32)).results[0]
+        pitch = b.index(width)
+        b.store(total, scratch, b.index(0), [pitch, one])
+        first = self.axes[self.product.row or 0]
+        with b.loop(b.index(0), b.index(height)) as line:
+            if self.product.row is not None:
+                self.axes[self.product.row] = b.add_index(first, line)
+            values = b.load(
+                scratch, b.mul_index(line, pitch), loop.tile((1, width), f32), [pitch, one]
+            )
+            self._finish(values, 1, width)
+
+    def _finish(self, total: SSAValue, height: int, width: int) -> None:
+        row = _NO_AXIS if self.product.row is None else self.product.row
+        tile = ((row, height), (self.product.column, width))
+        registers = {self.rooted.result.attr: total}
+        scope = self.frame.scope(self.rooted.space, self.axes, tile, registers)
+        self.rooted.write(ExpressionLowering(scope))
+
+    def _packings(self) -> dict[int, Packing]:
+        if not self.product.packed:
+            return {}
+        product, panel = self.product, self.tiling.panel
+        extents = [static((e,)) for e in self.rooted.space.extents]
+        batch = [extents[a] for a in batch_axes(product)]
+        panels = -(-extents[product.column] // panel)
+        depth = static([d.extent for d in product.depths])
+
+        def make(array: np.ndarray) -> np.ndarray:
+            return pack(array, product, extents, panel)
+
+        shape = (*batch, panels, depth, panel)
+        strides = tuple(product.right.stride(a) for a in range(len(extents)))
+        key = (shape, strides, tuple(extents), product.right.form.constant)
+        return {product.right.number: Packing(key, shape, make)}

@@ -1,0 +1,147 @@
+"""What every template begins with: the function of a kernel, and the scopes inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.dialects import arith, func
+from xdsl.dialects.builtin import FunctionType, IndexType
+from xdsl.ir import Block, Region, SSAValue
+
+from ....ir import loop
+from ....ir.affine import IndexSpace
+from ....ir.dims import Dim, Shape, symbols_of
+from ....ir.kernel import Fused, KernelOp
+from ....ir.types import TensorType, type_of
+from ..builder import LoopBuilder
+from ..elements import storage_type
+from ..expression import Buffer, Scope
+from ..target import CpuTarget
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A constant operand laid out for the kernel: its new shape, and how it is made.
+
+    Equal ``key`` means equal layout of equal data.
+    """
+
+    key: Hashable
+    shape: tuple[int, ...]
+    pack: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel as a function ``@name(buffers…, symbols…, begin, end)``.
+
+    Attributes:
+        function: The function; it computes tasks ``begin`` to ``end``.
+        tasks: How many independent tasks there are.
+        grain: How many of them at least are worth a thread.
+        packed: How constant operands are laid out, by operand number.
+    """
+
+    function: func.FuncOp
+    tasks: Dim
+    grain: int
+    packed: Mapping[int, Packing] = field(default_factory=dict)
+
+
+class Frame:
+    """The function of a kernel while it is written.
+
+    Attributes:
+        b: Where code goes.
+        fused: The kernel's values as expressions.
+        buffers: The memory of operands and results, by load number.
+        symbols: The values of symbolic dims.
+    """
+
+    def __init__(self, kernel: KernelOp, name: str, target: CpuTarget):
+        self.kernel = kernel
+        self.name = name
+        self.target = target
+        types = kernel_types(kernel)
+        self.symbol_names = kernel_symbols(kernel)
+        self._arguments = [loop.buffer(storage_type(t.dtype)) for t in types]
+        self._arguments += [IndexType()] * (len(self.symbol_names) + 2)
+        self._block = Block(arg_types=self._arguments)
+        self.b = LoopBuilder(self._block)
+        *values, self.begin, self.end = self._block.args
+        memory = values[: len(types)]
+        self.symbols = dict(zip(self.symbol_names, values[len(types) :], strict=True))
+        self.buffers = {
+            n: Buffer(m, t.shape) for n, (m, t) in enumerate(zip(memory, types, strict=True))
+        }
+        self.fused = Fused(kernel.block)
+        self._numbers = len(types)
+
+    def output(self, value: SSAValue) -> int | None:
+        """The number of the buffer of a yielded value."""
+        yielded = self.kernel.yielded
+        return len(self.kernel.inputs) + yielded.index(value) if value in yielded else None
+
+    def new_number(self) -> int:
+        """A load number for a value that is held in registers."""
+        self._numbers += 1
+        return self._numbers
+
+    def scope(
+        self,
+        space: IndexSpace,
+        axes: Mapping[int, SSAValue],
+        tile: tuple[tuple[int, int], ...] = (),
+        registers: Mapping[int, SSAValue] | None = None,
+    ) -> Scope:
+        """The scope of code at given axes."""
+        return Scope(self.b, space, axes, self.buffers, self.symbols, registers or {}, tile)
+
+    def dim(self, dim: Dim) -> SSAValue:
+        """The value of a dimension."""
+        return self.scope(IndexSpace(()), {}).dim(dim)
+
+    def unflatten(self, position: SSAValue, shape: Sequence[Dim]) -> list[SSAValue]:
+        """The index along each dim of a row-major position."""
+        indices: list[SSAValue] = []
+        for dim in reversed(shape[1:]):
+            if dim == 1:
+                indices.insert(0, self.b.index(0))
+                continue
+            size = self.dim(dim)
+            indices.insert(0, self.b.op(arith.RemUIOp, [position, size], IndexType()))
+            position = self.b.op(arith.DivUIOp, [position, size], IndexType())
+        return [position, *indices] if shape else []
+
+    def finish(self, tasks: Dim, grain: int, packed: Mapping[int, Packing] | None = None) -> Code:
+        """Ends the function."""
+        self.b.add(func.ReturnOp())
+        type = FunctionType.from_lists(self._arguments, [])
+        return Code(func.FuncOp(self.name, type, Region(self._block)), tasks, grain, packed or {})
+
+
+def kernel_types(kernel: KernelOp) -> list[TensorType]:
+    """The types of operands and results, in the order of the function's buffers."""
+    return [type_of(v) for v in (*kernel.inputs, *kernel.outputs)]
+
+
+def kernel_symbols(kernel: KernelOp) -> list[str]:
+    """The symbols a kernel takes, each once, in order."""
+    dims = [d for t in kernel_types(kernel) for d in t.shape]
+    dims += [d for op in kernel.ops for r in op.results for d in type_of(r).shape]
+    return list(dict.fromkeys(s for d in dims for s in symbols_of(d)))
+
+
+def grain_of(cost: int) -> int:
+    """How many tasks of ``cost`` simple steps are worth handing to another thread."""
+    return max(1, 60_000 // max(1, cost))
+
+
+def static(dims: Shape, otherwise: int = 64) -> int:
+    """The number of elements, symbols counted as ``otherwise``: for estimates."""
+    total = 1
+    for dim in dims:
+        total *= dim if isinstance(dim, int) else otherwise
+    return total

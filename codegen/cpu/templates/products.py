@@ -1,0 +1,190 @@
+"""A contraction seen as a matrix product: which axes are rows, columns, batch and depth.
+
+The two factors of the summed product are loads whose positions are linear in the axes; an axis
+that moves the left factor alone is a row, one that moves the right factor alone a column, one that
+moves both a batch. Convolution is a matrix product with other strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ....ir.affine import Affine
+from ....ir.dims import Dim
+from ....ir.ops.constant import ConstantOp
+from ....ir.scalar import Scalar
+from ....ir.types import F32
+from .access import load_forms
+from .rooted import Rooted
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor: the buffer it is loaded from, and its position."""
+
+    number: int
+    form: Affine
+
+    def stride(self, axis: int) -> Dim:
+        """How far an axis moves it."""
+        return self.form.coefficient(axis)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Summed axes that both factors walk through as one: how many, and how far a step is."""
+
+    axis: int
+    extent: Dim
+    left: Dim
+    right: Dim
+
+
+@dataclass(frozen=True)
+class Product:
+    """A contraction as a matrix product.
+
+    Attributes:
+        left: The factor whose elements are repeated along a tile's columns.
+        right: The factor whose rows are read as vectors.
+        column: The axis of the columns, the last of the result.
+        row: The axis along which a tile extends downwards; None when there is one row only.
+        rows: The size of that axis, with the axes merged into it.
+        outer: The other axes of the result.
+        depths: The summed axes, outermost first.
+        packed: Whether the right factor is a constant, to be laid out by panels.
+    """
+
+    left: Factor
+    right: Factor
+    column: int
+    row: int | None
+    rows: Dim
+    outer: tuple[int, ...]
+    depths: tuple[Depth, ...]
+    packed: bool
+
+
+def product_of(kernel: Rooted) -> Product | None:
+    """The contraction as a matrix product, or None where it is none."""
+    factors = _factors(kernel)
+    column = len(kernel.indices) - 1
+    if factors is None or column < 0:
+        return None
+    left, right = factors
+    if left.stride(column) != 0:
+        left, right = right, left
+    if left.stride(column) != 0 or right.stride(column) == 0:
+        return None
+    packed = _is_weight(kernel, right)
+    if not packed and right.stride(column) != 1:
+        return None
+    depths = _depths(kernel, left, right, packed)
+    row, rows, outer = _rows(kernel, left, right, column)
+    return Product(left, right, column, row, rows, outer, depths, packed)
+
+
+def _factors(kernel: Rooted) -> tuple[Factor, Factor] | None:
+    body = kernel.body
+    if kernel.structure.combine != "add" or body.op != "mul" or body.dtype != F32:
+        return None
+    factors = [_factor(kernel, a) for a in body.args]
+    a, b = factors
+    return (a, b) if a and b else None
+
+
+def _factor(kernel: Rooted, node: Scalar) -> Factor | None:
+    if node.op != "load" or node.attr not in kernel.frame.buffers:
+        return None
+    form = kernel.space.position(node.args, kernel.frame.buffers[node.attr].shape)
+    return None if form.rest else Factor(node.attr, form)
+
+
+def _is_weight(kernel: Rooted, factor: Factor) -> bool:
+    source: SSAValue = kernel.frame.kernel.inputs[factor.number]
+    static = all(isinstance(c, int) for c in factor.form.coefficients.values())
+    return isinstance(source.owner, ConstantOp) and static
+
+
+def _depths(kernel: Rooted, left: Factor, right: Factor, packed: bool) -> tuple[Depth, ...]:
+    """The summed axes, neighbours merged where both factors walk through them as one."""
+    first = len(kernel.indices)
+    depths: list[Depth] = []
+    for n, extent in enumerate(kernel.structure.extents):
+        axis = first + n
+        step = Depth(axis, extent, left.stride(axis), right.stride(axis))
+        last = depths[-1] if depths else None
+        if last and (last.extent == 1 or _follows(last, step, packed)):
+            step = Depth(axis, last.extent * extent, step.left, step.right)
+            depths.pop()
+        elif extent == 1 and last:
+            continue
+        depths.append(step)
+    return tuple(depths)
+
+
+def _follows(outer: Depth, inner: Depth, packed: bool) -> bool:
+    straight = packed or outer.right == inner.right * inner.extent
+    return outer.left == inner.left * inner.extent and straight
+
+
+def _rows(
+    kernel: Rooted, left: Factor, right: Factor, column: int
+) -> tuple[int | None, Dim, tuple[int, ...]]:
+    """The axis of a tile's rows, its size, and the axes outside."""
+    shape = kernel.type.shape
+    rows = [a for a in range(column) if left.stride(a) != 0 and right.stride(a) == 0]
+    if not rows:
+        return None, 1, tuple(a for a in range(column) if shape[a] != 1)
+    inner, size = rows[-1], shape[rows[-1]]
+    forms = _walks(kernel, left)
+    outer = [a for a in range(column) if a != inner and shape[a] != 1]
+    while forms is not None and outer and outer[-1] in rows:
+        axis = outer[-1]
+        if any(f.coefficient(axis) != f.coefficient(inner) * size for f in forms):
+            break
+        size = size * shape[axis]
+        outer.pop()
+    return inner, size, tuple(outer)
+
+
+def _walks(kernel: Rooted, left: Factor) -> list[Affine] | None:
+    """The positions that must agree for rows to merge."""
+    forms = [left.form, kernel.space.position(kernel.indices, kernel.type.shape)]
+    for _, expression in kernel.epilogue:
+        found = load_forms(expression, kernel.space, kernel.frame.buffers)
+        if found is None:
+            return None
+        forms += found
+    return forms
+
+
+def pack(array: np.ndarray, product: Product, extents: Sequence[int], panel: int) -> np.ndarray:
+    """The right factor as ``[outer axes it depends on…, panels, depth, panel]``, zeros at the end.
+
+    ``extents`` are the sizes of all axes.
+    """
+    outer = batch_axes(product)
+    axes = [*outer, *(d for d in range(product.column + 1, len(extents))), product.column]
+    flat = np.ascontiguousarray(array).reshape(-1)[int(product.right.form.constant) :]
+    view = np.lib.stride_tricks.as_strided(
+        flat,
+        [extents[a] for a in axes],
+        [int(product.right.stride(a)) * flat.itemsize for a in axes],
+    )
+    batch, columns = [extents[a] for a in outer], extents[product.column]
+    depth = int(np.prod([extents[a] for a in axes[len(outer) : -1]]))
+    panels = -(-columns // panel)
+    padded = np.zeros([*batch, depth, panels * panel], array.dtype)
+    padded[..., :columns] = view.reshape([*batch, depth, columns])
+    split = padded.reshape([*batch, depth, panels, panel])
+    return np.ascontiguousarray(np.moveaxis(split, -3, -2))
+
+
+def batch_axes(product: Product) -> list[int]:
+    """The outer axes that move the right factor."""
+    return [a for a in product.outer if product.right.stride(a) != 0]

@@ -1,0 +1,133 @@
+"""The reduction template: tiles along the innermost dim of the result, loops over what is reduced.
+
+It serves depthwise convolution, pooling, means over pixels, and everything that no other template
+takes. A tile of results is held in registers while the reduced dims are walked through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product as tuples
+
+from xdsl.dialects import arith, scf
+from xdsl.dialects.builtin import IndexType
+from xdsl.ir import SSAValue
+
+from ....ir.dims import Dim, floordiv, product
+from ....ir.kernel import KernelOp
+from ....ir.structure import neutral
+from ..arithmetic import combine
+from ..elements import compute_type
+from ..expression import ExpressionLowering
+from ..target import CpuTarget
+from .access import contiguous, effort, load_forms
+from .frame import Code, Frame, grain_of, static
+from .rooted import Rooted
+
+_UNROLLED = 9
+
+
+def reduction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
+    """Code for a kernel with one reduction."""
+    return _Reduction(Frame(kernel, name, target)).build()
+
+
+class _Reduction(Rooted):
+    axes: dict[int, SSAValue]
+    lane: int
+
+    def build(self) -> Code:
+        """A task is a tile of a row: of the result seen as ``[rows, innermost dim]``."""
+        frame, b = self.frame, self.frame.b
+        self.axes, self.lane = {}, len(self.indices) - 1
+        shape = self.type.shape
+        columns: Dim = shape[-1] if shape else 1
+        width = self._width(columns)
+        tiles = floordiv(columns + (width - 1), width)
+        with b.loop(frame.begin, frame.end) as task:
+            count = frame.dim(tiles)
+            row = b.op(arith.DivUIOp, [task, count], IndexType())
+            tile = b.op(arith.RemUIOp, [task, count], IndexType())
+            self.axes = dict(enumerate(frame.unflatten(row, shape[:-1])))
+            self._tile(b.mul_index(tile, b.index(width)), columns, width)
+        cost = (effort(self.body) * static(self.structure.extents) + self.effort) * width // 4
+        return frame.finish(product(shape[:-1]) * tiles, grain_of(cost))
+
+    def _tile(self, first: SSAValue, columns: Dim, width: int) -> None:
+        """One tile, narrower where the row ends."""
+        b = self.frame.b
+        if width == 1 or (isinstance(columns, int) and columns % width == 0):
+            self._compute(first, width)
+            return
+        end = b.add_index(first, b.index(width))
+        fits = b.compare("sle", end, self.frame.dim(columns))
+        with_all = b.region(lambda: self._compute(first, width))
+        if isinstance(columns, int):
+            rest = b.region(lambda: self._compute(first, columns % width))
+        else:
+            rest = b.region(lambda: self._one_by_one(first, columns))
+        b.add(scf.IfOp(fits, [], with_all, rest))
+
+    def _one_by_one(self, first: SSAValue, columns: Dim) -> None:
+        with self.frame.b.loop(first, self.frame.dim(columns)) as column:
+            self._compute(column, 1)
+
+    def _compute(self, first: SSAValue, lanes: int) -> None:
+        b, dtype = self.frame.b, self.body.dtype
+        lowering = self._lowering(first, lanes, ())
+        start = b.constant(
+            neutral(self.structure.combine, dtype),
+            lowering.scope.tile_type(compute_type(dtype)),
+        )
+        total = self._accumulate(first, lanes, start, [])
+        self.write(self._lowering(first, lanes, (), total))
+
+    def _accumulate(
+        self, first: SSAValue, lanes: int, total: SSAValue, chosen: list[SSAValue]
+    ) -> SSAValue:
+        """Loops over the reduced dims from ``chosen`` on; small ones are unrolled."""
+        b, extents = self.frame.b, self.structure.extents[len(chosen) :]
+        if not extents:
+            value = self._lowering(first, lanes, chosen).tile(self.body)
+            return combine(b, self.structure.combine, self.body.dtype, total, value)
+        if static(extents, _UNROLLED + 1) <= _UNROLLED:
+            for place in tuples(*(range(static((e,))) for e in extents)):
+                here = [*chosen, *(b.index(k) for k in place)]
+                total = self._accumulate(first, lanes, total, here)
+            return total
+
+        def step(index: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            return [self._accumulate(first, lanes, carried[0], [*chosen, index])]
+
+        return b.fold(b.index(0), self.frame.dim(extents[0]), [total], step)[0]
+
+    def _width(self, columns: Dim) -> int:
+        """The results of a tile: machine vectors where neighbours read neighbours, else one."""
+        if not self.indices:
+            return 1
+        expressions = [self.body, *(e for _, e in self.epilogue)]
+        probe = self._lowering(self.frame.b.index(0), 2, [])
+        forms = load_forms(self.body, self.space, self.frame.buffers)
+        if forms is None or not contiguous(forms, self.lane):
+            return 1
+        if not all(probe.can_tile(e) for e in expressions):
+            return 1
+        lanes = self.frame.target.lanes(max(32, 8 * self.type.dtype.itemsize))
+        if isinstance(columns, int):
+            return min(4 * lanes, max(1, columns))
+        return lanes
+
+    def _lowering(
+        self,
+        first: SSAValue,
+        lanes: int,
+        chosen: Sequence[SSAValue],
+        total: SSAValue | None = None,
+    ) -> ExpressionLowering:
+        axes = dict(self.axes)
+        if self.indices:
+            axes[self.lane] = first
+        axes.update({len(self.indices) + n: v for n, v in enumerate(chosen)})
+        registers = {} if total is None else {self.result.attr: total}
+        tile = ((self.lane, lanes),) if lanes > 1 else ()
+        return ExpressionLowering(self.frame.scope(self.space, axes, tile, registers))

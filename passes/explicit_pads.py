@@ -1,0 +1,61 @@
+"""Makes the pads of convolutions and max pools ops of their own.
+
+%y = "mlc.conv"(%x, %w) <{pads = [1, 1, 1, 1]}>   ->   %p = "mlc.pad"(%x)
+                                                       %y = "mlc.conv"(%p, %w) <{pads = [0, …]}>
+
+A window over a padded copy never asks where the border is, so that its reads are plain strides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.rewriter import Rewriter
+
+from ..ir.op import GraphOp, copy_source
+from ..ir.ops.constant import ConstantOp
+from ..ir.ops.conv import ConvOp
+from ..ir.ops.pool import MaxPoolOp
+from ..ir.ops.shape import PadOp
+from ..ir.structure import neutral
+from ..ir.types import type_of
+from .contract import Pass, Promise
+
+
+@dataclass(frozen=True)
+class ExplicitPads(Pass):
+    """Pads with what changes nothing: zeros for sums, the least value for maxima."""
+
+    name = "explicit-pads"
+    promise = Promise.EXACT
+
+    def apply(self, module: ModuleOp) -> None:
+        """Moves pads out of the ops that have some."""
+        for op in list(module.walk()):
+            if isinstance(op, ConvOp | MaxPoolOp) and any(p != 0 for p in op.pads):
+                _move_out(op)
+
+
+def _move_out(op: ConvOp | MaxPoolOp) -> None:
+    dtype = type_of(op.x).dtype
+    value = neutral("max", dtype) if isinstance(op, MaxPoolOp) else 0
+    rank = len(op.strides)
+    begins, ends = op.pads[:rank], op.pads[rank:]
+    constant = ConstantOp.of(np.asarray(value).astype(dtype))
+    pads = (0, *begins, 0, 0, *ends, 0)
+    padded = PadOp(op.x, constant.results[0], pads=pads, mode="constant")
+    bare = _without_pads(op, padded.results[0])
+    for new in (constant, padded, bare):
+        copy_source(op, new)
+    Rewriter.replace_op(op, [constant, padded, bare])
+
+
+def _without_pads(op: ConvOp | MaxPoolOp, x: SSAValue) -> GraphOp:
+    none = (0,) * len(op.pads)
+    if isinstance(op, ConvOp):
+        kind = {"dilations": op.dilations, "groups": op.groups}
+        return ConvOp(x, op.w, strides=op.strides, pads=none, **kind)
+    return MaxPoolOp(x, kernel=op.kernel, strides=op.strides, pads=none, dilations=op.dilations)

@@ -1,0 +1,154 @@
+"""Where every value of a bufferized model lies: in an input, an output, the weights or the arena.
+
+Values that are never alive together share arena space. Values of static size are placed largest
+first at the lowest free offset (greedy by size; Pisarchyk and Lee, "Efficient Memory Management
+for Deep Neural Net Inference", 2020); those of symbolic size share slots of equal size behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..ir.dims import Dim, ceildiv
+from ..ir.op import GraphOp
+from ..ir.ops.constant import ConstantOp
+from ..ir.ops.control import ReturnOp
+from ..ir.structure import View
+from ..ir.types import type_of
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value begins.
+
+    Attributes:
+        kind: ``input``, ``output``, ``weight`` or ``arena``.
+        number: Of the input or output; of the weight in ``MemoryPlan.weights``.
+        offset: In bytes, of an ``arena`` place.
+    """
+
+    kind: str
+    number: int = 0
+    offset: Dim = 0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Places of values; ``copies`` are results that lie elsewhere than in their output."""
+
+    places: dict[SSAValue, Place]
+    weights: list[ConstantOp]
+    copies: list[tuple[SSAValue, int]]
+    arena: Dim
+
+
+@dataclass(frozen=True)
+class _Life:
+    value: SSAValue
+    size: Dim
+    first: int
+    last: int
+
+
+def plan_memory(block: Block) -> MemoryPlan:
+    """A place for every value of ``block``, whose ops run in order."""
+    places = {a: Place("input", n) for n, a in enumerate(block.args)}
+    weights = [op for op in block.ops if isinstance(op, ConstantOp)]
+    places.update({w.results[0]: Place("weight", n) for n, w in enumerate(weights)})
+    copies = _place_outputs(block, places)
+    lives = [life for life in _lives(block) if life.value not in places]
+    arena = _place_arena(lives, places)
+    for op in block.ops:
+        if _is_view(op):
+            places[op.results[0]] = places[base_of(op.results[0])]
+    return MemoryPlan(places, weights, copies, arena)
+
+
+def base_of(value: SSAValue) -> SSAValue:
+    """The value whose memory ``value`` is, seen through views."""
+    while isinstance(value.owner, Operation) and _is_view(value.owner):
+        value = value.owner.operands[0]
+    return value
+
+
+def size_in_bytes(value: SSAValue) -> Dim:
+    """The memory that a value takes, rounded up to the alignment."""
+    type = type_of(value)
+    return ceildiv(type.size * type.dtype.itemsize, ALIGNMENT) * ALIGNMENT
+
+
+def _is_view(op: Operation) -> bool:
+    return isinstance(op, GraphOp) and isinstance(op.structure(), View)
+
+
+def _place_outputs(block: Block, places: dict[SSAValue, Place]) -> list[tuple[SSAValue, int]]:
+    """Lets results be computed where they are wanted; gives those that must be copied."""
+    copies: list[tuple[SSAValue, int]] = []
+    returned = block.last_op
+    assert isinstance(returned, ReturnOp)
+    for number, value in enumerate(returned.values):
+        base = base_of(value)
+        if base in places:
+            copies.append((value, number))
+        else:
+            places[base] = Place("output", number)
+    return copies
+
+
+def _lives(block: Block) -> list[_Life]:
+    """From the op that makes a value to the last that reads it."""
+    made: dict[SSAValue, int] = {}
+    last: dict[SSAValue, int] = {}
+    for position, op in enumerate(block.ops):
+        for operand in op.operands:
+            last[base_of(operand)] = position
+        if not _is_view(op):
+            made.update(dict.fromkeys(op.results, position))
+    return [_Life(v, size_in_bytes(v), at, last.get(v, at)) for v, at in made.items()]
+
+
+def _place_arena(lives: Iterable[_Life], places: dict[SSAValue, Place]) -> Dim:
+    lives = list(lives)
+    static = [life for life in lives if isinstance(life.size, int)]
+    end = _place_static(static, places)
+    return _place_symbolic([life for life in lives if not isinstance(life.size, int)], places, end)
+
+
+def _place_static(lives: list[_Life], places: dict[SSAValue, Place]) -> int:
+    placed: list[tuple[int, int, _Life]] = []
+    for life in sorted(lives, key=lambda life: -_int(life.size)):
+        size, start = _int(life.size), 0
+        for low, high, other in sorted(placed, key=lambda p: p[:2]):
+            if other.last < life.first or life.last < other.first:
+                continue
+            if start + size <= low:
+                break
+            start = max(start, high)
+        placed.append((start, start + size, life))
+        places[life.value] = Place("arena", 0, start)
+    return max((high for _, high, _ in placed), default=0)
+
+
+def _place_symbolic(lives: list[_Life], places: dict[SSAValue, Place], start: Dim) -> Dim:
+    free: dict[Dim, list[tuple[int, Dim]]] = {}
+    for life in sorted(lives, key=lambda life: life.first):
+        slots = free.setdefault(life.size, [])
+        slot = next((s for s in slots if s[0] < life.first), None)
+        if slot is None:
+            offset, start = start, start + life.size
+        else:
+            slots.remove(slot)
+            offset = slot[1]
+        slots.append((life.last, offset))
+        places[life.value] = Place("arena", 0, offset)
+    return start
+
+
+def _int(size: Dim) -> int:
+    assert isinstance(size, int)
+    return size

@@ -1,0 +1,75 @@
+"""Compiles a module for this machine and runs it, without artifact and driver."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from mlc.codegen.cpu.build import Build, build
+from mlc.codegen.cpu.compile import Library
+from mlc.codegen.cpu.target import CpuTarget, host
+from mlc.ir.module import main_function
+from mlc.ir.ops.control import ReturnOp
+from mlc.ir.types import TensorType
+from xdsl.dialects.builtin import ModuleOp
+
+EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes"]
+
+
+class Native:
+    """A compiled module; ``symbols`` gives the values of its symbols, in order."""
+
+    def __init__(self, module: ModuleOp, target: CpuTarget | None = None):
+        block = main_function(module).body.block
+        self.arguments = [a.type for a in block.args]
+        returned = block.last_op
+        assert isinstance(returned, ReturnOp)
+        self.results = [v.type for v in returned.values]
+        self.build: Build = build(module, target or host())
+        self.library = Library(self.build.objects, EXPORTS)
+        self.weights = aligned(self.build.weights_size)
+        for offset, make in self.build.weights:
+            data = np.ascontiguousarray(make()).reshape(-1).view(np.uint8)
+            self.weights[offset : offset + data.size] = data
+
+    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        symbols = (ctypes.c_int64 * 16)(*self._symbols(arrays))
+        dims = (ctypes.c_int64 * 64)()
+        self.library["mlc_output_shapes"](symbols, dims)
+        size = self.library.function("mlc_arena_size", ctypes.c_int64)(symbols)
+        arena = aligned(size)
+        arrays = [np.require(a, requirements="C") for a in arrays]
+        outputs, start = [], 0
+        for type in self.results:
+            assert isinstance(type, TensorType)
+            shape = tuple(dims[start : start + type.rank])
+            start += type.rank
+            outputs.append(np.full(shape, 77).astype(type.dtype))
+        words = [_pointers(arrays), _pointers(outputs), symbols, arena.ctypes.data]
+        addresses = [w if isinstance(w, int) else ctypes.addressof(w) for w in words]
+        frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, 0, 0, 0)
+        self.library["mlc_run"](frame)
+        return outputs
+
+    def _symbols(self, arrays: list[np.ndarray]) -> list[int]:
+        values: dict[str, int] = {}
+        for type, array in zip(self.arguments, arrays, strict=True):
+            assert isinstance(type, TensorType)
+            values.update(zip(map(str, type.shape), array.shape, strict=True))
+        return [values[name] for name, _ in self.build.symbols]
+
+
+def run_native(module: ModuleOp, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The results of a module on ``arrays``."""
+    return Native(module).run(arrays)
+
+
+def aligned(size: int) -> np.ndarray:
+    """Bytes at a 64-byte boundary."""
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def _pointers(arrays: list[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * max(1, len(arrays)))(*(a.ctypes.data for a in arrays))
