@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attention import ATTENTION
 from .case import SIZES, Case
+from .constant import CONSTANT
 from .conv import CONV
 from .elementwise import ELEMENTWISE
 from .index import INDEX
@@ -16,4 +17,16 @@ from .sort import SORT
 
 __all__ = ["CASES", "SIZES", "Case"]
 
-CASES = [*SORT, *INDEX, *ELEMENTWISE, *REDUCE, *MATMUL, *SHAPE, *CONV, *POOL, *NORM, *ATTENTION]
+CASES = [
+    *CONSTANT,
+    *SORT,
+    *INDEX,
+    *ELEMENTWISE,
+    *REDUCE,
+    *MATMUL,
+    *SHAPE,
+    *CONV,
+    *POOL,
+    *NORM,
+    *ATTENTION,
+]
