@@ -40,6 +40,11 @@ _NAMED = {
 }
 
 
+def presets() -> dict[str, CpuTarget]:
+    """The targets that have a name, by it."""
+    return dict(_NAMED)
+
+
 def target_for(name: str) -> CpuTarget:
     """The target of ``cpu`` (this machine) or ``cpu:<architecture>``.
 
