@@ -7,8 +7,8 @@
 
 The manifest's ``sections`` give each section's offset from the first multiple of 4096 behind the
 manifest, its size and its digest. Code is known by its SHA-256 and never run without it. Weights
-are guarded against damage by the SHA-256 of the 64-bit sums of their blocks, which costs one pass
-at memory speed. ``code`` is a sequence of object files, each behind its length in 8 bytes.
+are guarded against damage by ``digest.block_digest``. ``code`` is a sequence of object files, each
+behind its length in 8 bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from .digest import block_digest
 from .errors import ArtifactError
 from .memory import block
 
@@ -35,7 +36,6 @@ FORMAT = 1
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIQ32s8x")
 _LENGTH = struct.Struct("<Q")
-_DIGEST_BLOCK = 1 << 20
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
 Manifest = dict[str, Any]
@@ -137,16 +137,6 @@ class Artifact:
 def join_objects(objects: Iterable[bytes]) -> bytes:
     """The code section that holds ``objects``."""
     return b"".join(_LENGTH.pack(len(o)) + o for o in objects)
-
-
-def block_digest(data: np.ndarray) -> str:
-    """The SHA-256 of the 64-bit sums of the blocks of ``data``, in hexadecimal."""
-    whole = data.nbytes // _DIGEST_BLOCK * _DIGEST_BLOCK
-    words = data[:whole].view(np.uint64).reshape(-1, _DIGEST_BLOCK // 8)
-    state = hashlib.sha256(words.sum(axis=1, dtype=np.uint64).tobytes())
-    state.update(data[whole:].tobytes())
-    state.update(_LENGTH.pack(data.nbytes))
-    return state.hexdigest()
 
 
 def _code_digest(data: np.ndarray) -> str:

@@ -103,14 +103,19 @@ class Model:
         outputs = self._outputs(args if fits else self._in_order(args, kwargs))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        """Runs the model on named inputs and returns its outputs by name.
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Runs the model and returns its outputs by name.
+
+        Inputs are given as one mapping by name, or like to a call.
 
         Raises:
             InputError: What was given does not fit the model's inputs.
             RunError: The model met a value that it cannot compute with.
         """
-        return dict(zip(self.output_names, self._outputs(self._in_order((), feeds)), strict=True))
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            args, kwargs = (), {**args[0], **kwargs}
+        outputs = self._outputs(self._in_order(args, kwargs))
+        return dict(zip(self.output_names, outputs, strict=True))
 
     def profile(self, feeds: Mapping[str, Any]) -> list[int]:
         """Cycles spent at each launch site of the manifest in one run on ``feeds``.

@@ -198,6 +198,7 @@ def sample() -> Artifact:
         "target": {"triple": binding.get_process_triple()},
         "errors": ["never", "pick: index {detail} is out of range"],
         "sites": [{"kernel": "all"}],
+        "pool": "sample",
         "report": {"kernels": 1},
     }
     code = join_objects([assemble(_RUN), assemble(_POOL)])

@@ -17,6 +17,8 @@ ALLOWED = {
     "frontends": {"ir"},
     "codegen": {"ir", "passes"},
     "runtime": set(),
+    "driver": {"ir", "passes", "frontends", "codegen", "runtime"},
+    "cli": {"ir", "passes", "codegen", "runtime", "driver"},
 }
 
 

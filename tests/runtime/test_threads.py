@@ -53,7 +53,7 @@ def test_a_closed_pool_runs_serially():
 
 
 def test_a_forked_child_starts_its_own_workers():
-    pool = pool_of(2, engine(2)._library)
+    pool = pool_of(2, engine(2)._library, "sample")
     assert pool.handle
     child = os.fork()
     if child == 0:

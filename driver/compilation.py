@@ -1,0 +1,140 @@
+"""The whole plot: source, cache, import, simplification, code, model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..runtime import Artifact, Model
+from .cache import Cache, cache_at
+from .fingerprint import digest_of_compiler, digest_of_values
+from .foreign import model_of
+from .source import Given, Source, source_of
+from .stages import Stages
+from .targets import NativeTarget, target_named
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+
+def compile(
+    model: Any,
+    *,
+    target: str = "cpu",
+    inputs: Any = None,
+    shapes: Mapping[str, Any] | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+    dynamic_shapes: Any = None,
+    threads: int | None = None,
+    cache: bool | str | os.PathLike[str] = True,
+    verify: bool = False,
+    verbose: bool = False,
+) -> Model:
+    """Compiles a model.
+
+    >>> model = mlc.compile("resnet50.onnx")
+    >>> model = mlc.compile(module, inputs=(torch.zeros(1, 3, 224, 224),))
+
+    Args:
+        model: The path or bytes of an ONNX model, an ``onnx.ModelProto``, a ``torch.nn.Module``
+            (also an ``fx.GraphModule``), a torch ``ExportedProgram``, or a module of mlc's IR.
+        target: ``cpu`` is this machine, ``reference`` the interpreter; ``mlc targets`` lists all.
+        inputs: Example inputs: what a torch module is traced with, by position or by name; for an
+            ONNX model, by name, whose shapes become the only ones.
+        shapes: Fixes shapes of ONNX inputs, or values of its symbolic dims, by name.
+        constants: Values of inputs that never change, by name: they become weights.
+        dynamic_shapes: Of a torch module, as in ``torch.export.export``.
+        threads: Threads to run on; by default ``MLC_THREADS``, else every CPU.
+        cache: Whether to keep compiled models on disk (``$MLC_CACHE``, else ``~/.cache/mlc``, up
+            to ``$MLC_CACHE_SIZE`` gigabytes), or the folder to keep them in.
+        verify: Check the program after each pass.
+        verbose: Tell on stderr what is going on.
+
+    Raises:
+        MlcError: The model is damaged, or holds something unsupported (the message lists it all),
+            or the target is unknown.
+    """
+    given = Given(inputs, dict(constants or {}), dict(shapes or {}), dynamic_shapes)
+    stages = Stages.watched(verbose)
+    source = source_of(model, given)
+    chosen = target_named(target)
+    if chosen is None:
+        from .reference import reference_model
+
+        with stages("import"):
+            return reference_model(source.load())
+    artifact = _Compilation(source, chosen, cache_at(cache), verify, stages).artifact()
+    return model_of(artifact, threads)
+
+
+class _Compilation:
+    def __init__(
+        self,
+        source: Source,
+        target: NativeTarget,
+        cache: Cache | None,
+        verify: bool,
+        stages: Stages,
+    ):
+        self.source = source
+        self.target = target
+        self.cache = cache
+        self.verify = verify
+        self.stages = stages
+
+    def artifact(self) -> Artifact:
+        """From the cache, which is asked before the model is read where that is possible."""
+        digest = self._digest_of_source()
+        found = self._find(digest)
+        if found is not None:
+            return found
+        with self.stages("import"):
+            module = self.source.load()
+        if self.cache and not digest:
+            digest = self._digest_of(module)
+            found = self._find(digest)
+        return found or self._compile(module, digest)
+
+    def _compile(self, module: ModuleOp, digest: str) -> Artifact:
+        from ..passes.manager import Options, run_passes
+        from ..passes.pipeline import SIMPLIFY
+        from .report import origins
+
+        options = Options(verify=self.verify)
+        report: dict[str, Any] = {"nodes": origins(module)}
+        with self.stages("simplify"):
+            run_passes(module, SIMPLIFY, options)
+        made = self.target.compile(module, options, self.stages)
+        report["seconds"] = self.stages.seconds
+        artifact = replace(made, manifest={**made.manifest, "report": report})
+        if self.cache:
+            with self.stages("store in cache"):
+                problem = self.cache.keep(self._key(digest), artifact)
+            if problem:
+                self.stages.note(problem)
+        return artifact
+
+    def _find(self, digest: str) -> Artifact | None:
+        if not self.cache or not digest:
+            return None
+        with self.stages("look in cache"):
+            return self.cache.find(self._key(digest))
+
+    def _key(self, digest: str) -> str:
+        return digest_of_values(digest, asdict(self.target.facts), digest_of_compiler())
+
+    def _digest_of_source(self) -> str:
+        if not self.cache:
+            return ""
+        with self.stages("read"):
+            return self.source.digest()
+
+    def _digest_of(self, module: ModuleOp) -> str:
+        from .fingerprint import digest_of_module
+
+        with self.stages("digest weights"):
+            return digest_of_module(module)

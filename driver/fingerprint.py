@@ -1,0 +1,104 @@
+"""Digests that tell models, options and compilers apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import re
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..runtime.digest import block_digest
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+_ROOT = Path(__file__).parent.parent
+_ROOMS = ("ir", "passes", "frontends", "codegen", "runtime", "driver")
+_PACKAGES = ("llvmlite", "ml_dtypes", "numpy", "onnx", "xdsl")
+# The entry "location" of a tensor's external data, as protobuf writes it before the file's name.
+_LOCATION = b"\x08location\x12"
+
+
+def digest_of_file(path: Path) -> str:
+    """The digest of an ONNX file and of the files of external data that it names.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if path.stat().st_size == 0:
+        return digest_of_bytes(b"")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        parts = [digest_of_bytes(data)]
+        parts += [_digest_of_external(path.parent / n) for n in external_names(data)]
+    return digest_of_values(*parts)
+
+
+def external_names(data: bytes | mmap.mmap) -> list[str]:
+    """Names of files that an ONNX file refers to, in its own order.
+
+    They are searched for instead of parsed, since a file may hold gigabytes of weights.
+    """
+    names: dict[str, None] = {}
+    at = data.find(_LOCATION)
+    while at >= 0:
+        start = at + len(_LOCATION)
+        names[_protobuf_text(data[start : start + 2**14])] = None
+        at = data.find(_LOCATION, start)
+    return list(names)
+
+
+def digest_of_bytes(data: bytes | mmap.mmap) -> str:
+    """The digest of a block of memory."""
+    return block_digest(np.frombuffer(data, np.uint8))
+
+
+def digest_of_values(*values: object) -> str:
+    """The digest of plain values: numbers, text, arrays, and lists and dicts of them."""
+    text = json.dumps(values, default=_plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of_module(module: ModuleOp) -> str:
+    """The digest of a module with its weights; equal in every process."""
+    from ..ir.text import print_module, weights_of
+
+    weights = {
+        key: block_digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        for key, array in weights_of(module).items()
+    }
+    text = print_module(module, sources=True)
+    named = re.sub(r'"(w\d+)"', lambda m: weights.get(m[1], m[0]), text)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+@cache
+def digest_of_compiler() -> str:
+    """The digest of mlc's own source and of the versions it works with."""
+    files = sorted(f for room in _ROOMS for f in (_ROOT / room).rglob("*.py"))
+    sources = [(str(f.relative_to(_ROOT)), f.read_text()) for f in files]
+    return digest_of_values(sources, [(name, version(name)) for name in _PACKAGES])
+
+
+def _protobuf_text(data: bytes) -> str:
+    """The text behind its length, which takes one or two bytes."""
+    short = len(data) < 2 or data[0] < 128
+    size, start = (data[0] if data else 0, 1) if short else (data[0] - 128 + 128 * data[1], 2)
+    return data[start : start + size].decode(errors="replace")
+
+
+def _digest_of_external(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size == 0:
+        return ""
+    return block_digest(np.memmap(path, np.uint8, mode="r"))
+
+
+def _plain(value: object) -> object:
+    array = np.asarray(value)
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return [array.dtype.name, array.shape, block_digest(data)]

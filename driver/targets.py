@@ -1,0 +1,95 @@
+"""The targets by name: what each can do, and how a module becomes an artifact for it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..codegen.cpu.target import CpuTarget, presets, target_for
+from ..ir.errors import TargetError
+from ..runtime import Artifact
+from ..runtime.artifact import join_objects
+from .stages import Stages
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from ..codegen.cpu.build import Build
+    from ..passes.manager import Options
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class NativeTarget:
+    """A CPU by its name.
+
+    Attributes:
+        name: Such as ``cpu:x86-64-v3``.
+        facts: What code generation knows of it.
+    """
+
+    name: str
+    facts: CpuTarget
+
+    def compile(self, module: ModuleOp, options: Options, stages: Stages) -> Artifact:
+        """The artifact of a simplified module, which is used up.
+
+        Raises:
+            TargetError: The module holds something that the target has no code for.
+        """
+        from ..codegen.cpu.build import build
+        from .signature import signature_of
+
+        with stages("generate code"):
+            made = build(module, self.facts, options)
+            manifest = signature_of(module, made.symbols).to_manifest()
+        with stages("lay out weights"):
+            weights = ((offset, np.asarray(make())) for offset, make in made.weights)
+            described = {**manifest, **self._described(made)}
+            return Artifact.assemble(
+                described, join_objects(made.objects), weights, made.weights_size
+            )
+
+    def _described(self, made: Build) -> dict[str, Any]:
+        return {
+            "target": {"name": self.name, **asdict(self.facts)},
+            "errors": made.errors,
+            "sites": made.sites,
+            # Only models with one and the same pool code may share its threads.
+            "pool": hashlib.sha256(made.objects[-1]).hexdigest()[:16],
+        }
+
+
+def target_named(name: str) -> NativeTarget | None:
+    """The target called ``name``; None for the reference interpreter.
+
+    Raises:
+        TargetError: There is none; the message lists those that there are.
+    """
+    if name == REFERENCE:
+        return None
+    family, _, _ = name.partition(":")
+    if family != "cpu" or name not in known_targets():
+        known = "".join(f"\n  {n:<16} {what}" for n, what in known_targets().items())
+        raise TargetError(f"unknown target '{name}'; the targets are:{known}")
+    return NativeTarget(name, target_for(name))
+
+
+def known_targets() -> dict[str, str]:
+    """Every target's name and what it is."""
+    here = target_for("cpu")
+    named = {f"cpu:{n}": _facts(t) for n, t in presets().items()}
+    return {
+        "cpu": f"this machine: {here.cpu} ({platform.machine()}), {_facts(here)}",
+        **named,
+        REFERENCE: "numpy, op by op: slow, and right by construction",
+    }
+
+
+def _facts(target: CpuTarget) -> str:
+    return f"{target.vector_bits}-bit vectors, {target.registers} registers"
