@@ -1,0 +1,187 @@
+"""Walks a graph of ATen calls and builds the module; names at once all nodes that cannot be."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from torch.fx.node import map_arg
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, SSAValue
+
+from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
+from ...ir.module import model_module
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.control import ReturnOp
+from ...ir.types import I64, tensor, type_of
+from . import activation, constant, control, elementwise, functions, join, matmul, reduce, shape
+from .names import source_line, source_name
+from .program import Program
+from .registry import Node, Refusal, importer_of, packet_of
+from .sizes import Sizes, symbol_names
+from .tensors import numpy_dtype, numpy_view
+
+FAMILIES = (activation, constant, control, elementwise, functions, join, matmul, reduce, shape)
+_RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
+
+
+def import_program(program: Program) -> ModuleOp:
+    """A module whose ``@main`` is the program.
+
+    Raises:
+        InvalidModelError: An input or a weight is of a kind or dtype that mlc does not know.
+        UnsupportedError: Some nodes have no counterpart; it lists all of them.
+    """
+    return _Import(program).run()
+
+
+class _Import:
+    def __init__(self, program: Program):
+        self.program = program
+        self.block = Block()
+        self.inputs: list[str] = []
+        self.values: dict[fx.Node, Any] = {}
+        self.lost: set[fx.Node] = set()
+        self.problems: list[Unsupported] = []
+        self.weights: dict[Any, SSAValue] = {}
+        self.sizes = Sizes(symbol_names(program.placeholders))
+
+    def run(self) -> ModuleOp:
+        for node in self.program.placeholders:
+            self.values[node] = self._placeholder(node)
+        for node in self.program.owner.graph.nodes:
+            if node.op not in ("placeholder", "output"):
+                self._node(node)
+        if self.problems:
+            raise UnsupportedError(self.problems)
+        outputs = self._outputs()
+        self.block.add_op(ReturnOp(operands=[list(outputs.values())]))
+        return model_module(self.block, self.inputs, list(outputs), self.program.name)
+
+    def _placeholder(self, node: fx.Node) -> Any:
+        if node in self.program.weights:
+            return self._weight(*self.program.weights[node])
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            return self._input(node, value)
+        return self.sizes.dim(value) if isinstance(value, torch.SymInt) else value
+
+    def _input(self, node: fx.Node, value: torch.Tensor) -> SSAValue:
+        try:
+            type = tensor(self.sizes.shape(value.shape), numpy_dtype(value.dtype))
+        except MlcError as error:
+            raise InvalidModelError(f"input '{node.name}': {error}") from None
+        self.inputs.append(node.name)
+        return self.block.insert_arg(type, len(self.block.args))
+
+    def _weight(self, name: str, weight: torch.Tensor) -> SSAValue:
+        """A constant; tensors over the same memory are one."""
+        try:
+            array = numpy_view(weight)
+        except MlcError as error:
+            raise InvalidModelError(f"weight '{name}': {error}") from None
+        key = (array.ctypes.data, array.shape, array.strides, array.dtype)
+        if array.size == 0 or key not in self.weights:
+            self.weights[key] = self._constant(array)
+        return self.weights[key]
+
+    def _constant(self, array: np.ndarray) -> SSAValue:
+        op = ConstantOp.of(array)
+        self.block.add_op(op)
+        return op.results[0]
+
+    def _node(self, node: fx.Node) -> None:
+        if self.lost.intersection(node.all_input_nodes):
+            self.lost.add(node)
+            return
+        try:
+            self.values[node] = self._imported(node)
+        except MlcError as error:
+            self._refuse(node, error)
+
+    def _imported(self, node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            return self._attribute(str(node.target))
+        if node.target is operator.getitem:
+            return self._mapped(node.args[0])[node.args[1]]
+        if isinstance(node.meta.get("val"), torch.SymInt):
+            return self.sizes.dim(node.meta["val"])
+        function = importer_of(node.target)
+        if function is None:
+            raise _unknown(node.target)
+        call = self._call(node)
+        result = function(call)
+        _check(call, result)
+        return result
+
+    def _call(self, node: fx.Node) -> Node:
+        bound = _bound(node)
+        fakes = map_arg(bound, lambda n: n.meta.get("val"))
+        source = source_name(node.meta.get("nn_module_stack"), node.name)
+        return Node(node, self._mapped(bound), fakes, self.sizes, source, self.block.add_op)
+
+    def _mapped(self, argument: Any) -> Any:
+        return map_arg(argument, lambda n: self.values[n])
+
+    def _attribute(self, target: str) -> Any:
+        value = operator.attrgetter(target)(self.program.owner)
+        return self._weight(target, value) if isinstance(value, torch.Tensor) else value
+
+    def _refuse(self, node: fx.Node, error: MlcError) -> None:
+        name = source_name(node.meta.get("nn_module_stack"), node.name)
+        line = source_line(node.meta.get("stack_trace"))
+        where = f"{name} ({line})" if line else name
+        hint = error.hint if isinstance(error, Refusal) else ""
+        self.problems.append(Unsupported(where, _operator(node.target), str(error), hint))
+        self.lost.add(node)
+
+    def _outputs(self) -> dict[str, SSAValue]:
+        end = self.program.owner.graph.output_node()
+        results = self._mapped(end.args[0])
+        named = zip(self.program.outputs, results, strict=True)
+        adder = Node(end, {}, {}, self.sizes, "", self.block.add_op)
+        return {name: _as_tensor(adder, value) for name, value in named if value is not None}
+
+
+def _as_tensor(node: Node, value: Any) -> SSAValue:
+    if isinstance(value, SSAValue):
+        return value
+    dtype = np.asarray(value).dtype if isinstance(value, (bool, float)) else I64
+    return node.operand(value, dtype)
+
+
+def _bound(node: fx.Node) -> dict[str, Any]:
+    """The arguments of a call by name, with the defaults of its schema."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {"args": node.args, **node.kwargs}
+    parameters = node.target._schema.arguments
+    given = {**dict(zip((p.name for p in parameters), node.args, strict=False)), **node.kwargs}
+    return {p.name: given.get(p.name, p.default_value) for p in parameters}
+
+
+def _check(node: Node, result: Any) -> None:
+    """Refuses a result of another type than torch gives it."""
+    if not isinstance(result, SSAValue) or not isinstance(node.fake, torch.Tensor):
+        return
+    got, wanted = type_of(result), node.result
+    known = got.is_static and wanted.is_static
+    if got.dtype != wanted.dtype or got.rank != wanted.rank or (known and got != wanted):
+        raise Refusal(f"it was imported as {got}, torch says {wanted}", "this is a bug of mlc")
+
+
+def _operator(target: str | Callable[..., Any]) -> str:
+    if isinstance(target, (str, torch._ops.OpOverload)):
+        return str(target)
+    return getattr(target, "__name__", str(target))
+
+
+def _unknown(target: Any) -> Refusal:
+    if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
+        return Refusal("it draws random numbers", _RANDOM)
+    if packet_of(target) in (torch.ops.aten._local_scalar_dense, torch.ops.aten.item):
+        return Refusal("a Python number is read from a tensor", "keep it a tensor")
+    return Refusal("no importer for this operator")

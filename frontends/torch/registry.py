@@ -1,0 +1,204 @@
+"""The table of importers: a function for each ATen operator, whatever its overload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx
+from xdsl.ir import Operation, SSAValue
+
+from ...ir.dims import Dim, Shape, SymDim
+from ...ir.errors import MlcError
+from ...ir.op import GraphOp, set_source
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.elementwise import AddOp, CastOp, MulOp
+from ...ir.ops.reduce import ReduceSumOp
+from ...ir.ops.shape import BroadcastOp, IotaOp, ReshapeOp, SliceOp, TransposeOp, dims_param
+from ...ir.types import I64, TensorType, tensor, type_of
+from .sizes import Sizes
+from .tensors import numpy_dtype
+
+Scalar = bool | int | float
+Result = SSAValue | Sequence[SSAValue | None] | None
+
+
+class Refusal(MlcError):
+    """A node that an importer cannot express; the graph walk collects them."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass
+class Node:
+    """One call of an ATen operator while it is imported.
+
+    Attributes:
+        call: The node of torch's graph.
+        arguments: Its arguments by the names in the operator's schema, defaults filled in;
+            tensors are values of the graph, sizes are dims.
+        fakes: The same with torch's own tensors without data.
+        sizes: Torch's sizes as dims.
+        source: Where it is in the user's model.
+        emit: Appends an op to the graph.
+    """
+
+    call: fx.Node
+    arguments: Mapping[str, Any]
+    fakes: Mapping[str, Any]
+    sizes: Sizes
+    source: str
+    emit: Callable[[Operation], None]
+
+    @property
+    def packet(self) -> Any:
+        """The operator without its overload."""
+        return packet_of(self.call.target)
+
+    def add(self, op: GraphOp) -> SSAValue:
+        """Appends an op that stems from this node; gives its first result."""
+        set_source(op, self.source)
+        self.emit(op)
+        return op.results[0]
+
+    def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
+        """A constant."""
+        return self.add(ConstantOp.of(np.asarray(value).astype(dtype)))
+
+    def arg(self, name: str, default: Any = None) -> Any:
+        """An argument, or ``default`` where it is not in the schema or None."""
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+    def input(self, name: str = "") -> SSAValue:
+        """A tensor argument, which must be there; the first one where no name is given."""
+        name = name or next(iter(self.arguments))
+        value = self.arguments.get(name)
+        if not isinstance(value, SSAValue):
+            raise Refusal(f"the argument '{name}' is no tensor")
+        return value
+
+    def optional(self, name: str) -> SSAValue | None:
+        """A tensor argument, or None."""
+        return None if self.arguments.get(name) is None else self.input(name)
+
+    def type(self, name: str = "") -> TensorType:
+        """The type of a tensor argument; of the first one where no name is given."""
+        return type_of(self.input(name))
+
+    @property
+    def fake(self) -> Any:
+        """What torch says about the result: tensors without data, sizes, or several of them."""
+        return self.call.meta.get("val")
+
+    @property
+    def result(self) -> TensorType:
+        """The type that torch gives the (first) result."""
+        return self.results[0]
+
+    @property
+    def results(self) -> list[TensorType]:
+        """The types that torch gives the results."""
+        values = self.fake if isinstance(self.fake, (tuple, list)) else [self.fake]
+        return [tensor(self.sizes.shape(v.shape), numpy_dtype(v.dtype)) for v in values]
+
+    def operand(self, value: Any, dtype: np.dtype) -> SSAValue:
+        """A tensor, number or size as a value of ``dtype``."""
+        if isinstance(value, SymDim):
+            value = self.size(value)
+        if isinstance(value, SSAValue):
+            return self.cast(value, dtype)
+        return self.constant(value, dtype)
+
+    def promoted(self, *names: str) -> list[SSAValue]:
+        """The arguments (``self`` and ``other``) in the dtype of the result."""
+        return [self.operand(self.arg(n), self.result.dtype) for n in names or ("self", "other")]
+
+    def size(self, dim: Dim) -> SSAValue:
+        """A dim as a scalar of i64: the sum of as many ones."""
+        if isinstance(dim, int):
+            return self.constant(dim, I64)
+        ones = self.add(BroadcastOp.to(self.constant(1, I64), (dim,)))
+        return self.add(ReduceSumOp(ones, axes=(0,)))
+
+    def counted(self, count: Dim, start: Dim = 0, step: Dim = 1) -> SSAValue:
+        """``count`` numbers of i64 from ``start`` in steps of ``step``."""
+        if isinstance(count, int) and isinstance(start, int) and isinstance(step, int):
+            return self.constant(start + step * np.arange(count), I64)
+        numbers = self.add(IotaOp(shape=dims_param((count,)), dtype=I64))
+        if step != 1:
+            numbers = self.add(MulOp(numbers, self.size(step)))
+        return numbers if start == 0 else self.add(AddOp(numbers, self.size(start)))
+
+    def cast(self, value: SSAValue, dtype: np.dtype) -> SSAValue:
+        """The value in another dtype; itself where it has it."""
+        return value if type_of(value).dtype == dtype else self.add(CastOp(value, to=dtype))
+
+    def reshape(self, value: SSAValue, shape: Shape) -> SSAValue:
+        """The value in another shape; itself where it has it."""
+        return value if type_of(value).shape == shape else self.add(ReshapeOp.to(value, shape))
+
+    def transpose(self, value: SSAValue, perm: Sequence[int]) -> SSAValue:
+        """The value with its dims permuted; itself where nothing moves."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        return self.add(TransposeOp(value, perm=tuple(perm)))
+
+    def broadcast(self, value: SSAValue, shape: Shape) -> SSAValue:
+        """The value repeated to a shape; itself where it has it."""
+        return value if type_of(value).shape == shape else self.add(BroadcastOp.to(value, shape))
+
+    def slice(self, value: SSAValue, axis: int, start: Dim, stop: Dim, step: int = 1) -> SSAValue:
+        """Every ``step``-th element along one axis; bounds are already clipped."""
+        shape = type_of(value).shape
+        if (start, stop, step) == (0, shape[axis], 1):
+            return value
+        starts: list[Dim] = [0] * len(shape)
+        stops, steps = list(shape), [1] * len(shape)
+        starts[axis], stops[axis], steps[axis] = start, stop, step
+        first, last = dims_param(tuple(starts)), dims_param(tuple(stops))
+        return self.add(SliceOp(value, starts=first, stops=last, steps=tuple(steps)))
+
+    def axis(self, name: str = "dim") -> int:
+        """The argument ``name`` as an axis of the first tensor, not negative."""
+        return self.axes([self.arg(name, 0)])[0]
+
+    def axes(self, values: Sequence[int]) -> list[int]:
+        """Axes of the first tensor, not negative."""
+        return [a + max(self.type().rank, 1) if a < 0 else a for a in values]
+
+
+Importer = Callable[[Node], Result]
+_TABLE: dict[Any, Importer] = {}
+
+
+def importer(*packets: Any) -> Callable[[Importer], Importer]:
+    """Registers an importer for all overloads of operators, such as ``torch.ops.aten.add``."""
+
+    def register(function: Importer) -> Importer:
+        for packet in packets:
+            _TABLE[packet] = function
+        return function
+
+    return register
+
+
+def packet_of(target: Any) -> Any:
+    """The operator of an overload; other targets are their own."""
+    return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+
+
+def importer_of(target: Any) -> Importer | None:
+    """The importer of what an fx node calls."""
+    return _TABLE.get(packet_of(target))
+
+
+def imported_overloads() -> list[torch._ops.OpOverload]:
+    """All overloads that have an importer, so that torch need not decompose them."""
+    packets = [p for p in _TABLE if isinstance(p, torch._ops.OpOverloadPacket)]
+    return [getattr(packet, name) for packet in packets for name in packet.overloads()]
