@@ -12,6 +12,7 @@ from .matmul import MATMUL
 from .norm import NORM
 from .pool import POOL
 from .reduce import REDUCE
+from .resample import RESAMPLE
 from .shape import SHAPE
 from .sort import SORT
 
@@ -29,4 +30,5 @@ CASES = [
     *POOL,
     *NORM,
     *ATTENTION,
+    *RESAMPLE,
 ]
