@@ -1,0 +1,52 @@
+"""How much arithmetic an op is, as a dimension: what reports and choices of algorithm weigh."""
+
+from __future__ import annotations
+
+from . import scalar as s
+from .dims import Dim, Shape, product
+from .op import GraphOp
+from .scalar import Scalar
+from .structure import Contraction, Map, Reduce, View
+from .types import type_of
+
+_FREE = frozenset(["const", "axis", "size", "load", "cast", "bitcast"])
+
+
+def operations(op: GraphOp) -> Dim:
+    """The arithmetic operations of ``op``; an op that only moves elements has none.
+
+    A product of a contraction counts twice, with its sum, as is usual. Composite ops and named
+    algorithms count nothing: the former are counted by what they decompose to.
+    """
+    structure = op.structure()
+    if isinstance(structure, View) or not isinstance(structure, Map | Reduce):
+        return 0
+    elements = product(type_of(op.results[0]).shape)
+    if isinstance(structure, Map):
+        return elements * _arithmetic(structure.body(_axes(type_of(op.results[0]).shape)))
+    return elements * product(structure.extents) * _step(op, structure)
+
+
+def _step(op: GraphOp, structure: Reduce) -> int:
+    """Operations for one element of the reduced space."""
+    if isinstance(structure, Contraction):
+        return 2
+    rank = type_of(op.results[0]).rank
+    inner = tuple(s.axis(rank + k) for k in range(len(structure.extents)))
+    return 1 + _arithmetic(structure.body(_axes(type_of(op.results[0]).shape), inner))
+
+
+def _axes(shape: Shape) -> tuple[Scalar, ...]:
+    return tuple(s.axis(k) for k in range(len(shape)))
+
+
+def _arithmetic(node: Scalar) -> int:
+    """Operations in an expression, each once; the arithmetic of indices is not the model's."""
+    seen, waiting, count = {id(node)}, [node], 0
+    while waiting:
+        current = waiting.pop()
+        count += current.op not in _FREE
+        below = () if current.op == "load" else current.args
+        waiting += [a for a in below if id(a) not in seen]
+        seen.update(id(a) for a in below)
+    return count

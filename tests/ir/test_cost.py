@@ -1,0 +1,54 @@
+"""The counts of arithmetic operations."""
+
+from __future__ import annotations
+
+import pytest
+from build import build
+from cases import CASES, Case
+from mlc.ir.cost import operations
+from mlc.ir.dims import substitute, symbol, symbols_of
+from mlc.ir.op import GraphOp
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import AddOp, GeluOp
+from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.reduce import ReduceSumOp
+from mlc.ir.ops.shape import TransposeOp
+from mlc.ir.types import F32, tensor
+from xdsl.ir import Block
+
+N = symbol("N")
+
+
+def op_of(kind: type[GraphOp], *shapes, **params) -> GraphOp:
+    block = Block(arg_types=[tensor(shape, F32) for shape in shapes])
+    return kind(*block.args, **params)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "params", "wanted"),
+    [
+        (MatmulOp, [(N, 4), (4, 3)], {}, 2 * 12 * N),
+        (MatmulOp, [(5, N, 4), (5, 4, 3)], {}, 2 * 60 * N),
+        (
+            ConvOp,
+            [(1, 8, 8, 6), (3, 3, 3, 4)],
+            {"groups": 2, "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)},
+            2 * 6 * 6 * 4 * 27,
+        ),
+        (ReduceSumOp, [(N, 4)], {"axes": (1,)}, 4 * N),
+        (AddOp, [(N, 4), (N, 4)], {}, 4 * N),
+        (TransposeOp, [(N, 4)], {"perm": (1, 0)}, 0),
+    ],
+)
+def test_known_counts(kind: type[GraphOp], shapes, params: dict, wanted):
+    assert operations(op_of(kind, *shapes, **params)) == wanted
+
+
+def test_an_expression_counts_all_it_does():
+    assert operations(op_of(GeluOp, (10,))) >= 40
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_op_has_a_count(case: Case):
+    count = operations(build(case))
+    assert substitute(count, dict.fromkeys(symbols_of(count), 3)) >= 0
