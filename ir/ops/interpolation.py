@@ -10,7 +10,7 @@ from operator import add
 import numpy as np
 
 from .. import scalar as s
-from ..dims import Dim
+from ..dims import Dim, Shape
 from ..types import is_float
 
 # Each kernel, with the distance beyond which it is 0.
@@ -98,6 +98,14 @@ def within(index: s.Scalar, size: Dim) -> s.Scalar:
 def clamped(index: s.Scalar, size: Dim) -> s.Scalar:
     """The nearest index of a dim."""
     return s.maximum(s.minimum(index, s.size(size) - 1), 0)
+
+
+def unless_empty(value: s.Scalar, shape: Shape) -> s.Scalar:
+    """A value that is read from a tensor of ``shape``; 0 where that has no elements."""
+    for size in shape:
+        if not isinstance(size, int) or size == 0:
+            value = s.select(s.size(size) > 0, value, 0)
+    return value
 
 
 def rounded(value: s.Scalar, dtype: np.dtype) -> s.Scalar:

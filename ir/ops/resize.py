@@ -26,6 +26,7 @@ from .interpolation import (
     rounded_values,
     tap_weight,
     taps,
+    unless_empty,
 )
 from .resample import ResampleOp, ResizeFilterOp
 from .shape import dims_param
@@ -130,10 +131,7 @@ class ResizeOp(ResampleOp):
                 value = s.select(
                     inside, value, self.outside if is_float(x.dtype) else int(self.outside)
                 )
-        empty = [x.shape[axis] for axis in self.axes if not isinstance(x.shape[axis], int)]
-        for size in empty:
-            value = s.select(s.size(size) > 0, value, 0)
-        return value
+        return unless_empty(value, tuple(x.shape[axis] for axis in self.axes))
 
     def _blend(self, where: list[s.Scalar], k: int) -> s.Scalar:
         """The weighted sum over the taps of ``axes[k]`` and those after it, at ``where``."""

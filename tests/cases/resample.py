@@ -1,4 +1,4 @@
-"""Cases of resizing."""
+"""Cases of ops that read between elements: resizing, sampling, regions of interest."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 from mlc.ir.ops.coordinates import COORDINATES, NEAREST
 from mlc.ir.ops.resample import ResizeFilterOp
 from mlc.ir.ops.resize import ResizeOp
+from mlc.ir.ops.roi import RoiAlignOp
+from mlc.ir.ops.sample import GridSampleOp
 
-from .case import BF16, F32, F64, I32, UI8, Case, Shape
+from .case import BF16, F32, F64, I32, I64, UI8, Case, Shape
 
 
 def _case(x: Shape, axes: tuple[int, ...], dtype: np.dtype = F32, **params: Any) -> Case:
@@ -85,5 +87,52 @@ RESAMPLE += [
         ((2, 13, 2), BF16, {"scales": (0.3,), "exclude_outside": True}),
         (("N", "S"), F32, {"sizes": (3,)}),
         ((2, 1), F32, {"sizes": (0,)}),
+    )
+]
+
+
+def _grid(x: Shape, out: Shape, dtype: np.dtype = F32, **params: Any) -> Case:
+    grid = (x[0], *out, len(x) - 2)
+    return Case(GridSampleOp, ((x, dtype), (grid, F32)), params, {1: (-1.6, 1.6)})
+
+
+RESAMPLE += [
+    _grid((2, 5, 7, 3), (3, 4), mode=mode, padding=padding, align_corners=align)
+    for mode in GridSampleOp.MODES
+    for padding in GridSampleOp.PADDINGS
+    for align in (False, True)
+]
+RESAMPLE += [
+    _grid(x, out, dtype, mode=mode)
+    for mode in ("nearest", "linear")
+    for x, out, dtype in (
+        ((1, 7, 2), (5,), F64),
+        ((1, 1, 1, 1), (1, 1), F32),
+        ((2, 0, 3, 2), (2, 2), F32),
+        ((2, 3, 2, 5, 2), (2, 3, 1), BF16),
+        (("N", "S", "N", 2), ("S", 3), F32),
+    )
+]
+
+
+def _roi(x: Shape, regions: int | str, dtype: np.dtype = F32, **params: Any) -> Case:
+    operands = ((x, dtype), ((regions, 4), F32), ((regions,), I64))
+    return Case(RoiAlignOp, operands, params, {1: (-4, 16), 2: (0, 1)})
+
+
+RESAMPLE += [
+    _roi((2, 5, 7, 3), 13, size=(2, 3), samples=samples, mode=mode, half_pixel=half, scale=0.5)
+    for samples in (0, 1, 3)
+    for mode in RoiAlignOp.MODES
+    for half in (False, True)
+]
+RESAMPLE += [
+    _roi(x, regions, dtype, size=(3, 1), samples=samples)
+    for samples in (0, 2)
+    for x, regions, dtype in (
+        ((2, 1, 1, 1), 5, F32),
+        ((2, 5, 3, 2), 0, F32),
+        ((2, 5, 3, 2), 7, BF16),
+        (("N", "S", 5, 2), "S", F32),
     )
 ]
