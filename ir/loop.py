@@ -128,6 +128,18 @@ class GatherOp(IRDLOperation):
 
 
 @irdl_op_definition
+class TransposeOp(IRDLOperation):
+    """A square tile with rows and columns exchanged; its side is a machine vector of f32."""
+
+    name = "tile.transpose"
+    source = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, source: SSAValue):
+        super().__init__(operands=[source], result_types=[source.type])
+
+
+@irdl_op_definition
 class ReduceOp(IRDLOperation):
     """All elements of a tile combined to a scalar; ``combine`` is a key of COMBINE."""
 
@@ -161,5 +173,8 @@ class AllocaOp(IRDLOperation):
 
 Tile = Dialect(
     "tile",
-    [LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp, IotaOp, GatherOp, ReduceOp, AllocaOp],
+    [
+        *(LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp),
+        *(IotaOp, GatherOp, TransposeOp, ReduceOp, AllocaOp),
+    ],
 )

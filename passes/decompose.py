@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
@@ -21,12 +22,12 @@ class Decompose(Pass):
     """Repeats until nothing composite is left.
 
     Attributes:
-        keep: The names of ops that stay.
+        keep: Says which ops stay because the target has a kernel for them.
     """
 
     name = "decompose"
     promise = Promise.ROUNDING
-    keep: frozenset[str] = frozenset()
+    keep: Callable[[GraphOp], bool] = lambda op: False
 
     def apply(self, module: ModuleOp) -> None:
         """Decomposes ops, those that come out of it included."""
@@ -37,9 +38,9 @@ class Decompose(Pass):
                 waiting += [new for new in _decompose(op) if self._concerns(new)]
 
     def _concerns(self, op: object) -> bool:
-        if not isinstance(op, GraphOp) or op.name in self.keep:
+        if not isinstance(op, GraphOp) or not isinstance(op.structure(), Composite):
             return False
-        return isinstance(op.structure(), Composite)
+        return not self.keep(op)
 
 
 def _decompose(op: GraphOp) -> list[GraphOp]:

@@ -4,9 +4,10 @@
     %d = "mlc.add"(%c, %b)       ->     … matmul, add, relu …
     %r = "mlc.relu"(%d)                 kernel.yield })
 
-Three kinds of group grow along the order of the program. A *root* group holds one reduction, and
+Four kinds of group grow along the order of the program. A *root* group holds one reduction, and
 the elementwise ops of its shape that follow it. A *row* group holds Maps of one shape, and
-reductions along its last dim. A *single* op stays alone. Ops that only move elements may be drawn
+reductions along its last dim. An *attention* draws in the transposes around it. A *single* op
+stays alone. Ops that only move elements may be drawn
 into the group that reads them. Views stay outside: they rename memory.
 """
 
@@ -25,6 +26,7 @@ from ..ir.dims import Shape
 from ..ir.kernel import KernelOp, YieldOp, is_immediate
 from ..ir.module import main_function
 from ..ir.op import GraphOp
+from ..ir.ops.attention import AttentionOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
@@ -58,7 +60,7 @@ class Group:
     """Ops to be computed together.
 
     Attributes:
-        kind: ``root``, ``row`` or ``single``.
+        kind: ``root``, ``row``, ``attention`` or ``single``.
         shape: The shape of the space it is computed over.
         ops: In program order.
         moves: Whether all ops only move elements.
@@ -106,7 +108,7 @@ class _Grouping:
         return next((g for g in ranked if self._fits(op, g)), None)
 
     def _fits(self, op: GraphOp, group: Group) -> bool:
-        if group.kind == "single" or not _follows(op, group):
+        if not _follows(op, group):
             return False
         others = {self.producer(v) for v in op.operands} - {group, None}
         return not any(o is not None and self._reaches(group, o) for o in others)
@@ -168,6 +170,8 @@ def _computes(op: Operation) -> bool:
 
 
 def _kind(op: GraphOp) -> str:
+    if isinstance(op, AttentionOp):
+        return "attention"
     structure = op.structure()
     if isinstance(op, ConcatOp) or not isinstance(structure, Map | Reduce):
         return "single"
@@ -187,6 +191,10 @@ def _space(op: GraphOp) -> Shape:
 
 def _follows(op: GraphOp, group: Group) -> bool:
     """Whether ``op`` reads the group's values where the group computes them."""
+    if group.kind == "single":
+        return False
+    if group.kind == "attention":
+        return _turns_result(op, group)
     if _by_row(op):
         return group.kind == "row" and type_of(op.operands[0]).shape == group.shape
     if _kind(op) != "row" or not isinstance(op.structure(), Map):
@@ -196,6 +204,14 @@ def _follows(op: GraphOp, group: Group) -> bool:
         return _reads_in_place(op, group)
     narrow = group.kind == "row" and shape == (*group.shape[:-1], 1)
     return narrow and _holds_reduction(group) and _reads_in_place(op, group)
+
+
+def _turns_result(op: GraphOp, group: Group) -> bool:
+    """Whether ``op`` is the transpose that alone reads an attention, its features staying last."""
+    last = group.ops[-1]
+    if not isinstance(op, TransposeOp) or not isinstance(last, AttentionOp):
+        return False
+    return op.perm[-1] == 3 and len(list(last.result.uses)) == 1
 
 
 def _holds_reduction(group: Group) -> bool:
@@ -226,6 +242,8 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
 
     Along the last dim of the result neighbours must read the same element, or neighbours.
     """
+    if isinstance(op, AttentionOp):
+        return _keeps_features(op, value)
     shape = type_of(op.results[0]).shape
     structure = op.structure()
     extents = structure.extents if isinstance(structure, Reduce) else ()
@@ -243,6 +261,13 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
         return False
     form = space.position(indices, type_of(source).shape)
     return not form.rest and (not shape or form.coefficient(len(shape) - 1) in (0, 1))
+
+
+def _keeps_features(op: AttentionOp, value: SSAValue) -> bool:
+    """Whether an operand of attention is transposed; the features of queries must stay last."""
+    if not isinstance(value.owner, TransposeOp) or isinstance(value.owner.x.owner, TransposeOp):
+        return False
+    return value in op.operands[1:3] or (value is op.q and value.owner.perm[-1] == 3)
 
 
 def _loads(op: GraphOp) -> Iterator[Scalar]:
@@ -304,6 +329,8 @@ def _copy(value: SSAValue, body: Block) -> SSAValue:
 
 def algorithm(group: Group) -> str:
     """How the group will be computed, as far as its ops decide that."""
+    if group.kind == "attention":
+        return "attention"
     if group.kind == "root":
         roots = [op for op in group.ops if isinstance(op.structure(), Contraction)]
         return "contraction" if roots else "reduction"

@@ -11,6 +11,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
+from ...ir.cost import operations
 from ...ir.dims import symbols_of
 from ...ir.kernel import KernelOp
 from ...ir.module import main_function
@@ -30,13 +31,13 @@ from .compile import compile_object
 from .emit import emit_module
 from .plan import EntryPoints, Site, entry_points
 from .pool import pool_text
-from .schedule import Scheduler
+from .schedule import Scheduler, has_kernel
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
 
 PHASES: tuple[Pass, ...] = (
-    Decompose(),  # first: everything after it sees simple ops only
+    Decompose(keep=has_kernel),  # first: everything after it sees simple ops only
     ExplicitPads(),  # so that windows read by plain strides
     MergeTrailingReductions(),
     FoldConstants(),
@@ -194,6 +195,7 @@ def record(kernel: KernelOp, name: str) -> dict[str, Any]:
         "ops": [op.name for op in kernel.ops],
         "inputs": [str(v.type) for v in kernel.inputs],
         "outputs": [str(r.type) for r in kernel.outputs],
+        "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
     }
 
 

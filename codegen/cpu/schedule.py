@@ -9,9 +9,12 @@ from xdsl.ir import SSAValue
 
 from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
-from ...ir.op import Param
+from ...ir.op import GraphOp, Param
+from ...ir.ops.attention import AttentionOp
 from ...ir.ops.constant import ConstantOp
+from ...ir.types import F32, type_of
 from .target import CpuTarget
+from .templates.attention import attention_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.frame import Code
@@ -22,6 +25,7 @@ _PLAIN = {
     "row": row_kernel,
     "reduction": reduction_kernel,
     "concat": concat_kernel,
+    "attention": attention_kernel,
 }
 
 
@@ -53,6 +57,14 @@ class Scheduler:
         if algorithm not in _PLAIN:
             raise TargetError(f"the CPU target has no kernel for '{algorithm}'")
         return _PLAIN[algorithm](kernel, name, self.target)
+
+
+def has_kernel(op: GraphOp) -> bool:
+    """Whether a composite op is computed whole, not by the ops it stands for."""
+    if not isinstance(op, AttentionOp) or type_of(op.q).dtype != F32:
+        return False
+    features = (type_of(op.q).shape[3], type_of(op.v).shape[3])
+    return type_of(op.q).shape[2] != 1 and all(isinstance(f, int) and f <= 512 for f in features)
 
 
 def kernel_key(kernel: KernelOp) -> Hashable:

@@ -14,10 +14,10 @@ from ..op import Add, GraphOp, graph_op, param
 from ..structure import Composite, Indices, Map
 from ..types import I64, TensorType, is_float, type_of
 from .compose import Composer
-from .elementwise import AddOp, GeOp, MulOp, SelectOp, broadcast_dims, broadcast_load
+from .elementwise import AddOp, EqOp, GeOp, MulOp, SelectOp, broadcast_dims, broadcast_load
 from .matmul import MatmulOp
 from .norm import SoftmaxOp
-from .reduce import accumulator
+from .reduce import ReduceMaxOp, accumulator
 from .shape import IotaOp, ReverseOp, TransposeOp, dims_param
 
 
@@ -27,7 +27,8 @@ class AttentionOp(GraphOp):
 
     q ``[B, H, S, D]``, k ``[B, G, T, D]``, v ``[B, G, T, E]`` give ``[B, H, S, E]``; every key head
     serves H / G query heads. ``mask`` is added to the scores and broadcasts to ``[B, H, S, T]``.
-    With ``causal``, query s attends to keys t <= s + T - S. Computed in f32 or wider.
+    With ``causal``, query s attends to keys t <= s + T - S. A query all of whose scores are -inf
+    gets 0. Computed in f32 or wider.
     """
 
     name = "mlc.attention"
@@ -67,9 +68,10 @@ class AttentionOp(GraphOp):
         if self.causal:
             s, t = np.ogrid[: q.shape[2], : k.shape[2]]
             scores = np.where(t <= s + k.shape[2] - q.shape[2], scores, -np.inf)
-        with np.errstate(all="ignore"):
-            powers = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
-            return (powers / powers.sum(-1, keepdims=True) @ v_).astype(q.dtype)
+        top = scores.max(-1, keepdims=True, initial=-np.inf)
+        powers = np.exp(scores - np.where(top == -np.inf, 0, top))
+        total = powers.sum(-1, keepdims=True)
+        return (powers / np.where(total == 0, 1, total) @ v_).astype(q.dtype)
 
     def structure(self) -> Composite:
         """Composite: see ``decompose``."""
@@ -92,6 +94,10 @@ class AttentionOp(GraphOp):
             lost = make.number(-np.inf, wide)
             scores = add(SelectOp(_causal(make, queries, keys), scores, lost))
         weights = add(SoftmaxOp(scores, axis=3))
+        if mask or self.causal:
+            top = add(ReduceMaxOp(scores, axes=(3,), keepdims=True))
+            dead = add(EqOp(top, make.number(-np.inf, wide)))
+            weights = add(SelectOp(dead, make.number(0, wide), weights))
         weights = make.reshape(weights, (batch, groups, heads // groups * queries, keys))
         mixed = make.reshape(add(MatmulOp(weights, v)), result.shape)
         return [make.cast(mixed, result.dtype)]

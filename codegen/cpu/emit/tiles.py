@@ -85,6 +85,35 @@ def emit_gather(e: FunctionEmitter, op: Any) -> None:
     e.bind(op.result, results)
 
 
+def emit_transpose(e: FunctionEmitter, op: Any) -> None:
+    """Exchanges ever larger blocks between pairs of rows: log2(side) steps of a shuffle a row."""
+    side, _ = op.source.type.get_shape()
+    if side == 1:
+        return e.bind(op.result, e.registers(op.source))
+    type = f"<{side} x {llvm_type(op.source.type.get_element_type())}>"
+    rows, distance = list(e.registers(op.source)), 1
+    while distance < side:
+        for low in (k for k in range(side) if not k & distance):
+            high, pair = low + distance, (rows[low], rows[low + distance])
+            rows[low] = _shuffle(e, type, pair, [_pick(j, distance, side, 0) for j in range(side)])
+            rows[high] = _shuffle(e, type, pair, [_pick(j, distance, side, 1) for j in range(side)])
+        distance *= 2
+    e.bind(op.result, rows)
+
+
+def _pick(lane: int, distance: int, side: int, high: int) -> int:
+    """Which lane of (low row, high row) goes to a lane of the new low or high row."""
+    from_high = bool(lane & distance)
+    moved = lane + distance * (high - from_high)
+    return moved + side * from_high
+
+
+def _shuffle(e: FunctionEmitter, type: str, pair: tuple[str, str], lanes: list[int]) -> str:
+    mask = ", ".join(f"i32 {n}" for n in lanes)
+    low, high = pair
+    return e.define(f"shufflevector {type} {low}, {type} {high}, <{len(lanes)} x i32> <{mask}>")
+
+
 def emit_reduce(e: FunctionEmitter, op: Any) -> None:
     """Registers are combined pairwise while they are equally wide, then lane by lane."""
     element, combine = op.source.type.get_element_type(), op.combine.data
@@ -175,6 +204,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.BroadcastOp: emit_broadcast,
     loop.IotaOp: emit_iota,
     loop.GatherOp: emit_gather,
+    loop.TransposeOp: emit_transpose,
     loop.ReduceOp: emit_reduce,
     loop.AllocaOp: emit_alloca,
 }

@@ -1,0 +1,325 @@
+"""Fused attention: scores never leave the cache, and nothing is copied but the queries.
+
+A task is a block of queries of one head. Queries lie along the lanes, so that keys and values are
+read one element at a time from wherever they are, and the softmax never combines lanes::
+
+    for each block of keys:
+        p[t, :] = sum_d k[t, d] * q[d, :]            (scale, mask)
+        top' = max(top, max_t p[t, :])
+        p[t, :] = exp(p[t, :] - top');  total = total * exp(top - top') + sum_t p[t, :]
+        o[e, :] = o[e, :] * exp(top - top') + sum_t v[t, e] * p[t, :]
+    result = o / total
+
+The softmax over blocks is that of Milakov and Gimelshein, "Online normalizer calculation for
+softmax" (2018), as in Dao et al., "FlashAttention" (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects import arith, scf
+from xdsl.dialects.builtin import IndexType, VectorType, f32
+from xdsl.ir import SSAValue
+
+from ....ir import loop
+from ....ir import scalar as s
+from ....ir.affine import Affine, IndexSpace
+from ....ir.dims import ceildiv, product
+from ....ir.kernel import KernelOp
+from ....ir.ops.attention import AttentionOp
+from ....ir.ops.elementwise import broadcast_load
+from ....ir.ops.shape import TransposeOp
+from ....ir.scalar import Scalar
+from ....ir.types import F32, type_of
+from ..expression import ExpressionLowering
+from ..target import CpuTarget
+from ..vector_math import expand
+from .frame import Code, Frame, grain_of, static
+from .turn import Matrix, turn
+
+_KEYS = 128
+BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
+
+
+def attention_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
+    """Code for a kernel of one attention, with transposes before and after it."""
+    return _Attention(Frame(kernel, name, target)).build()
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Memory of a task, each row as wide as the block of queries."""
+
+    queries: SSAValue
+    scores: SSAValue
+    sums: SSAValue
+    state: SSAValue
+
+
+class _Attention:
+    def __init__(self, frame: Frame):
+        self.frame, self.b = frame, frame.b
+        (self.op,) = (op for op in frame.kernel.ops if isinstance(op, AttentionOp))
+        q, k, v = (type_of(o).shape for o in self.op.operands[:3])
+        self.batch, self.heads, self.queries, self.features = q
+        self.groups, self.keys, self.values = k[1], k[2], v[3]
+        self.space = IndexSpace((*q[:3], self.keys, self.features, self.values, self.groups))
+        self.lanes = frame.target.lanes(32)
+        self.block = self._block()
+        self.axes: dict[int, SSAValue] = {}
+
+    def build(self) -> Code:
+        """A task is a block of queries; the last one of a head may be narrower."""
+        frame, b = self.frame, self.b
+        blocks = ceildiv(self.queries, self.block)
+        scratch = self._scratch()
+        with b.loop(frame.begin, frame.end) as task:
+            batch, head, block = frame.unflatten(task, [self.batch, self.heads, blocks])
+            first = b.mul_index(block, b.index(self.block))
+            share = frame.dim(self.heads // self.groups)
+            group = b.op(arith.DivUIOp, [head, share], IndexType())
+            zero = b.index(0)
+            self.axes = {BATCH: batch, HEAD: head, QUERY: first, GROUP: group}
+            self.axes |= {KEY: zero, FEATURE: zero, VALUE: zero}
+            self._widths(first, lambda width: self._task(scratch, first, width))
+        cost = static((self.keys, self.features)) * self.block // 4
+        return frame.finish(product((self.batch, self.heads)) * blocks, grain_of(cost))
+
+    def _block(self) -> int:
+        """The queries of a task: four machine vectors, fewer where there are not so many."""
+        most = (4 if self.frame.target.registers > 16 else 2) * self.lanes
+        if not isinstance(self.queries, int):
+            return most
+        return min(most, ceildiv(max(1, self.queries), self.lanes) * self.lanes)
+
+    def _widths(self, first: SSAValue, body: Callable[[int], None]) -> None:
+        """Runs ``body`` on a whole block or, at a static end, on just enough vectors."""
+        queries = self.queries
+        if not isinstance(queries, int) or queries % self.block == 0 or queries < self.block:
+            body(self.block)
+            return
+        rest = ceildiv(queries % self.block, self.lanes) * self.lanes
+        whole = self.b.compare("sle", first, self.b.index(queries - self.block))
+        wide, narrow = self.b.region(lambda: body(self.block)), self.b.region(lambda: body(rest))
+        self.b.add(scf.IfOp(whole, [], wide, narrow))
+
+    def _scratch(self) -> _Scratch:
+        rows = (static((self.features,)), _KEYS, static((self.values,)), 2)
+        return _Scratch(*(self.b.add(loop.AllocaOp(n * self.block, f32)).results[0] for n in rows))
+
+    def _task(self, m: _Scratch, first: SSAValue, width: int) -> None:
+        b = self.b
+        left = b.op(arith.SubiOp, [self.frame.dim(self.queries), first], IndexType())
+        count = b.op(arith.MinSIOp, [left, b.index(width)], IndexType())
+        self._load_queries(m, count, width)
+        self._fill(m.sums, static((self.values,)), width, 0)
+        self._fill(m.state, 1, width, -np.inf)
+        b.store(self._constant(0, 1, width), m.state, b.index(width), self._strides(width))
+        end = self._last_key(first, width)
+        with b.loop(b.index(0), end, _KEYS) as key:
+            stop = b.op(arith.MinSIOp, [b.add_index(key, b.index(_KEYS)), end], IndexType())
+            self._key_block(m, key, stop, width)
+        self._write(m, count, width)
+
+    def _last_key(self, first: SSAValue, width: int) -> SSAValue:
+        """Where the keys end that any query of the block sees."""
+        b, keys = self.b, self.frame.dim(self.keys)
+        if not self.op.causal:
+            return keys
+        shift = self.frame.dim(self.keys - self.queries + width)
+        return b.op(arith.MinSIOp, [keys, b.add_index(first, shift)], IndexType())
+
+    def _load_queries(self, m: _Scratch, count: SSAValue, width: int) -> None:
+        """The block's queries, turned: a feature a row; lanes without a query hold zeros."""
+        form, memory = self._linear(self.op.q, (BATCH, HEAD, QUERY, FEATURE))
+        b, frame = self.b, self.frame
+        whole = b.compare("eq", count, b.index(width))
+        clear = b.region(lambda: self._fill(m.queries, static((self.features,)), width, 0))
+        b.add(scf.IfOp(whole, [], b.region(lambda: None), clear))
+        source = Matrix(memory, self._start(form), frame.dim(form.coefficient(QUERY)))
+        target = Matrix(m.queries, b.index(0), b.index(width))
+        turn(b, source, target, count, frame.dim(self.features), self.lanes)
+
+    def _key_block(self, m: _Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
+        b = self.b
+        top = self._row(m.state, 0, width)
+        count = b.op(arith.SubiOp, [stop, key], IndexType())
+        self._scores(m, key, stop, width)
+        highest = self._highest(m, count, width, top)
+        dead = b.compare("oeq", highest, self._constant(-np.inf, 1, width))
+        shift = b.select(dead, self._constant(0, 1, width), highest)
+        shrink = expand(b, "exp", b.op(arith.SubfOp, [top, shift], shift.type))
+        total = b.op(arith.MulfOp, [self._row(m.state, 1, width), shrink], shrink.type)
+
+        def powers(row: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            place = b.mul_index(row, b.index(width))
+            score = b.load(m.scores, place, shift.type, self._strides(width))
+            power = expand(b, "exp", b.op(arith.SubfOp, [score, shift], shift.type))
+            b.store(power, m.scores, place, self._strides(width))
+            return [b.op(arith.AddfOp, [carried[0], power], shift.type)]
+
+        (total,) = b.fold(b.index(0), count, [total], powers)
+        b.store(highest, m.state, b.index(0), self._strides(width))
+        b.store(total, m.state, b.index(width), self._strides(width))
+        self._mix(m, key, count, width, shrink)
+
+    def _scores(self, m: _Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
+        """Writes the scores of keys ``key`` to ``stop``."""
+        b, height = self.b, self._height(width)
+        form, memory = self._linear(self.op.k, (BATCH, GROUP, KEY, FEATURE))
+        step, pitch = (self.frame.dim(form.coefficient(a)) for a in (FEATURE, KEY))
+        depth = self.frame.dim(self.features)
+
+        def rows(first: SSAValue, tall: int) -> None:
+            start = b.add_index(self._start(form), b.mul_index(first, pitch))
+            total = self._product((memory, start, pitch, step), m.queries, depth, tall, width)
+            line = b.op(arith.SubiOp, [first, key], IndexType())
+            place = b.mul_index(line, b.index(width))
+            score = self._finished(total, first, tall, width)
+            b.store(score, m.scores, place, self._strides(width))
+
+        count = b.op(arith.SubiOp, [stop, key], IndexType())
+        rest = b.op(arith.RemUIOp, [count, b.index(height)], IndexType())
+        whole = b.op(arith.SubiOp, [stop, rest], IndexType())
+        with b.loop(key, whole, height) as first:
+            rows(first, height)
+        with b.loop(whole, stop) as first:
+            rows(first, 1)
+
+    def _highest(self, m: _Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
+        """The highest score of each query so far."""
+        b = self.b
+
+        def body(row: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            score = b.load(
+                m.scores, b.mul_index(row, b.index(width)), top.type, self._strides(width)
+            )
+            return [b.op(arith.MaximumfOp, [carried[0], score], top.type)]
+
+        return b.fold(b.index(0), count, [top], body)[0]
+
+    def _finished(self, total: SSAValue, key: SSAValue, tall: int, width: int) -> SSAValue:
+        """Scores with scale, mask and causality."""
+        held = Scalar("load", (), F32, self.frame.new_number())
+        score = held * float(self.op.scale)
+        query = s.minimum(s.axis(QUERY), s.size(self.queries) - 1)
+        if len(self.op.operands) > 3:
+            where = (s.axis(BATCH), s.axis(HEAD), query, s.axis(KEY))
+            score = score + self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
+        if self.op.causal:
+            seen = s.axis(KEY) - s.axis(QUERY) < s.size(self.keys - self.queries) + 1
+            score = score + s.select(seen, s.const(0.0, F32), -np.inf)
+        axes = {**self.axes, KEY: key}
+        tile = ((KEY, tall), (QUERY, width))
+        scope = self.frame.scope(self.space, axes, tile, {held.attr: total})
+        return ExpressionLowering(scope).tile(score)
+
+    def _mix(
+        self, m: _Scratch, key: SSAValue, count: SSAValue, width: int, shrink: SSAValue
+    ) -> None:
+        """Adds the block's values, weighted, to the sums."""
+        b, height = self.b, self._height(width)
+        form, memory = self._linear(self.op.v, (BATCH, GROUP, KEY, VALUE))
+        step, pitch = (self.frame.dim(form.coefficient(a)) for a in (KEY, VALUE))
+        origin = b.add_index(self._start(form), b.mul_index(key, step))
+
+        def rows(first: SSAValue, tall: int) -> None:
+            place = b.mul_index(first, b.index(width))
+            type = loop.tile((tall, width), f32)
+            sums = b.load(m.sums, place, type, self._strides(width))
+            sums = b.op(arith.MulfOp, [sums, b.splat(shrink, type)], type)
+            start = b.add_index(origin, b.mul_index(first, pitch))
+            total = self._product((memory, start, pitch, step), m.scores, count, tall, width, sums)
+            b.store(total, m.sums, place, self._strides(width))
+
+        features = static((self.values,))
+        whole = features - features % height
+        with b.loop(b.index(0), b.index(whole), height) as first:
+            rows(first, height)
+        if features % height:
+            rows(b.index(whole), features % height)
+
+    def _product(
+        self,
+        left: tuple[SSAValue, SSAValue, SSAValue, SSAValue],
+        right: SSAValue,
+        depth: SSAValue,
+        tall: int,
+        width: int,
+        total: SSAValue | None = None,
+    ) -> SSAValue:
+        """``total + left @ right``; left is memory, start, and the steps to the next row and d."""
+        b, zero, one = self.b, self.b.index(0), self.b.index(1)
+        memory, start, pitch, step = left
+
+        def body(index: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            place = b.add_index(start, b.mul_index(index, step))
+            x = b.load(memory, place, loop.tile((tall, 1), f32), [pitch, one])
+            line = b.mul_index(index, b.index(width))
+            y = b.load(right, line, loop.tile((1, width), f32), [zero, one])
+            return [b.fma(x, y, carried[0])]
+
+        initial = self._constant(0, tall, width) if total is None else total
+        return b.fold(zero, depth, [initial], body)[0]
+
+    def _write(self, m: _Scratch, count: SSAValue, width: int) -> None:
+        """The sums divided by the totals, turned back; a query that sees no key gets 0."""
+        b, features = self.b, static((self.values,))
+        total, one = self._row(m.state, 1, width), self._constant(1, 1, width)
+        none = b.compare("oeq", total, self._constant(0, 1, width))
+        factor = b.op(arith.DivfOp, [one, b.select(none, one, total)], one.type)
+        with b.loop(b.index(0), b.index(features)) as row:
+            place = b.mul_index(row, b.index(width))
+            value = b.load(m.sums, place, one.type, self._strides(width))
+            value = b.op(arith.MulfOp, [value, factor], one.type)
+            b.store(value, m.sums, place, self._strides(width))
+        source = Matrix(m.sums, b.index(0), b.index(width))
+        buffer = self.frame.buffers[len(self.frame.kernel.inputs)]
+        form = self.space.position(self._result_indices(), buffer.shape)
+        target = Matrix(buffer.memory, self._start(form), self.frame.dim(form.coefficient(QUERY)))
+        turn(b, source, target, b.index(features), count, self.lanes)
+
+    def _result_indices(self) -> list[Scalar]:
+        """The indices of the kernel's result, which may be a transpose of the attention's."""
+        indices = [s.axis(a) for a in (BATCH, HEAD, QUERY, VALUE)]
+        last = self.frame.kernel.yielded[0].owner
+        return [indices[p] for p in last.perm] if isinstance(last, TransposeOp) else indices
+
+    def _linear(self, value: SSAValue, axes: Sequence[int]) -> tuple[Affine, SSAValue]:
+        """Where an operand's element lies, and in which memory."""
+        load = self.frame.fused.element(value, [s.axis(a) for a in axes])
+        buffer = self.frame.buffers[load.attr]
+        form = self.space.position(load.args, buffer.shape)
+        assert load.op == "load", "form-kernels draws in nothing but transposes"
+        return form, buffer.memory
+
+    def _start(self, form: Affine) -> SSAValue:
+        """The position at the task's batch, head and first query."""
+        total = self.frame.dim(form.constant)
+        for axis, factor in form.coefficients.items():
+            term = self.b.mul_index(self.axes[axis], self.frame.dim(factor))
+            total = self.b.add_index(total, term)
+        return total
+
+    def _height(self, width: int) -> int:
+        """The rows of a register tile: accumulators, a row of the right factor, an element."""
+        vectors = width // self.lanes
+        return min(14, (self.frame.target.registers - 1 - vectors) // vectors)
+
+    def _row(self, memory: SSAValue, row: int, width: int) -> SSAValue:
+        type = loop.tile((1, width), f32)
+        return self.b.load(memory, self.b.index(row * width), type, self._strides(width))
+
+    def _strides(self, width: int) -> list[SSAValue]:
+        return [self.b.index(width), self.b.index(1)]
+
+    def _constant(self, value: float, rows: int, width: int) -> SSAValue:
+        return self.b.constant(value, VectorType(f32, [rows, width]))
+
+    def _fill(self, memory: SSAValue, rows: int, width: int, value: float) -> None:
+        b, filler = self.b, self._constant(value, 1, width)
+        with b.loop(b.index(0), b.index(rows)) as row:
+            b.store(filler, memory, b.mul_index(row, b.index(width)), self._strides(width))

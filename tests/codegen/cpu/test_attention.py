@@ -1,0 +1,78 @@
+"""Fused attention over blocks of queries and keys, against the interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mlc.ir.dims import substitute, symbol
+from mlc.ir.interpreter import interpret
+from mlc.ir.module import model_module
+from mlc.ir.ops.attention import AttentionOp
+from mlc.ir.ops.control import ReturnOp
+from mlc.ir.ops.shape import TransposeOp
+from mlc.ir.types import tensor
+from native import Native
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, SSAValue
+
+S, T = symbol("S"), symbol("T")
+
+
+def attention(
+    shape: tuple, keys: tuple, mask: tuple = (), *, turned: bool = False, causal: bool = False
+) -> ModuleOp:
+    """Attention of q ``shape`` to k and v ``keys``; ``turned``: heads and positions exchanged."""
+    types = [tensor(d, np.float32) for d in (shape, keys, keys, *([mask] if mask else []))]
+    if turned:
+        types[:3] = [tensor((b, s, h, d), np.float32) for b, h, s, d in (shape, keys, keys)]
+    block = Block(arg_types=types)
+    operands: list[SSAValue] = list(block.args)
+    if turned:
+        moves = [TransposeOp(a, perm=(0, 2, 1, 3)) for a in operands[:3]]
+        block.add_ops(moves)
+        operands[:3] = [m.result for m in moves]
+    op = AttentionOp(*operands, scale=0.3, causal=causal)
+    block.add_op(op)
+    last = op
+    if turned:
+        last = TransposeOp(op, perm=(0, 2, 1, 3))
+        block.add_op(last)
+    block.add_op(ReturnOp(operands=[list(last.results)]))
+    return model_module(block, [f"x{k}" for k in range(len(types))], ["y"])
+
+
+def check(module: ModuleOp, shapes: list[tuple[int, ...]], wanted_inputs: list | None = None):
+    rng = np.random.default_rng(3)
+    arrays = wanted_inputs or [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    (wanted,) = interpret(module, arrays)
+    native = Native(module)
+    assert any(s["algorithm"] == "attention" for s in native.build.sites)
+    np.testing.assert_allclose(native.run(arrays)[0], wanted, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("queries", "keys"), [(2, 1), (16, 7), (64, 128), (65, 129), (197, 300)])
+def test_blocks_of_queries_and_keys(queries: int, keys: int, turned: bool, causal: bool):
+    q, k = (2, 3, queries, 20), (2, 3, keys, 20)
+    shapes = [tuple(s[n] for n in (0, 2, 1, 3)) if turned else s for s in (q, k, k)]
+    module = attention(q, k, turned=turned, causal=causal)
+    check(module, shapes)
+
+
+@pytest.mark.parametrize("mask", [(1, 1, 1, T), (2, 1, S, T), (4, S, T), (1, T)])
+def test_masks_of_every_shape(mask: tuple):
+    module = attention((2, 4, S, 16), (2, 2, T, 16), mask)
+    dims = [(2, 4, 70, 16), (2, 2, 131, 16), (2, 2, 131, 16)]
+    check(module, [*dims, tuple(int(str(substitute(d, {"S": 70, "T": 131}))) for d in mask)])
+
+
+def test_queries_that_see_no_key_give_zero():
+    module = attention((1, 1, 3, 8), (1, 1, 5, 8), (3, 5))
+    rng = np.random.default_rng(0)
+    arrays = [
+        rng.standard_normal(s).astype(np.float32) for s in ((1, 1, 3, 8), *2 * [(1, 1, 5, 8)])
+    ]
+    mask = np.zeros((3, 5), np.float32)
+    mask[1] = -np.inf
+    check(module, [], [*arrays, mask])
