@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from xdsl.ir import SSAValue
+
 from . import scalar as s
 from .dims import Dim, Shape, product
 from .op import GraphOp
 from .scalar import Scalar
-from .structure import Contraction, Map, Reduce, View
+from .structure import Composite, Contraction, Map, Reduce, View
 from .types import type_of
 
 _FREE = frozenset(["const", "axis", "size", "load", "cast", "bitcast"])
@@ -15,16 +17,32 @@ _FREE = frozenset(["const", "axis", "size", "load", "cast", "bitcast"])
 def operations(op: GraphOp) -> Dim:
     """The arithmetic operations of ``op``; an op that only moves elements has none.
 
-    A product of a contraction counts twice, with its sum, as is usual. Composite ops and named
-    algorithms count nothing: the former are counted by what they decompose to.
+    A product of a contraction counts twice, with its sum, as is usual; a composite op counts what
+    it decomposes to. Named algorithms count nothing.
     """
     structure = op.structure()
+    if isinstance(structure, Composite):
+        return _of_parts(op)
     if isinstance(structure, View) or not isinstance(structure, Map | Reduce):
         return 0
     elements = product(type_of(op.results[0]).shape)
     if isinstance(structure, Map):
         return elements * _arithmetic(structure.body(_axes(type_of(op.results[0]).shape)))
     return elements * product(structure.extents) * _step(op, structure)
+
+
+def _of_parts(op: GraphOp) -> Dim:
+    parts: list[GraphOp] = []
+
+    def add(part: GraphOp) -> SSAValue:
+        parts.append(part)
+        return part.results[0]
+
+    op.decompose(add)
+    total = sum((operations(part) for part in parts), start=0)
+    for part in parts:
+        part.drop_all_references()
+    return total
 
 
 def _step(op: GraphOp, structure: Reduce) -> int:
