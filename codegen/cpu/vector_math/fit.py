@@ -1,0 +1,128 @@
+"""Where the polynomials come from: minimax fits whose coefficients are single floats.
+
+    python -m mlc.codegen.cpu.vector_math.fit
+
+prints every table of this package. Lawson's iteration (1961; Rice, The Approximation of Functions,
+vol. 2, ch. 13) turns least squares into the best approximation in the largest error: what is far
+off weighs more the next time. The coefficients are rounded to f32 one after the other, from the
+lowest power on, and what is left is fitted again each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Function = Callable[[np.ndarray], np.ndarray]
+_POINTS = 2_000
+_ROUNDS = 300
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A polynomial ``sum(c[k] * x**k)`` that is to be near ``function`` on an interval.
+
+    Attributes:
+        function: What is approximated.
+        degree: Of the polynomial.
+        low: Start of the interval.
+        high: End of the interval.
+        weight: What an error costs; by default errors are relative.
+        fixed: The first coefficients, where they are given.
+    """
+
+    function: Function
+    degree: int
+    low: float
+    high: float
+    weight: Function | None = None
+    fixed: Sequence[float] = ()
+
+    def solve(self) -> tuple[list[float], float]:
+        """The coefficients, lowest power first, and the largest weighted error."""
+        known = list(self.fixed)
+        while len(known) <= self.degree:
+            known.append(float(np.float32(self._lawson(known)[0])))
+        return known, float(np.abs(self._error(known)).max())
+
+    def _lawson(self, known: Sequence[float]) -> np.ndarray:
+        """The best coefficients after those that are known."""
+        x, weight = self._points(), self._weights()
+        basis = weight[:, None] * x[:, None] ** np.arange(len(known), self.degree + 1)
+        rest = -self._error(known)
+        scale = np.abs(basis).max(axis=0)
+        importance, best, least = np.ones_like(x), np.zeros(len(scale)), np.inf
+        for _ in range(_ROUNDS):
+            root = np.sqrt(importance)
+            solution = np.linalg.lstsq(basis / scale * root[:, None], rest * root)[0] / scale
+            error = np.abs(basis @ solution - rest)
+            if error.max() < least:
+                best, least = solution, error.max()
+            importance *= error
+            importance /= importance.mean()
+        return best
+
+    def _points(self) -> np.ndarray:
+        middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
+        return middle - half * np.cos((np.arange(_POINTS) + 0.5) * np.pi / _POINTS)
+
+    def _weights(self) -> np.ndarray:
+        x = self._points()
+        return 1 / np.abs(self.function(x)) if self.weight is None else self.weight(x)
+
+    def _error(self, coefficients: Sequence[float]) -> np.ndarray:
+        x = self._points()
+        value = sum((c * x**k for k, c in enumerate(coefficients)), np.zeros_like(x))
+        return self._weights() * (value - self.function(x))
+
+
+def _log_1p_rest(f: np.ndarray) -> np.ndarray:
+    return (np.log1p(f) - f) / f**2
+
+
+def _log_2_of_erfc(x: np.ndarray) -> np.ndarray:
+    return -np.log2(np.array([math.erfc(v) for v in x])) / x
+
+
+_HALF_LN_2 = math.log(2) / 2 * 1.002
+_QUARTER = _HALF_LN_2 / 2
+TABLES = {
+    "exp": Fit(np.exp, 6, -_HALF_LN_2, _HALF_LN_2, fixed=(1, 1)),
+    "tanh": Fit(
+        lambda r: (np.expm1(2 * r) / 2 - r) / r**2,
+        4,
+        -_QUARTER,
+        _QUARTER,
+        weight=lambda r: np.abs(2 * r**2 / np.expm1(2 * r)),
+    ),
+    "erf": Fit(
+        _log_2_of_erfc,
+        8,
+        0,
+        3.93,
+        # y / (2**y - 1) for y = x g(x): by how much less an error in g matters for erf.
+        weight=lambda x: math.log(2) * x / np.expm1(math.log(2) * x * _log_2_of_erfc(x)),
+    ),
+    "erf, power of two": Fit(lambda y: -np.expm1(-y * math.log(2)) / y, 5, -0.501, 0.501),
+    "log": Fit(
+        _log_1p_rest,
+        8,
+        math.sqrt(0.5) - 1,
+        math.sqrt(2) - 1,
+        weight=lambda f: np.abs(f**2 / np.log1p(f)),
+    ),
+}
+
+
+def main() -> None:
+    """Prints every table with its largest error."""
+    for name, fit in TABLES.items():
+        coefficients, error = fit.solve()
+        print(f"{name}: {error * 2**23:.2f} ulp", *coefficients, sep="\n    ")
+
+
+if __name__ == "__main__":
+    main()
