@@ -11,6 +11,7 @@ from .index import INDEX
 from .matmul import MATMUL
 from .norm import NORM
 from .pool import POOL
+from .quant import QUANT
 from .reduce import REDUCE
 from .resample import RESAMPLE
 from .shape import SHAPE
@@ -31,4 +32,5 @@ CASES = [
     *NORM,
     *ATTENTION,
     *RESAMPLE,
+    *QUANT,
 ]

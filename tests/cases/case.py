@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 from mlc.ir.dims import parse_dim
 from mlc.ir.op import GraphOp
+from mlc.ir.symbols import known_shape, known_symbols
 from mlc.ir.types import DTYPE_NAMES, TensorType, is_float, is_signed, tensor
 
 BOOL = np.dtype(bool)
@@ -34,7 +35,7 @@ class Case:
 
     Attributes:
         op: The class.
-        operands: Shape (symbols of SIZES allowed) and dtype of each operand.
+        operands: Shape (ints, text of dims with symbols of SIZES) and dtype of each operand.
         params: The op's parameters.
         ranges: For an operand's number, the least and the largest value it may hold.
     """
@@ -55,7 +56,8 @@ class Case:
     def arrays(self) -> list[np.ndarray]:
         """Values for the operands; always the same."""
         rng = np.random.default_rng(7)
-        shapes = [tuple(SIZES[d] if isinstance(d, str) else d for d in s) for s, _ in self.operands]
+        with known_symbols(SIZES):
+            shapes = [known_shape(t.shape) for t in self.types()]
         return [
             _values(rng, shape, dtype, self.ranges.get(k))
             for k, (shape, (_, dtype)) in enumerate(zip(shapes, self.operands, strict=True))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from mlc.ir.interpreter import run_op
 from mlc.ir.op import GraphOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.resize import ResizeOp
 from mlc.ir.ops.roi import RoiAlignOp
 from mlc.ir.ops.sample import GridSampleOp
@@ -182,3 +184,30 @@ def test_roi_align(mode: str, samples: int, half_pixel: bool):
         half_pixel=half_pixel,
     )
     np.testing.assert_allclose(first(got), wanted, 1e-4, 1e-5)
+
+
+QUANTIZED = [np.int8, np.uint8, np.int16, np.uint16, ml_dtypes.int4, ml_dtypes.uint4]
+
+
+@pytest.mark.parametrize("dtype", [*QUANTIZED, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2])
+@pytest.mark.parametrize("granularity", ["tensor", "axis", "block"])
+def test_quantize(dtype: type, granularity: str):
+    rng = np.random.default_rng(3)
+    shape = {"tensor": (), "axis": (4,), "block": (6, 2)}[granularity]
+    attributes = {"axis": 1, "block_size": 2 if granularity == "block" else 0}
+    ours = (1, 4) if granularity == "axis" else shape
+    x = np.concatenate([rng.normal(0, 40, (4, 4)), [[1e6, -1e6, 0.5, 1.5]] * 2])
+    x = x.astype(np.float32)
+    scale = rng.uniform(0.1, 2, shape).astype(np.float32)
+    zero = np.ones(shape).astype(dtype)
+    if np.dtype(dtype) in map(np.dtype, QUANTIZED):
+        operands, zeros = [scale.reshape(ours), zero.reshape(ours)], zero
+    else:
+        operands, zeros = [scale.reshape(ours)], np.zeros(shape).astype(dtype)
+    inputs = {"x": x, "scale": scale, "zero": zeros}
+    (wanted,) = onnx_values("QuantizeLinear", inputs, **attributes)
+    (got,) = run(QuantizeOp, [x, *operands], to=np.dtype(dtype))
+    np.testing.assert_array_equal(got.astype(np.float32), wanted.astype(np.float32))
+    (wanted,) = onnx_values("DequantizeLinear", {**inputs, "x": got}, **attributes)
+    (got,) = run(DequantizeOp, [got, *operands])
+    np.testing.assert_array_equal(got, wanted)

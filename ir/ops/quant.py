@@ -1,0 +1,191 @@
+"""Quantization: numbers of few bits with a scale, for a whole tensor, along dims, or for blocks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import ml_dtypes
+import numpy as np
+from xdsl.irdl import operand_def, opt_operand_def, result_def
+
+from .. import scalar as s
+from ..dims import Dim, ceildiv, floordiv, mod
+from ..op import GraphOp, graph_op, param
+from ..structure import Indices, Map
+from ..symbols import known_size
+from ..types import F32, TensorType, bit_width, is_float, is_integer
+from .reduce import accumulator
+
+
+class ScaledOp(GraphOp):
+    """Base: x with a scale, and a zero point of the same shape (0 without it).
+
+    The granularity is in the shape of the scale: a scalar belongs to all of x; else it has the
+    rank of x, and along each dim as many entries as x has blocks there. One entry is one block,
+    as many entries as elements are blocks of one; blocks of other sizes that do not divide a dim
+    evenly are given by ``blocks``, one size a dim (the last block may be smaller).
+    """
+
+    x = operand_def(TensorType)
+    scale = operand_def(TensorType)
+    zero_point = opt_operand_def(TensorType)
+    blocks = param()
+    result = result_def(TensorType)
+
+    def check(self, storage: np.dtype) -> None:
+        """What holds for both; ``storage`` is the dtype of few bits."""
+        x, scale = self.operand_type(0), self.operand_type(1)
+        if not is_float(scale.dtype):
+            raise self.fail("the scale must be of a float dtype")
+        if len(self.operands) > 2 and self.operand_type(2) != scale.with_dtype(storage):
+            raise self.fail(f"the zero point must be {scale.with_dtype(storage)}")
+        if scale.rank not in (0, x.rank):
+            raise self.fail(f"the scale must be a scalar or have {x.rank} dims")
+        if self.blocks is not None and (len(self.blocks) != x.rank or min(self.blocks) < 1):
+            raise self.fail(f"blocks {list(self.blocks)} must be {x.rank} positive sizes")
+        for k in range(scale.rank):
+            size, count = x.shape[k], scale.shape[k]
+            if count not in (1, size) and ceildiv(size, self.block(k)) != count:
+                raise self.fail(f"dim {k} has {size} elements: no {count} blocks; give blocks")
+
+    def block(self, k: int) -> Dim:
+        """How many elements of dim k share a scale, the last block aside."""
+        size, count = self.operand_type(0).shape[k], self.operand_type(1).shape[k]
+        if count == size:
+            return 1
+        if count == 1:
+            return size
+        if self.blocks is not None:
+            return self.blocks[k]
+        if mod(size, count) != 0:
+            raise self.fail(f"{size} elements are not evenly {count} blocks: give blocks")
+        return floordiv(size, count)
+
+    def wide(self) -> np.dtype:
+        """The dtype to compute in: at least f32."""
+        floats = [
+            t.dtype for t in (self.operand_type(0), self.operand_type(1)) if is_float(t.dtype)
+        ]
+        return np.result_type(F32, *(accumulator(d) for d in floats))
+
+    def of_block(self, operand: int, i: Indices) -> s.Scalar:
+        """The scale (1) or zero point (2) of an element of x."""
+        type = self.operand_type(operand)
+        where = [
+            0 if count == 1 else i[k] // s.size(self.block(k)) for k, count in enumerate(type.shape)
+        ]
+        return s.cast(s.load(operand, where, type.dtype), self.wide())
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """The scale or zero point for every element of x; 1 where one is for all."""
+        x = self.operand_type(0)
+        for k, count in enumerate(values.shape):
+            if self.operand_type(1).shape[k] != 1:
+                size, block = known_size(x.shape[k]), known_size(self.block(k))
+                values = np.take(values, np.arange(size) // block if count else [], k)
+        return values.astype(self.wide())
+
+
+@graph_op
+class QuantizeOp(ScaledOp):
+    """``x / scale + zero_point`` in the dtype ``to``: ONNX's QuantizeLinear.
+
+    Integers are rounded, halves to even, and saturate; NaN becomes the least one. Floats of 8 and
+    fewer bits saturate at the largest finite number, unless ``saturate`` is false.
+
+    ``%r = "mlc.quantize"(%x, %scale, %zero) <{to = #mlc.param<i8>}> : …``
+    """
+
+    name = "mlc.quantize"
+    to = param()
+    saturate = param(True)
+    LARGEST: ClassVar[int] = 16
+
+    def infer(self) -> TensorType:
+        """The shape of x in the dtype ``to``."""
+        x = self.operand_type(0)
+        if not is_float(x.dtype) and not is_integer(x.dtype):
+            raise self.fail("x must hold numbers")
+        narrow = bit_width(self.to) < self.LARGEST if is_float(self.to) else is_integer(self.to)
+        if not narrow or bit_width(self.to) > self.LARGEST:
+            raise self.fail("the target must be integers of at most 16 bits or floats of fewer")
+        self.check(self.to)
+        if is_float(self.to) and len(self.operands) > 2:
+            raise self.fail("floats have no zero point")
+        return x.with_dtype(self.to)
+
+    def reference(
+        self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Division, rounding, limits."""
+        with np.errstate(all="ignore"):
+            value = x.astype(self.wide()) / self.spread(scale)
+            if is_float(self.to):
+                kept = np.clip(value, *self._limits()) if self.saturate else value
+                return kept.astype(self.to)
+            value = np.rint(value)
+            if zero_point is not None:
+                value = value + self.spread(zero_point)
+            low, high = self._limits()
+            return np.where(value > low, np.minimum(value, high), low).astype(self.to)
+
+    def structure(self) -> Map:
+        """A Map of one division and the limits."""
+
+        def body(i: Indices) -> s.Scalar:
+            x = self.operand_type(0)
+            value = s.cast(s.load(0, i, x.dtype), self.wide()) / self.of_block(1, i)
+            low, high = self._limits()
+            if is_float(self.to):
+                kept = s.maximum(s.minimum(value, high), low) if self.saturate else value
+                return s.cast(kept, self.to)
+            value = s.unary("round", value)
+            if len(self.operands) > 2:
+                value = value + self.of_block(2, i)
+            # Comparisons that take NaN for the limit, so that the conversion is always defined.
+            value = s.select(value > low, value, low)
+            return s.cast(s.select(value < high, value, high), self.to)
+
+        return Map(body)
+
+    def _limits(self) -> tuple[float, float]:
+        info = ml_dtypes.finfo(self.to) if is_float(self.to) else ml_dtypes.iinfo(self.to)
+        return float(info.min), float(info.max)
+
+
+@graph_op
+class DequantizeOp(ScaledOp):
+    """``(x - zero_point) * scale`` in the dtype of the scale: ONNX's DequantizeLinear.
+
+    ``%r = "mlc.dequantize"(%x, %scale, %zero) <{blocks = #mlc.param<[1, 32]>}> : …``
+    """
+
+    name = "mlc.dequantize"
+
+    def infer(self) -> TensorType:
+        """The shape of x in the dtype of the scale."""
+        x, scale = self.operand_type(0), self.operand_type(1)
+        self.check(x.dtype)
+        return x.with_dtype(scale.dtype)
+
+    def reference(
+        self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The definition, in at least f32."""
+        value = x.astype(self.wide())
+        if zero_point is not None:
+            value = value - self.spread(zero_point)
+        with np.errstate(all="ignore"):
+            return (value * self.spread(scale)).astype(scale.dtype)
+
+    def structure(self) -> Map:
+        """A Map of one product."""
+
+        def body(i: Indices) -> s.Scalar:
+            x, scale = self.operand_type(0), self.operand_type(1)
+            value = s.cast(s.load(0, i, x.dtype), self.wide())
+            if len(self.operands) > 2:
+                value = value - self.of_block(2, i)
+            return s.cast(value * self.of_block(1, i), scale.dtype)
+
+        return Map(body)
