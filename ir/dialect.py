@@ -24,6 +24,7 @@ from .ops import (
     roi,
     sample,
     scatter,
+    select,
     shape,
     sort,
 )
@@ -46,6 +47,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     roi,
     sample,
     scatter,
+    select,
     shape,
     sort,
 )

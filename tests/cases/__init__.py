@@ -14,6 +14,7 @@ from .pool import POOL
 from .quant import QUANT
 from .reduce import REDUCE
 from .resample import RESAMPLE
+from .select import SELECT
 from .shape import SHAPE
 from .sort import SORT
 
@@ -33,4 +34,5 @@ CASES = [
     *ATTENTION,
     *RESAMPLE,
     *QUANT,
+    *SELECT,
 ]

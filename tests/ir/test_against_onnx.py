@@ -14,6 +14,7 @@ from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.resize import ResizeOp
 from mlc.ir.ops.roi import RoiAlignOp
 from mlc.ir.ops.sample import GridSampleOp
+from mlc.ir.ops.select import CompressOp, NonMaxSuppressionOp, NonZeroOp, UniqueOp
 from mlc.ir.types import tensor
 from onnx.reference import ReferenceEvaluator
 from xdsl.ir import Block
@@ -210,4 +211,56 @@ def test_quantize(dtype: type, granularity: str):
     np.testing.assert_array_equal(got.astype(np.float32), wanted.astype(np.float32))
     (wanted,) = onnx_values("DequantizeLinear", {**inputs, "x": got}, **attributes)
     (got,) = run(DequantizeOp, [got, *operands])
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_non_zero():
+    x = np.random.default_rng(3).integers(-1, 2, (3, 4, 5))
+    (wanted,) = onnx_values("NonZero", {"x": x})
+    (got,) = run(NonZeroOp, [x], count="K")
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_compress(axis: int):
+    rng = np.random.default_rng(3)
+    x, condition = rng.uniform(size=(7, 5)), rng.uniform(size=5) > 0.5
+    (wanted,) = onnx_values("Compress", {"x": x, "condition": condition}, axis=axis)
+    (got,) = run(CompressOp, [x, condition], axis=axis, count="K")
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("shape", [(31,), (31, 2)])
+def test_unique(ordered: bool, shape: tuple[int, ...]):
+    x = np.random.default_rng(3).integers(0, 5, shape)
+    wanted = onnx_values("Unique", {"x": x}, 4, axis=0, sorted=int(ordered))
+    got = run(UniqueOp, [x], ordered=ordered, count="K")
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a, b.reshape(a.shape))
+
+
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("limit", [3, 20])
+def test_non_max_suppression(centered: bool, limit: int):
+    rng = np.random.default_rng(3)
+    boxes = rng.uniform(size=(2, 30, 4)).astype(np.float32)
+    scores = rng.uniform(size=(2, 3, 30)).astype(np.float32)
+    given = {
+        "boxes": boxes,
+        "scores": scores,
+        "limit": np.array([limit]),
+        "overlap": np.array([0.3], np.float32),
+        "least": np.array([0.4], np.float32),
+    }
+    (wanted,) = onnx_values("NonMaxSuppression", given, center_point_box=int(centered))
+    (got,) = run(
+        NonMaxSuppressionOp,
+        [boxes, scores],
+        limit=limit,
+        overlap=0.3,
+        least_score=0.4,
+        centered=centered,
+        count="K",
+    )
     np.testing.assert_array_equal(got, wanted)
