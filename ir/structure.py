@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .dims import Shape
-from .scalar import Scalar
+from .scalar import Scalar, axis
 
 Indices = tuple[Scalar, ...]
 
@@ -79,3 +79,11 @@ def neutral(combine: str, dtype: np.dtype) -> int | float:
         return value > 0
     limits = np.iinfo(dtype)
     return int(limits.max if value > 0 else limits.min)
+
+
+def body_of(structure: Map | Reduce, rank: int) -> Scalar:
+    """The expression at axes 0, 1, … of a result of ``rank`` dims, the reduced axes behind them."""
+    axes = tuple(axis(n) for n in range(rank))
+    if isinstance(structure, Map):
+        return structure.body(axes)
+    return structure.body(axes, tuple(axis(rank + n) for n in range(len(structure.extents))))

@@ -20,7 +20,6 @@ import networkx
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from ..ir import scalar as s
 from ..ir.affine import IndexSpace
 from ..ir.dims import Shape
 from ..ir.kernel import KernelOp, YieldOp, is_immediate
@@ -31,7 +30,7 @@ from ..ir.ops.constant import ConstantOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
 from ..ir.scalar import Scalar, nodes_of
-from ..ir.structure import Contraction, Map, Reduce, View
+from ..ir.structure import Contraction, Map, Reduce, View, body_of
 from ..ir.types import type_of
 from .contract import Pass, Promise
 
@@ -272,16 +271,9 @@ def _keeps_features(op: AttentionOp, value: SSAValue) -> bool:
 
 def _loads(op: GraphOp) -> Iterator[Scalar]:
     structure = op.structure()
-    rank = type_of(op.results[0]).rank
-    axes = tuple(s.axis(n) for n in range(rank))
-    if isinstance(structure, Map):
-        body = structure.body(axes)
-    elif isinstance(structure, Reduce):
-        inner = tuple(s.axis(rank + n) for n in range(len(structure.extents)))
-        body = structure.body(axes, inner)
-    else:
-        return
-    yield from (n for n in nodes_of(body) if n.op == "load")
+    if isinstance(structure, Map | Reduce):
+        body = body_of(structure, type_of(op.results[0]).rank)
+        yield from (n for n in nodes_of(body) if n.op == "load")
 
 
 def _rebuild(block: Block, grouping: _Grouping) -> None:

@@ -11,12 +11,7 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Atom, Dim, SymDim
 from .builder import LoopBuilder
 
-_CALLS = {
-    "floordiv": arith.FloorDivSIOp,
-    "mod": arith.RemSIOp,
-    "max": arith.MaxSIOp,
-    "min": arith.MinSIOp,
-}
+_EXTREMA = {"max": arith.MaxSIOp, "min": arith.MinSIOp}
 
 
 def lower_dim(b: LoopBuilder, dim: Dim, symbols: Mapping[str, SSAValue]) -> SSAValue:
@@ -36,4 +31,19 @@ def _atom(b: LoopBuilder, atom: Atom, symbols: Mapping[str, SSAValue]) -> SSAVal
     if isinstance(atom, str):
         return symbols[atom]
     left, right = (lower_dim(b, a, symbols) for a in atom.args)
-    return b.op(_CALLS[atom.function], [left, right], IndexType())
+    if atom.function in _EXTREMA:
+        return b.op(_EXTREMA[atom.function], [left, right], IndexType())
+    return _division(b, atom.function, left, right)
+
+
+def _division(b: LoopBuilder, function: str, a: SSAValue, divisor: SSAValue) -> SSAValue:
+    """``//`` or ``%`` by a positive divisor, rounded down; a divisor of 0 counts as 1."""
+    divisor = b.op(arith.MaxSIOp, [divisor, b.index(1)], IndexType())
+    rest = b.op(arith.RemSIOp, [a, divisor], IndexType())
+    below = b.op(arith.ShRSIOp, [rest, b.index(63)], IndexType())  # -1 where the rest is negative
+    if function == "mod":
+        return b.op(
+            arith.AddiOp, [rest, b.op(arith.AndIOp, [divisor, below], IndexType())], IndexType()
+        )
+    quotient = b.op(arith.DivSIOp, [a, divisor], IndexType())
+    return b.op(arith.AddiOp, [quotient, below], IndexType())

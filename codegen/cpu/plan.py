@@ -13,7 +13,6 @@ from ...ir.dims import Atom, Dim, Shape, SymDim
 from ...passes.memory_plan import Place
 
 _FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
-_CALLS = {"floordiv": "sdiv", "mod": "srem"}
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,21 @@ class _Text:
         if isinstance(atom, str):
             return f"%sym.{atom}"
         left, right = (self.dim(a) for a in atom.args)
-        if atom.function in _CALLS:
-            return self.define(f"{_CALLS[atom.function]} i64 {left}, {right}")
+        if atom.function in ("floordiv", "mod"):
+            return self._division(atom.function, left, right)
         test = self.define(f"icmp {'sgt' if atom.function == 'max' else 'slt'} i64 {left}, {right}")
         return self.define(f"select i1 {test}, i64 {left}, i64 {right}")
+
+    def _division(self, function: str, a: str, divisor: str) -> str:
+        """``//`` or ``%`` by a positive divisor, rounded down; a divisor of 0 counts as 1."""
+        is_zero = self.define(f"icmp eq i64 {divisor}, 0")
+        divisor = self.define(f"select i1 {is_zero}, i64 1, i64 {divisor}")
+        rest = self.define(f"srem i64 {a}, {divisor}")
+        below = self.define(f"ashr i64 {rest}, 63")  # -1 where the rest is negative
+        if function == "mod":
+            return self.define(f"add i64 {rest}, {self.define(f'and i64 {divisor}, {below}')}")
+        quotient = self.define(f"sdiv i64 {a}, {divisor}")
+        return self.define(f"add i64 {quotient}, {below}")
 
 
 def _tasks(sites: Sequence[Site]) -> Iterable[str]:

@@ -157,11 +157,6 @@ def emit_compare(e: FunctionEmitter, op: Any) -> None:
     _each(e, op, f"{'f' if is_float else 'i'}cmp {names[op.predicate.value.data]}")
 
 
-def emit_floor_division(e: FunctionEmitter, op: Any) -> None:
-    """Dims are not negative where they are divided: plain division."""
-    _each(e, op, "sdiv")
-
-
 def emit_bitcast(e: FunctionEmitter, op: Any) -> None:
     """The same bits as another type."""
     _convert(e, op, "bitcast")
@@ -226,7 +221,6 @@ HANDLERS: dict[type[Operation], Handler] = {
     arith.CmpiOp: emit_compare,
     arith.CmpfOp: emit_compare,
     arith.SelectOp: emit_select,
-    arith.FloorDivSIOp: emit_floor_division,
     arith.BitcastOp: emit_bitcast,
     **dict.fromkeys(_INSTRUCTIONS, emit_instruction),
     **dict.fromkeys(_INTRINSICS, emit_intrinsic),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from ....ir import scalar as s
 from ....ir.affine import Affine, IndexSpace
 from ....ir.dims import Shape
 from ....ir.op import GraphOp
 from ....ir.scalar import Scalar, nodes_of
-from ....ir.structure import Map, Reduce
+from ....ir.structure import Map, Reduce, body_of
 from ....ir.types import type_of
 from ..expression import Buffer
 
@@ -27,11 +26,9 @@ def effort(expression: Scalar) -> int:
 def op_effort(op: GraphOp) -> int:
     """About how many simple instructions an element of an op takes, producers not counted."""
     structure = op.structure()
-    axes = tuple(s.axis(n) for n in range(type_of(op.results[0]).rank))
-    if isinstance(structure, Reduce):
-        inner = tuple(s.axis(len(axes) + n) for n in range(len(structure.extents)))
-        return effort(structure.body(axes, inner))
-    return effort(structure.body(axes)) if isinstance(structure, Map) else 1
+    if not isinstance(structure, Map | Reduce):
+        return 1
+    return effort(body_of(structure, type_of(op.results[0]).rank))
 
 
 def load_forms(

@@ -14,6 +14,9 @@ from ....ir import loop
 from ....ir.affine import IndexSpace
 from ....ir.dims import Dim, Shape, symbols_of
 from ....ir.kernel import Fused, KernelOp
+from ....ir.op import GraphOp
+from ....ir.scalar import nodes_of
+from ....ir.structure import Map, Reduce, body_of
 from ....ir.types import TensorType, type_of
 from ..builder import LoopBuilder
 from ..elements import storage_type
@@ -131,7 +134,17 @@ def kernel_symbols(kernel: KernelOp) -> list[str]:
     """The symbols a kernel takes, each once, in order."""
     dims = [d for t in kernel_types(kernel) for d in t.shape]
     dims += [d for op in kernel.ops for r in op.results for d in type_of(r).shape]
-    return list(dict.fromkeys(s for d in dims for s in symbols_of(d)))
+    dims += [d for op in kernel.ops for d in _sizes(op)]
+    return list(dict.fromkeys(name for d in dims for name in symbols_of(d)))
+
+
+def _sizes(op: GraphOp) -> list[Dim]:
+    """The dims that an op's expression names."""
+    structure = op.structure()
+    if not isinstance(structure, Map | Reduce):
+        return []
+    body = body_of(structure, type_of(op.results[0]).rank)
+    return [n.attr for n in nodes_of(body) if n.op == "size"]
 
 
 def grain_of(cost: int) -> int:
