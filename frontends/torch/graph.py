@@ -18,14 +18,44 @@ from ...ir.module import model_module
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
 from ...ir.types import I64, tensor, type_of
-from . import activation, constant, control, elementwise, functions, join, matmul, reduce, shape
+from . import (
+    activation,
+    adaptive_pool,
+    attention,
+    constant,
+    control,
+    conv,
+    elementwise,
+    functions,
+    join,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+)
 from .names import source_line, source_name
 from .program import Program
 from .registry import Node, Refusal, importer_of, packet_of
 from .sizes import Sizes, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
-FAMILIES = (activation, constant, control, elementwise, functions, join, matmul, reduce, shape)
+FAMILIES = (
+    activation,
+    adaptive_pool,
+    attention,
+    constant,
+    control,
+    conv,
+    elementwise,
+    functions,
+    join,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    shape,
+)
 _RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
 
 
@@ -107,7 +137,7 @@ class _Import:
         if node.op == "get_attr":
             return self._attribute(str(node.target))
         if node.target is operator.getitem:
-            return self._mapped(node.args[0])[node.args[1]]
+            return self._item(node)
         if isinstance(node.meta.get("val"), torch.SymInt):
             return self.sizes.dim(node.meta["val"])
         function = importer_of(node.target)
@@ -117,6 +147,12 @@ class _Import:
         result = function(call)
         _check(call, result)
         return result
+
+    def _item(self, node: fx.Node) -> Any:
+        value = self._mapped(node.args[0])[node.args[1]]
+        if value is None and node.users:
+            raise Refusal("this result of the operator is computed in training only")
+        return value
 
     def _call(self, node: fx.Node) -> Node:
         bound = _bound(node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -86,6 +86,15 @@ class Node:
     def optional(self, name: str) -> SSAValue | None:
         """A tensor argument, or None."""
         return None if self.arguments.get(name) is None else self.input(name)
+
+    def cast_optional(self, name: str, dtype: np.dtype) -> SSAValue | None:
+        """A tensor argument in another dtype, or None."""
+        value = self.optional(name)
+        return None if value is None else self.cast(value, dtype)
+
+    def is_read(self, index: int) -> bool:
+        """Whether anything reads result ``index`` of several."""
+        return any(user.args[1] == index for user in self.call.users)
 
     def type(self, name: str = "") -> TensorType:
         """The type of a tensor argument; of the first one where no name is given."""
@@ -174,13 +183,14 @@ class Node:
 
 
 Importer = Callable[[Node], Result]
+ImporterT = TypeVar("ImporterT", bound=Importer)
 _TABLE: dict[Any, Importer] = {}
 
 
-def importer(*packets: Any) -> Callable[[Importer], Importer]:
+def importer(*packets: Any) -> Callable[[ImporterT], ImporterT]:
     """Registers an importer for all overloads of operators, such as ``torch.ops.aten.add``."""
 
-    def register(function: Importer) -> Importer:
+    def register(function: ImporterT) -> ImporterT:
         for packet in packets:
             _TABLE[packet] = function
         return function
