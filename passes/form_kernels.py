@@ -27,6 +27,7 @@ from ..ir.module import main_function
 from ..ir.op import GraphOp
 from ..ir.ops.attention import AttentionOp
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
 from ..ir.scalar import Scalar, nodes_of
@@ -34,6 +35,7 @@ from ..ir.structure import Contraction, Map, Reduce, View, body_of
 from ..ir.types import type_of
 from .contract import Pass, Promise
 
+_THIN = 8
 _MOVES = (TransposeOp, SliceOp, BroadcastOp)
 
 
@@ -239,7 +241,8 @@ def _is_identity(indices: Sequence[Scalar], shape: Shape) -> bool:
 def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     """Whether ``op`` still reads by strides when the moves that make ``value`` are drawn in.
 
-    Along the last dim of the result neighbours must read the same element, or neighbours.
+    Along the last dim of the result neighbours must read the same element, or neighbours; in a
+    thin matrix product, neighbours along its depth may instead.
     """
     if isinstance(op, AttentionOp):
         return _keeps_features(op, value)
@@ -259,7 +262,16 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     if indices is None:
         return False
     form = space.position(indices, type_of(source).shape)
-    return not form.rest and (not shape or form.coefficient(len(shape) - 1) in (0, 1))
+    if form.rest:
+        return False
+    by_depth = _is_thin(op) and form.coefficient(len(shape)) == 1
+    return not shape or form.coefficient(len(shape) - 1) in (0, 1) or by_depth
+
+
+def _is_thin(op: GraphOp) -> bool:
+    """Whether a matrix product has so few rows that its right side is read about once."""
+    rows = type_of(op.results[0]).shape[-2] if isinstance(op, MatmulOp) else None
+    return isinstance(rows, int) and rows <= _THIN
 
 
 def _keeps_features(op: AttentionOp, value: SSAValue) -> bool:

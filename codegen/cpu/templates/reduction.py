@@ -1,7 +1,9 @@
 """The reduction template: tiles along the innermost dim of the result, loops over what is reduced.
 
 It serves depthwise convolution, pooling, means over pixels, and everything that no other template
-takes. A tile of results is held in registers while the reduced dims are walked through.
+takes. A tile of results is held in registers while the reduced dims are walked through. Where
+neighbours in the result are no neighbours in memory, but elements along the innermost reduced dim
+are, the lanes lie along that dim and are combined at its end (products of rows with rows).
 """
 
 from __future__ import annotations
@@ -9,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product as tuples
 
-from xdsl.dialects import arith, scf
+from xdsl.dialects import arith, math, scf
 from xdsl.dialects.builtin import IndexType
 from xdsl.ir import SSAValue
 
 from ....ir.dims import Dim, floordiv, product
 from ....ir.kernel import KernelOp
 from ....ir.structure import neutral
+from ....ir.types import F32
 from ..arithmetic import combine
 from ..elements import compute_type
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .access import contiguous, effort, load_forms
+from .columns import fold_columns
 from .frame import Code, Frame, grain_of, static
 from .rooted import Rooted
 
@@ -35,14 +39,18 @@ def reduction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
 class _Reduction(Rooted):
     axes: dict[int, SSAValue]
     lane: int
+    across: int
 
     def build(self) -> Code:
         """A task is a tile of a row: of the result seen as ``[rows, innermost dim]``."""
         frame, b = self.frame, self.frame.b
         self.axes, self.lane = {}, len(self.indices) - 1
+        self.across = 1
         shape = self.type.shape
         columns: Dim = shape[-1] if shape else 1
         width = self._width(columns)
+        if width == 1:
+            self.across = self._width_across()
         tiles = floordiv(columns + (width - 1), width)
         with b.loop(frame.begin, frame.end) as task:
             count = frame.dim(tiles)
@@ -88,8 +96,9 @@ class _Reduction(Rooted):
         """Loops over the reduced dims from ``chosen`` on; small ones are unrolled."""
         b, extents = self.frame.b, self.structure.extents[len(chosen) :]
         if not extents:
-            value = self._lowering(first, lanes, chosen).tile(self.body)
-            return combine(b, self.structure.combine, self.body.dtype, total, value)
+            return self._combined(total, self._lowering(first, lanes, chosen))
+        if len(extents) == 1 and self.across > 1:
+            return self._accumulate_across(first, total, chosen)
         if static(extents, _UNROLLED + 1) <= _UNROLLED:
             for place in tuples(*(range(static((e,))) for e in extents)):
                 here = [*chosen, *(b.index(k) for k in place)]
@@ -100,6 +109,51 @@ class _Reduction(Rooted):
             return [self._accumulate(first, lanes, carried[0], [*chosen, index])]
 
         return b.fold(b.index(0), self.frame.dim(extents[0]), [total], step)[0]
+
+    def _combined(self, total: SSAValue, lowering: ExpressionLowering) -> SSAValue:
+        """The total with the body's value taken in; products are added with one rounding."""
+        b, body = self.frame.b, self.body
+        if (self.structure.combine, body.op, body.dtype) == ("add", "mul", F32):
+            left, right = (lowering.tile(a) for a in body.args)
+            return b.op(math.FmaOp, [left, right, total], total.type)
+        return combine(b, self.structure.combine, body.dtype, total, lowering.tile(body))
+
+    def _accumulate_across(
+        self, first: SSAValue, total: SSAValue, chosen: list[SSAValue]
+    ) -> SSAValue:
+        """The innermost reduced dim, many elements at once."""
+        b, dtype, name = self.frame.b, self.body.dtype, self.structure.combine
+        axis = len(self.indices) + len(chosen)
+
+        def initial(lanes: int) -> SSAValue:
+            return b.constant(neutral(name, dtype), b.tile_of(compute_type(dtype), lanes))
+
+        def step(place: SSAValue, lanes: int, part: SSAValue) -> SSAValue:
+            tile = ((axis, lanes),) if lanes > 1 else ()
+            return self._combined(part, self._lowering(first, 1, [*chosen, place], tile=tile))
+
+        part = fold_columns(
+            b,
+            self.frame.dim(self.structure.extents[-1]),
+            self.across,
+            initial,
+            step,
+            lambda tile: b.reduce(name, tile),
+            lambda x, y: combine(b, name, dtype, x, y),
+        )
+        return combine(b, name, dtype, total, part)
+
+    def _width_across(self) -> int:
+        """The elements taken at once along the innermost reduced dim; 1 where they lie apart."""
+        axis = self.space.extents and len(self.space.extents) - 1
+        forms = load_forms(self.body, self.space, self.frame.buffers)
+        if not self.reduced or forms is None or not contiguous(forms, axis):
+            return 1
+        probe = self._lowering(self.frame.b.index(0), 1, [], tile=((axis, 2),))
+        lanes = self.frame.target.lanes(32)
+        extent = self.structure.extents[-1]
+        small = isinstance(extent, int) and extent < lanes
+        return lanes * 4 if probe.can_tile(self.body) and not small else 1
 
     def _width(self, columns: Dim) -> int:
         """The results of a tile: machine vectors where neighbours read neighbours, else one."""
@@ -123,11 +177,13 @@ class _Reduction(Rooted):
         lanes: int,
         chosen: Sequence[SSAValue],
         total: SSAValue | None = None,
+        tile: tuple[tuple[int, int], ...] = (),
     ) -> ExpressionLowering:
         axes = dict(self.axes)
         if self.indices:
             axes[self.lane] = first
         axes.update({len(self.indices) + n: v for n, v in enumerate(chosen)})
         registers = {} if total is None else {self.result.attr: total}
-        tile = ((self.lane, lanes),) if lanes > 1 else ()
+        if lanes > 1:
+            tile = ((self.lane, lanes),)
         return ExpressionLowering(self.frame.scope(self.space, axes, tile, registers))
