@@ -2,121 +2,199 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
-from ...ir.dims import Dim, symbol
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.module import model_module
+from ...ir.op import GraphOp, copy_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
-from ...ir.types import DTYPE_NAMES, TensorType, tensor
-from . import elementwise, matmul, shape
-from .reader import Source, default_opset, read_model
-from .registry import Node, importer_of
+from . import families as families
+from .fold import folded
+from .function import bound_body, local_functions, operator_function
+from .inputs import Constants, Shapes, input_types
+from .reader import Source, domain_name, opsets_of, read_model
+from .registry import Node, Refusal, Result, Value, importer_of
+from .scope import Lost, Scope
+from .weights import Weights
 
-FAMILIES = (elementwise, matmul, shape)
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
-def load_onnx(source: Source) -> ModuleOp:
+def load_onnx(
+    source: Source, constants: Constants | None = None, shapes: Shapes | None = None
+) -> ModuleOp:
     """A module whose ``@main`` is the model; named dims of the inputs are symbols.
 
+    Args:
+        source: The path of a model, its bytes, or an ``onnx.ModelProto``.
+        constants: Values of inputs that are fixed at compile time; they are inputs no more.
+        shapes: Dims of inputs: an int, a name or None (as declared) for every dim.
+
+    Weights are not copied: a file that holds external data must stay as it is.
+
     Raises:
-        InvalidModelError: The source is no sound ONNX model.
+        InvalidModelError: The source is no sound ONNX model, or the arguments do not fit it.
         UnsupportedError: Some nodes have no counterpart; it lists all of them.
     """
-    model = read_model(source)
-    return _GraphImporter(model.graph, default_opset(model)).run()
+    model, folder = read_model(source)
+    importer = _Importer(model, Weights(folder))
+    return importer.run(dict(constants or {}), dict(shapes or {}))
 
 
-class _GraphImporter:
-    def __init__(self, graph: onnx.GraphProto, opset: int):
-        self.graph = graph
-        self.opset = opset
+class _Importer:
+    def __init__(self, model: onnx.ModelProto, weights: Weights):
+        self.graph = model.graph
+        self.opsets = opsets_of(model)
+        self.functions = local_functions(model)
+        self.weights = weights
         self.block = Block()
-        self.values: dict[str, SSAValue] = {}
         self.problems: list[Unsupported] = []
-        self.lost: set[str] = set()
 
-    def run(self) -> ModuleOp:
-        weights = {w.name for w in self.graph.initializer}
-        for value in self.graph.input:
-            if value.name not in weights:
-                self.values[value.name] = self.block.insert_arg(
-                    input_type(value), len(self.block.args)
-                )
-        for weight in self.graph.initializer:
-            self._constant(weight)
-        for node in self.graph.node:
-            self._node(node)
+    def run(self, constants: Constants, shapes: Shapes) -> ModuleOp:
+        scope = Scope(self.opsets)
+        inputs = self._inputs(scope, constants, shapes)
+        self._graph(self.graph, scope)
+        results = [self._output(scope, o.name) for o in self.graph.output]
         if self.problems:
             raise UnsupportedError(self.problems)
-        results = [self._value(o.name, "the graph's output") for o in self.graph.output]
-        self.block.add_op(ReturnOp(operands=[results]))
-        inputs = [i.name for i in self.graph.input if i.name not in weights]
+        self.block.add_op(ReturnOp(operands=[[r for r in results if r is not None]]))
+        self._drop_unused()
         outputs = [o.name for o in self.graph.output]
         return model_module(self.block, inputs, outputs, self.graph.name)
 
-    def _constant(self, weight: onnx.TensorProto) -> None:
-        array = np.asarray(onnx.numpy_helper.to_array(weight))
-        if array.dtype not in DTYPE_NAMES:
-            raise InvalidModelError(f"initializer '{weight.name}' has dtype {array.dtype}")
-        op = ConstantOp.of(array)
-        self.block.add_op(op)
-        self.values[weight.name] = op.results[0]
+    def emit(self, op: GraphOp) -> Sequence[SSAValue]:
+        """Places an op, or what its results are known to be."""
+        known = folded(op)
+        if known is None:
+            self.block.add_op(op)
+            return op.results
+        op.drop_all_references()
+        for constant in known:
+            copy_source(op, constant)
+        self.block.add_ops(known)
+        return [constant.results[0] for constant in known]
 
-    def _node(self, proto: onnx.NodeProto) -> None:
-        if self.lost.intersection(proto.input):
-            self.lost.update(proto.output)
-            return
-        function = importer_of(proto.op_type, self.opset) if proto.domain == "" else None
+    def _inputs(self, scope: Scope, constants: Constants, shapes: Shapes) -> list[str]:
+        weights = {w.name for w in self.graph.initializer}
+        asked = [i for i in self.graph.input if i.name not in weights or i.name in constants]
+        constants = {name: np.asarray(array) for name, array in constants.items()}
+        types = input_types(asked, constants, shapes)
+        for name, type in types.items():
+            if name in constants:
+                scope.set(name, self._constant(constants[name].copy()))
+            else:
+                scope.set(name, self.block.insert_arg(type, len(self.block.args)))
+        return [name for name in types if name not in constants]
+
+    def _constant(self, array: np.ndarray) -> SSAValue:
+        return self.emit(ConstantOp.of(array))[0]
+
+    def _graph(self, graph: onnx.GraphProto, scope: Scope) -> None:
+        for weight in graph.initializer:
+            if weight.name not in scope.values:
+                scope.set(weight.name, self._constant(self.weights.array(weight)))
+        for sparse in graph.sparse_initializer:
+            scope.set(sparse.values.name, self._constant(self.weights.dense(sparse)))
+        for node in graph.node:
+            self._node(node, scope)
+
+    def _node(self, proto: onnx.NodeProto, scope: Scope) -> None:
+        source = scope.path + (proto.name or next(filter(None, proto.output), proto.op_type))
         try:
-            if function is None:
-                raise MlcError("no importer for this operator")
-            where = f"node '{proto.name}'"
-            inputs = [self._value(name, where) if name else None for name in proto.input]
-            result = function(Node(proto, inputs, self.opset, self.block.add_op))
-            self.values[proto.output[0]] = result
+            inputs = [scope.get(name, source) for name in proto.input]
+            result = self._imported(proto, inputs, scope, source)
+            _assign(proto, result, scope)
         except InvalidModelError:
             raise
+        except Lost:
+            scope.lose(proto.output)
         except MlcError as error:
-            self._refuse(proto, str(error))
+            self._refuse(proto, source, scope, error)
+        except _DAMAGE as error:
+            raise InvalidModelError(
+                f"node '{source}' ({proto.op_type}) is malformed: {type(error).__name__}: {error}"
+            ) from error
 
-    def _refuse(self, proto: onnx.NodeProto, reason: str) -> None:
-        operator = f"{proto.domain or 'ai.onnx'}::{proto.op_type} (opset {self.opset})"
-        self.problems.append(Unsupported(proto.name or proto.output[0], operator, reason))
-        self.lost.update(proto.output)
+    def _imported(
+        self, proto: onnx.NodeProto, inputs: list[Value], scope: Scope, source: str
+    ) -> Result:
+        domain = domain_name(proto.domain)
+        opset = scope.opsets.get(domain, 0)
+        function = self.functions.get((domain, proto.op_type, proto.overload))
+        if function is None:
+            importer = importer_of(domain, proto.op_type, opset)
+            if importer is not None:
+                run = self._runner(scope, source)
+                return importer(Node(proto, inputs, opset, source, self.emit, run, self.weights))
+            function = operator_function(proto, opset, inputs)
+        if function is None:
+            raise Refusal("no importer for this operator")
+        return self._call(function, proto, inputs, scope, source)
 
-    def _value(self, name: str, where: str) -> SSAValue:
-        if name not in self.values:
-            raise InvalidModelError(f"{where} reads '{name}', which nothing produces before it")
-        return self.values[name]
+    def _call(
+        self,
+        function: onnx.FunctionProto,
+        proto: onnx.NodeProto,
+        inputs: list[Value],
+        scope: Scope,
+        source: str,
+    ) -> list[Value]:
+        """Imports the body of a function in the place of its call."""
+        inner = Scope({**scope.opsets, **opsets_of(function)}, f"{source}/", depth=scope.depth + 1)
+        given = [*inputs, *[None] * (len(function.input) - len(inputs))]
+        for name, value in zip(function.input, given, strict=True):
+            inner.set(name, value)
+        for node in bound_body(function, proto):
+            self._node(node, inner)
+        asked = zip(function.output, proto.output, strict=False)
+        return [inner.get(name, source) if wanted else None for name, wanted in asked]
+
+    def _runner(self, scope: Scope, source: str):
+        def run(graph: onnx.GraphProto, values: Sequence[Value], label: str = "") -> list[Value]:
+            inner = Scope(scope.opsets, f"{source}/{label}", scope, scope.depth + 1)
+            for declared, value in zip(graph.input, values, strict=True):
+                inner.set(declared.name, value)
+            self._graph(graph, inner)
+            return [inner.get(output.name, source) for output in graph.output]
+
+        return run
+
+    def _refuse(self, proto: onnx.NodeProto, source: str, scope: Scope, error: MlcError) -> None:
+        domain = domain_name(proto.domain)
+        opset = scope.opsets.get(domain, "none")
+        operator = f"{domain or 'ai.onnx'}::{proto.op_type} (opset {opset})"
+        hint = error.hint if isinstance(error, Refusal) else ""
+        self.problems.append(Unsupported(source, operator, str(error), hint))
+        scope.lose(proto.output)
+
+    def _output(self, scope: Scope, name: str) -> SSAValue | None:
+        try:
+            value = scope.get(name, "the graph's output")
+        except Lost:
+            return None
+        if isinstance(value, SSAValue):
+            return value
+        kind = "optional" if value is None else "sequence"
+        self.problems.append(Unsupported(name, "output", f"it is a {kind}, not a tensor"))
+        return None
+
+    def _drop_unused(self) -> None:
+        for op in reversed(list(self.block.ops)):
+            if not isinstance(op, ReturnOp) and not any(r.uses for r in op.results):
+                op.detach()
+                op.erase()
 
 
-def input_type(value: onnx.ValueInfoProto) -> TensorType:
-    """The type of a graph input: a named dim is a symbol, an unnamed one gets a name.
-
-    Raises:
-        InvalidModelError: The input is no tensor, has no rank, or an unsupported dtype.
-    """
-    if not value.type.HasField("tensor_type"):
-        raise InvalidModelError(f"input '{value.name}' is no tensor")
-    declared = value.type.tensor_type
-    if not declared.HasField("shape"):
-        raise InvalidModelError(f"input '{value.name}' does not say its rank")
-    dims = [_dim(value.name, k, d) for k, d in enumerate(declared.shape.dim)]
-    try:
-        return tensor(dims, onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type))
-    except (TypeError, KeyError):
-        kind = onnx.TensorProto.DataType.Name(declared.elem_type)
-        raise InvalidModelError(f"input '{value.name}' has dtype {kind}") from None
-
-
-def _dim(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> Dim:
-    if dim.HasField("dim_value"):
-        return dim.dim_value
-    text = dim.dim_param or f"{name}_{axis}"
-    word = "".join(c if c.isalnum() else "_" for c in text)
-    return symbol(word if word.isidentifier() else f"d_{word}")
+def _assign(proto: onnx.NodeProto, result: Result, scope: Scope) -> None:
+    values = [result] if result is None or isinstance(result, SSAValue) else result
+    if len(values) < len(proto.output):
+        raise Refusal(f"output {len(values)} ('{proto.output[len(values)]}') is not supported")
+    for name, value in zip(proto.output, values, strict=False):
+        if name:
+            scope.set(name, value)

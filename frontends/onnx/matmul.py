@@ -6,27 +6,17 @@ from xdsl.ir import SSAValue
 
 from ...ir.ops.elementwise import AddOp, MulOp
 from ...ir.ops.matmul import MatmulOp
-from ...ir.ops.shape import ReshapeOp, TransposeOp
 from ...ir.types import type_of
 from .registry import Node, importer
 
 
 @importer("MatMul")
 def matmul(node: Node) -> SSAValue:
-    """Numpy's matmul: vectors become matrices and lose the extra dim in the end."""
-    x, y = node.input(0), node.input(1)
-    row, column = type_of(x).rank == 1, type_of(y).rank == 1
-    if row:
-        x = node.add(ReshapeOp.to(x, (1, *type_of(x).shape)))
-    if column:
-        y = node.add(ReshapeOp.to(y, (*type_of(y).shape, 1)))
-    result = node.add(MatmulOp(x, y))
-    shape = type_of(result).shape
-    kept = shape[: -2 if row else -1] + (() if column else shape[-1:])
-    return node.add(ReshapeOp.to(result, kept)) if row else _drop_column(node, result, column)
+    """Numpy's matmul."""
+    return product(node, node.input(0), node.input(1))
 
 
-@importer("Gemm", since=7)
+@importer("Gemm")
 def gemm(node: Node) -> SSAValue:
     """``alpha * op(a) @ op(b) + beta * c``."""
     a = _transposed(node, 0, "transA")
@@ -38,18 +28,25 @@ def gemm(node: Node) -> SSAValue:
     return node.add(AddOp(result, _scaled(node, c, node.attribute("beta", 1.0))))
 
 
-def _drop_column(node: Node, result: SSAValue, column: bool) -> SSAValue:
-    if not column:
-        return result
-    return node.add(ReshapeOp.to(result, type_of(result).shape[:-1]))
+def product(node: Node, x: SSAValue, y: SSAValue) -> SSAValue:
+    """Numpy's matmul: vectors become matrices and lose the extra dim in the end."""
+    row, column = type_of(x).rank == 1, type_of(y).rank == 1
+    if row:
+        x = node.reshape(x, (1, *type_of(x).shape))
+    if column:
+        y = node.reshape(y, (*type_of(y).shape, 1))
+    result = node.add(MatmulOp(x, y))
+    shape = type_of(result).shape
+    if row:
+        shape = (*shape[:-2], shape[-1])
+    return node.reshape(result, shape[:-1] if column else shape)
 
 
 def _transposed(node: Node, index: int, attribute: str) -> SSAValue:
     value = node.input(index)
-    return node.add(TransposeOp(value, perm=(1, 0))) if node.attribute(attribute, 0) else value
+    return node.transpose(value, (1, 0)) if node.attribute(attribute, 0) else value
 
 
 def _scaled(node: Node, value: SSAValue, factor: float) -> SSAValue:
-    if factor == 1.0:
-        return value
-    return node.add(MulOp(value, node.constant(factor, type_of(value).dtype)))
+    dtype = type_of(value).dtype
+    return value if factor == 1.0 else node.add(MulOp(value, node.constant(factor, dtype)))

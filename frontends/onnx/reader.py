@@ -13,42 +13,43 @@ from ...ir.errors import InvalidModelError
 Source = str | os.PathLike | bytes | onnx.ModelProto
 
 
-def read_model(source: Source) -> onnx.ModelProto:
-    """The model with its external data loaded.
+def read_model(source: Source) -> tuple[onnx.ModelProto, Path | None]:
+    """The model, and the folder in which its external data lies.
 
     Raises:
         InvalidModelError: There is no such file, or it holds no ONNX model.
     """
     if isinstance(source, onnx.ModelProto):
-        return source
+        return _checked(source, "the given object"), None
     if isinstance(source, bytes):
-        return _parse(source, "the given bytes")
+        return _parse(source, "the given bytes"), None
     path = Path(source)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidModelError(f"{path} cannot be read: {error.strerror}") from None
-    model = _parse(data, str(path))
-    _load_external(model, path)
-    return model
+    return _parse(data, str(path)), path.parent
 
 
-def default_opset(model: onnx.ModelProto) -> int:
-    """The version of the ``ai.onnx`` operators that the model uses.
+def opsets_of(imports: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
+    """The version of every domain of operators that a model or function uses.
 
     Raises:
-        InvalidModelError: The model does not say, or it is newer than the installed onnx package.
+        InvalidModelError: A version of ``ai.onnx`` is newer than the installed onnx package.
     """
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    opsets = {domain_name(o.domain): o.version for o in imports.opset_import}
     newest = onnx.defs.onnx_opset_version()
-    if not versions:
-        raise InvalidModelError("the model does not say which ai.onnx opset it uses")
-    if versions[0] > newest:
+    if opsets.get("", 0) > newest:
         raise InvalidModelError(
-            f"the model uses opset {versions[0]}, the installed onnx package knows up to "
+            f"the model uses opset {opsets['']}, the installed onnx package knows up to "
             f"{newest}: upgrade onnx"
         )
-    return versions[0]
+    return opsets
+
+
+def domain_name(domain: str) -> str:
+    """A domain; the standard one is empty."""
+    return "" if domain == "ai.onnx" else domain
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
@@ -56,13 +57,12 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
         model = onnx.ModelProto.FromString(data)
     except DecodeError:
         raise InvalidModelError(f"{where}: truncated, or no ONNX model") from None
+    return _checked(model, where)
+
+
+def _checked(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     if not model.graph.output:
         raise InvalidModelError(f"{where}: no ONNX model (it has no graph with outputs)")
+    if not model.opset_import:
+        raise InvalidModelError(f"{where}: the model does not say which ai.onnx opset it uses")
     return model
-
-
-def _load_external(model: onnx.ModelProto, path: Path) -> None:
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise InvalidModelError(f"{path}: external data cannot be used: {error}") from None

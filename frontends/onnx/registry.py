@@ -8,16 +8,33 @@ from typing import Any
 
 import numpy as np
 import onnx
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 
-from ...ir.errors import MlcError
+from ...ir.dims import Dim, Shape, is_static
+from ...ir.errors import InvalidModelError, MlcError
 from ...ir.op import GraphOp, set_source
 from ...ir.ops.constant import ConstantOp
-from ...ir.types import TensorType, type_of
+from ...ir.ops.elementwise import CastOp
+from ...ir.ops.index import GatherOp
+from ...ir.ops.reduce import ReduceOp
+from ...ir.ops.shape import BroadcastOp, IotaOp, ReshapeOp, TransposeOp, dims_param
+from ...ir.types import DTYPE_NAMES, I64, TensorType, type_of
+from .fold import elements, known_op
+from .weights import Weights
+
+Value = SSAValue | list["Value"] | None
+"""What a name stands for: a tensor, a sequence of values, or an optional without one."""
+
+Result = SSAValue | Sequence[Value] | None
+Importer = Callable[["Node"], Result]
 
 
 class Refusal(MlcError):
     """A node that an importer cannot express; the graph walk collects them."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass
@@ -27,39 +44,65 @@ class Node:
     Attributes:
         proto: The node.
         inputs: Its operands; None where one is left out.
-        opset: The version of the operators.
-        emit: Appends an op to the graph.
+        opset: The version of the operators of its domain.
+        source: Where it is in the user's model.
+        emit: Appends an op to the graph and gives its results, folded where they are known.
+        run: Imports a subgraph on values for its inputs and gives its outputs.
+        weights: Makes arrays of tensors.
     """
 
     proto: onnx.NodeProto
-    inputs: Sequence[SSAValue | None]
+    inputs: Sequence[Value]
     opset: int
-    emit: Callable[[Operation], None]
+    source: str
+    emit: Callable[[GraphOp], Sequence[SSAValue]]
+    run: Callable[[onnx.GraphProto, Sequence[Value]], list[Value]]
+    weights: Weights
 
     def add(self, op: GraphOp) -> SSAValue:
         """Appends an op that stems from this node; gives its first result."""
-        set_source(op, self.proto.name or self.proto.output[0])
-        self.emit(op)
-        return op.results[0]
+        return self.add_all(op)[0]
+
+    def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
+        """Appends an op that stems from this node; gives its results."""
+        set_source(op, self.source)
+        return self.emit(op)
 
     def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
         """A constant."""
         return self.add(ConstantOp.of(np.asarray(value).astype(dtype)))
 
-    def input(self, index: int) -> SSAValue:
+    def sizes(self, dims: Shape | Dim, dtype: np.dtype = I64) -> SSAValue:
+        """A vector of dims, or a scalar."""
+        array = np.empty(len(dims) if isinstance(dims, tuple) else (), object)
+        array[...] = dims
+        return self.add(known_op(array, dtype))
+
+    def input(self, index: int = 0) -> SSAValue:
         """Operand ``index``, which must be there."""
         value = self.optional(index)
         if value is None:
-            raise Refusal(f"input {index} is missing")
+            raise InvalidModelError(f"node '{self.source}' lacks its input {index}")
         return value
 
     def optional(self, index: int) -> SSAValue | None:
         """Operand ``index``, or None where it is left out."""
-        return self.inputs[index] if index < len(self.inputs) else None
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if isinstance(value, list):
+            raise Refusal(f"input {index} is a sequence, a tensor is expected")
+        return value
+
+    def every(self) -> list[SSAValue]:
+        """All operands of an operator that takes any number of them."""
+        return [self.input(k) for k in range(max(len(self.inputs), 1))]
 
     def type(self, index: int = 0) -> TensorType:
         """The type of operand ``index``."""
         return type_of(self.input(index))
+
+    def wants(self, output: int) -> bool:
+        """Whether output ``output`` is used."""
+        return output < len(self.proto.output) and self.proto.output[output] != ""
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """An attribute as a Python value."""
@@ -69,33 +112,131 @@ class Node:
                 return value.decode() if isinstance(value, bytes) else value
         return default
 
+    def axis(self, default: int | None = None, rank: int | None = None) -> int:
+        """The attribute ``axis`` of the first operand (or of ``rank``), not negative."""
+        value = self.attribute("axis", default)
+        if value is None:
+            raise InvalidModelError(f"node '{self.source}' lacks its attribute axis")
+        return self.counted(value, self.type().rank if rank is None else rank)
+
+    def counted(self, axis: int, rank: int) -> int:
+        """An axis of ``rank`` dims, counted from the front."""
+        if not -rank <= axis < rank:
+            raise InvalidModelError(f"node '{self.source}': rank {rank} has no axis {axis}")
+        return axis % rank
+
     def known(self, index: int) -> np.ndarray | None:
         """The value of operand ``index`` when it is given; it must be a constant."""
         value = self.optional(index)
+        if value is not None and not isinstance(value.owner, ConstantOp):
+            raise self._unknown(index)
+        return value.owner.value.array if value and isinstance(value.owner, ConstantOp) else None
+
+    def dims(self, index: int) -> Shape | None:
+        """The elements of operand ``index``, in row-major order, when it is given."""
+        value = self.optional(index)
         if value is None:
             return None
-        if not isinstance(value.owner, ConstantOp):
-            raise Refusal(f"input {index} must be a constant: it decides the result's shape")
-        return value.owner.value.array
+        found = elements(value)
+        if found is None:
+            raise self._unknown(index)
+        return tuple(found.reshape(-1))
+
+    def integers(self, index: int) -> list[int] | None:
+        """The elements of operand ``index`` when it is given; none may depend on symbols."""
+        dims = self.dims(index)
+        if dims is not None and not is_static(dims):
+            raise Refusal(f"input {index} depends on {', '.join(map(str, dims))}")
+        return None if dims is None else [d for d in dims if isinstance(d, int)]
+
+    def dim(self, index: int, default: Dim | None = None) -> Dim:
+        """The only element of operand ``index``."""
+        dims = self.dims(index)
+        if dims is None and default is not None:
+            return default
+        if dims is None or len(dims) != 1:
+            raise InvalidModelError(f"node '{self.source}': input {index} is no single number")
+        return dims[0]
+
+    def integer(self, index: int, default: int | None = None) -> int:
+        """The only element of operand ``index``, which may not depend on symbols."""
+        dim = self.dim(index, default)
+        if not isinstance(dim, int):
+            raise Refusal(f"input {index} is {dim}, a fixed number is needed")
+        return dim
+
+    def _unknown(self, index: int) -> Refusal:
+        name = self.proto.input[index]
+        return Refusal(
+            f"input {index} ('{name}') is computed from data, but decides about shapes",
+            "fix the model inputs it depends on: load_onnx(…, constants={name: array})",
+        )
+
+    def iota(self, size: Dim, dtype: np.dtype = I64) -> SSAValue:
+        """The numbers from 0 to before ``size``."""
+        return self.add(IotaOp(shape=dims_param((size,)), dtype=dtype))
+
+    def element(self, vector: SSAValue, index: int) -> SSAValue:
+        """One element of a vector, as a scalar."""
+        return self.add(GatherOp(vector, self.constant(index, I64)))
+
+    def cast(self, value: SSAValue, dtype: np.dtype) -> SSAValue:
+        """The value in another dtype; itself where it has it."""
+        return value if type_of(value).dtype == dtype else self.add(CastOp(value, to=dtype))
+
+    def reshape(self, value: SSAValue, shape: Shape) -> SSAValue:
+        """The value in another shape; itself where it has it."""
+        return value if type_of(value).shape == shape else self.add(ReshapeOp.to(value, shape))
+
+    def transpose(self, value: SSAValue, perm: Sequence[int]) -> SSAValue:
+        """The value with its dims permuted; itself where nothing moves."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        return self.add(TransposeOp(value, perm=tuple(perm)))
+
+    def broadcast(self, value: SSAValue, shape: Shape) -> SSAValue:
+        """The value repeated to a shape; itself where it has it."""
+        return value if type_of(value).shape == shape else self.add(BroadcastOp.to(value, shape))
+
+    def reduce(
+        self, kind: type[ReduceOp], value: SSAValue, axes: Sequence[int], keep: bool = True
+    ) -> SSAValue:
+        """A reduction over axes in any order; the value itself over none."""
+        return self.add(kind(value, axes=tuple(sorted(axes)), keepdims=keep)) if axes else value
 
 
-Importer = Callable[[Node], SSAValue]
-_TABLE: dict[str, dict[int, Importer]] = {}
+_TABLE: dict[tuple[str, str], dict[int, Importer]] = {}
 
 
-def importer(*names: str, since: int = 1) -> Callable[[Importer], Importer]:
-    """Registers an importer for operators from opset ``since`` on."""
+def importer(*names: str, since: int = 1, domain: str = "") -> Callable[[Importer], Importer]:
+    """Registers an importer for operators of ``domain`` from opset ``since`` on."""
 
     def register(function: Importer) -> Importer:
         for name in names:
-            _TABLE.setdefault(name, {})[since] = function
+            _TABLE.setdefault((domain, name), {})[since] = function
         return function
 
     return register
 
 
-def importer_of(name: str, opset: int) -> Importer | None:
+def importer_of(domain: str, name: str, opset: int) -> Importer | None:
     """The importer of the nearest version not above ``opset``."""
-    versions = _TABLE.get(name, {})
+    versions = _TABLE.get((domain, name), {})
     fitting = [since for since in versions if since <= opset]
     return versions[max(fitting)] if fitting else None
+
+
+def dtype_of(code: int) -> np.dtype:
+    """The dtype of a number of ``onnx.TensorProto.DataType``.
+
+    Raises:
+        Refusal: There is none: strings, complex numbers.
+    """
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(code) if code in _CODES else np.dtype(object)
+    if dtype not in DTYPE_NAMES:
+        name = onnx.TensorProto.DataType.Name(code) if code in _CODES else str(code)
+        raise Refusal(f"elements of type {name} are not supported")
+    return np.dtype(dtype)
+
+
+_CODES = set(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}

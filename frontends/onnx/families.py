@@ -1,0 +1,13 @@
+"""All families of importers; importing them fills the table."""
+
+from __future__ import annotations
+
+from . import activation as activation
+from . import constant as constant
+from . import einsum as einsum
+from . import elementwise as elementwise
+from . import index as index
+from . import matmul as matmul
+from . import reduce as reduce
+from . import shape as shape
+from . import slice as slice
