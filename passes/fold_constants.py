@@ -4,8 +4,8 @@
     %b = "mlc.constant"() <{value = [2.0]}>  ->
     %c = "mlc.add"(%a, %b)
 
-A result much larger than its operands (a broadcast) is left alone, so that the artifact does not
-grow; results are lazy, so nothing large is computed before it is needed.
+A large result much larger than its operands is left alone, and so is a repetition, so that the
+artifact does not grow; results are lazy, so nothing large is computed before it is needed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.rewriter import Rewriter
+from xdsl.ir import SSAValue
 
 from ..ir.data import DataAttr
 from ..ir.dims import static_size
 from ..ir.interpreter import run_op
-from ..ir.op import GraphOp, copy_source
+from ..ir.op import Add, GraphOp, Param
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.shape import BroadcastOp
 from ..ir.types import type_of
 from .contract import Pass, Promise
+from .rewrite import rewrite
 
 
 @dataclass(frozen=True)
@@ -32,36 +34,42 @@ class FoldConstants(Pass):
     Attributes:
         growth: The most elements a folded result may have, as a multiple of its operands'.
         always: Results up to this many elements are always folded.
+        repeats: The same for repetitions.
     """
 
     name = "fold-constants"
     promise = Promise.EXACT
     growth: int = 2
-    always: int = 4096
+    always: int = 1 << 18
+    repeats: int = 4096
 
     def apply(self, module: ModuleOp) -> None:
         """Replaces foldable ops by constants."""
-        for op in list(module.walk()):
-            if isinstance(op, GraphOp) and self._foldable(op):
-                _fold(op)
+        rewrite(module, {GraphOp: [self.fold]})
 
-    def _foldable(self, op: GraphOp) -> bool:
-        if isinstance(op, ConstantOp) or len(op.results) != 1:
-            return False
-        if not op.operands or not all(isinstance(o.owner, ConstantOp) for o in op.operands):
-            return False
-        sizes = [static_size(type_of(o).shape) for o in op.operands]
-        result = static_size(type_of(op.results[0]).shape)
-        known = [s for s in sizes if s is not None]
-        return result is not None and result <= max(self.always, self.growth * max(known))
+    def fold(self, op: GraphOp, add: Add) -> SSAValue | None:
+        """The constant that ``op`` computes, as a rule of ``rewrite``."""
+        if isinstance(op, ConstantOp) or len(op.results) != 1 or op.regions:
+            return None
+        sources = [o.owner.value for o in op.operands if isinstance(o.owner, ConstantOp)]
+        if len(sources) != len(op.operands) or not self._affordable(op) or _names_symbols(op):
+            return None
+
+        def compute() -> np.ndarray:
+            return run_op(op, [s.array for s in sources])[0]
+
+        return add(ConstantOp(value=DataAttr.lazy(type_of(op.results[0]), compute)))
+
+    def _affordable(self, op: GraphOp) -> bool:
+        size = static_size(type_of(op.results[0]).shape)
+        given = max((static_size(type_of(o).shape) or 0 for o in op.operands), default=0)
+        if size is None or isinstance(op, BroadcastOp):
+            return size is not None and size <= self.repeats
+        return size <= max(self.always, self.growth * given)
 
 
-def _fold(op: GraphOp) -> None:
-    sources = [o.owner.value for o in op.operands if isinstance(o.owner, ConstantOp)]
-
-    def compute() -> np.ndarray:
-        return run_op(op, [s.array for s in sources])[0]
-
-    constant = ConstantOp(value=DataAttr.lazy(type_of(op.results[0]), compute))
-    copy_source(op, constant)
-    Rewriter.replace_op(op, constant, safe_erase=False)
+def _names_symbols(op: GraphOp) -> bool:
+    """Whether a parameter is a size known only at run time: text among or in place of numbers."""
+    values = {name: p.data for name, p in op.properties.items() if isinstance(p, Param)}
+    lists = [v for v in values.values() if isinstance(v, tuple)]
+    return isinstance(values.get("k"), str) or any(isinstance(d, str) for v in lists for d in v)

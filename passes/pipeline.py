@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from .canonicalize import Canonicalize
 from .common_subexpressions import EliminateCommonSubexpressions
 from .contract import Pass
 from .dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
-from .transposes import MergeTransposes
+from .recognize.attention import RecognizeAttention
+from .recognize.gelu import RecognizeGelu
+from .recognize.layer_norm import RecognizeLayerNorm
+from .recognize.norm_weights import AbsorbNormWeights
+from .recognize.rms_norm import RecognizeRmsNorm
+from .recognize.rotary import RecognizeRotary
+from .recognize.silu import RecognizeSilu
+from .recognize.softmax import RecognizeSoftmax
+from .simplify_arithmetic import SimplifyArithmetic
 
 SIMPLIFY: tuple[Pass, ...] = (
     FoldConstants(),  # first: importers leave shape arithmetic on constants
-    MergeTransposes(),  # before merging equal ops, since it changes which ops are equal
+    Canonicalize(),
+    EliminateCommonSubexpressions(),  # so that a pattern's value is one wherever it is read
+    SimplifyArithmetic(),
+    EliminateDeadCode(),
+)
+
+RECOGNIZE: tuple[Pass, ...] = (
+    RecognizeLayerNorm(),
+    RecognizeRmsNorm(),  # after layer norms, which hold one
+    AbsorbNormWeights(),
+    RecognizeGelu(),
+    RecognizeSilu(),
+    RecognizeRotary(),
+    RecognizeSoftmax(),
+    RecognizeAttention(),  # after softmax, which it holds
+    Canonicalize(),  # cancels the transposes and reshapes that recognition put around ops
     EliminateCommonSubexpressions(),
-    EliminateDeadCode(),  # last: the others leave ops without uses
 )
 
 
 def all_passes() -> dict[str, Pass]:
     """Every pass by name, with its default options."""
-    return {step.name: step for step in SIMPLIFY}
+    return {step.name: step for step in (*SIMPLIFY, *RECOGNIZE)}

@@ -1,0 +1,26 @@
+"""Canonical forms: rules that leave one way of writing what can be written in many."""
+
+from . import (
+    arithmetic,
+    attention,
+    broadcast,
+    constants,
+    elementwise,
+    index,
+    reduce,
+    reshape,
+    slice,
+)
+from .registry import canonical as canonical
+
+FAMILIES = (
+    constants,
+    arithmetic,
+    attention,
+    broadcast,
+    elementwise,
+    index,
+    reduce,
+    reshape,
+    slice,
+)

@@ -1,0 +1,1 @@
+"""Whole ops found again in what exporters decomposed them into: one op a file."""
