@@ -30,6 +30,7 @@ from ..ir.ops.constant import ConstantOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
+from ..ir.ops.sort import ArgReduceOp
 from ..ir.scalar import Scalar, nodes_of
 from ..ir.structure import Contraction, Map, Reduce, View, body_of
 from ..ir.types import type_of
@@ -181,9 +182,14 @@ def _kind(op: GraphOp) -> str:
 
 def _by_row(op: GraphOp) -> bool:
     """Whether an op reduces the last dim alone."""
-    if not isinstance(op, ReduceOp):
-        return False
-    return tuple(op.axes) == (type_of(op.operands[0]).rank - 1,)
+    axes = _reduced_axes(op)
+    return bool(axes) and axes == (type_of(op.operands[0]).rank - 1,)
+
+
+def _reduced_axes(op: GraphOp) -> tuple[int, ...]:
+    if isinstance(op, ArgReduceOp) and isinstance(op.structure(), Reduce):
+        return (op.axis,)
+    return tuple(op.axes) if isinstance(op, ReduceOp) else ()
 
 
 def _space(op: GraphOp) -> Shape:

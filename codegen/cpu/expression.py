@@ -20,7 +20,7 @@ from ...ir.dims import Dim, Shape
 from ...ir.errors import TargetError
 from ...ir.scalar import Scalar, nodes_of
 from . import arithmetic
-from .builder import LoopBuilder, element_of
+from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
 from .elements import compute_type, convert, is_tile, storage_type, to_register
 
@@ -128,6 +128,10 @@ class ExpressionLowering:
             case "cast":
                 (source,) = node.args
                 return convert(self.b, self.lower(source), source.dtype, node.dtype)
+            case "bitcast":
+                source = self.lower(node.args[0])
+                type = like(source.type, compute_type(node.dtype))
+                return self.b.op(arith.BitcastOp, [source], type)
             case _:
                 return arithmetic.apply(
                     self.b, node, self._alike([self.lower(a) for a in node.args])

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from xdsl.ir import SSAValue
 from xdsl.irdl import operand_def, result_def
 
-from ..op import GraphOp, graph_op, param
-from ..structure import Special
+from .. import scalar as s
+from ..op import Add, GraphOp, graph_op, param
+from ..structure import Composite, Indices, Reduce, Special
 from ..symbols import known_shape
-from ..types import BOOL, I64, TensorType
-from .reduce import accumulator
-from .shape import param_dims
+from ..types import BOOL, I64, TensorType, is_float
+from .compose import Composer
+from .elementwise import EqOp, IsnanOp, OrOp, SelectOp
+from .reduce import ReduceMaxOp, ReduceMinOp, ReduceOp, accumulator
+from .shape import IotaOp, dims_param, param_dims
+from .words import fits_word, index_of, word
 
 
 class AxisOp(GraphOp):
@@ -20,7 +25,6 @@ class AxisOp(GraphOp):
 
     x = operand_def(TensorType)
     axis = param()
-    ALGORITHM: ClassVar[str]
 
     def check(self) -> TensorType:
         """The type of x, whose axis exists."""
@@ -28,10 +32,6 @@ class AxisOp(GraphOp):
         if not 0 <= self.axis < x.rank:
             raise self.fail(f"axis {self.axis} does not exist in rank {x.rank}")
         return x
-
-    def structure(self) -> Special:
-        """An algorithm of its own: the order matters."""
-        return Special(self.ALGORITHM)
 
 
 @graph_op
@@ -49,7 +49,6 @@ class TopKOp(AxisOp):
     largest = param(True)
     values = result_def(TensorType)
     indices = result_def(TensorType)
-    ALGORITHM: ClassVar[str] = "top_k"
 
     def infer(self) -> tuple[TensorType, TensorType]:
         """The shape of x with ``k`` elements along ``axis``."""
@@ -72,6 +71,10 @@ class TopKOp(AxisOp):
         indices = np.take(order, np.arange(k), self.axis)
         return np.take_along_axis(x, indices, self.axis), indices.astype(np.int64)
 
+    def structure(self) -> Special:
+        """An algorithm of its own: a sort."""
+        return Special("top_k")
+
 
 class ArgReduceOp(AxisOp):
     """Base: the index (i64) of an extreme element along ``axis``, kept as 1 or dropped.
@@ -82,7 +85,7 @@ class ArgReduceOp(AxisOp):
     keepdims = param(False)
     select_last = param(False)
     result = result_def(TensorType)
-    ALGORITHM: ClassVar[str] = "arg_reduce"
+    REDUCE: ClassVar[type[ReduceOp]]
 
     def infer(self) -> TensorType:
         """The shape without ``axis``, or with 1 in its place."""
@@ -93,13 +96,49 @@ class ArgReduceOp(AxisOp):
         shape = (*x.shape[: self.axis], *kept, *x.shape[self.axis + 1 :])
         return x.with_shape(shape).with_dtype(I64)
 
-    def pick(self, x: np.ndarray, choose: np.ufunc) -> np.ndarray:
+    def reference(self, x: np.ndarray) -> np.ndarray:
         """The index of the first, or last, element that is the extreme one."""
+        choose = np.maximum if self.REDUCE.COMBINE == "max" else np.minimum
         extreme = choose.reduce(x, axis=self.axis, keepdims=True)
         hits = (x == extreme) | ((x != x) & (extreme != extreme))
         found = np.argmax(np.flip(hits, self.axis) if self.select_last else hits, self.axis)
         index = x.shape[self.axis] - 1 - found if self.select_last else found
         return np.expand_dims(index, self.axis) if self.keepdims else np.asarray(index)
+
+    def structure(self) -> Reduce | Composite:
+        """A Reduce of words that hold element and index; Composite where these need 128 bits."""
+        x, combine = self.operand_type(0), self.REDUCE.COMBINE
+        if not fits_word(x.dtype):
+            return Composite()
+        size = x.shape[self.axis]
+        turned = self.select_last != (combine == "max")
+
+        def body(i: Indices, r: Indices) -> s.Scalar:
+            rest = i[self.axis + 1 :] if self.keepdims else i[self.axis :]
+            value = s.load(0, [*i[: self.axis], r[0], *rest], x.dtype)
+            index = s.size(size) - 1 - r[0] if turned else r[0]
+            return word(value, index, nan_is_largest=combine == "max")
+
+        def finish(best: s.Scalar) -> s.Scalar:
+            index = index_of(best)
+            return s.size(size) - 1 - index if turned else index
+
+        return Reduce((size,), combine, body, finish)
+
+    def decompose(self, add: Add) -> list[SSAValue]:
+        """The extreme element first, then the lowest or highest index that has it."""
+        c, x = Composer(add), self.operand_type(0)
+        extreme = add(self.REDUCE(self.operands[0], axes=(self.axis,), keepdims=True))
+        hits = add(EqOp(self.operands[0], extreme))
+        if is_float(x.dtype):
+            hits = add(OrOp(hits, add(IsnanOp(self.operands[0]))))
+        size = x.shape[self.axis]
+        spread = (size, *[1] * (x.rank - self.axis - 1))
+        indices = c.reshape(add(IotaOp(shape=dims_param((size,)))), spread)
+        lost = c.number(-1 if self.select_last else np.iinfo(np.int64).max, I64)
+        kind = ReduceMaxOp if self.select_last else ReduceMinOp
+        found = add(SelectOp(hits, indices, lost))
+        return [add(kind(found, axes=(self.axis,), keepdims=self.keepdims))]
 
 
 @graph_op
@@ -110,10 +149,7 @@ class ArgMaxOp(ArgReduceOp):
     """
 
     name = "mlc.arg_max"
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        """The position of the maximum."""
-        return self.pick(x, np.maximum)
+    REDUCE: ClassVar[type[ReduceOp]] = ReduceMaxOp
 
 
 @graph_op
@@ -121,10 +157,7 @@ class ArgMinOp(ArgReduceOp):
     """Where the smallest element is."""
 
     name = "mlc.arg_min"
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        """The position of the minimum."""
-        return self.pick(x, np.minimum)
+    REDUCE: ClassVar[type[ReduceOp]] = ReduceMinOp
 
 
 class CumulativeOp(AxisOp):
@@ -137,7 +170,6 @@ class CumulativeOp(AxisOp):
     exclusive = param(False)
     reverse = param(False)
     result = result_def(TensorType)
-    ALGORITHM: ClassVar[str] = "scan"
     COMBINE: ClassVar[str]
 
     def infer(self) -> TensorType:
@@ -157,6 +189,10 @@ class CumulativeOp(AxisOp):
         total = combine.accumulate(ordered, 0, dtype=wide.dtype)
         total = np.flip(total, 0) if self.reverse else total
         return np.moveaxis(total, 0, self.axis).astype(x.dtype)
+
+    def structure(self) -> Special:
+        """An algorithm of its own: every result needs the one before it."""
+        return Special("scan")
 
 
 @graph_op

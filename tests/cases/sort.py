@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlc.ir.ops.sort import ArgMaxOp, ArgMinOp, CumProdOp, CumSumOp, TopKOp
 
-from .case import BF16, F32, I8, I32, I64, UI8, Case
+from .case import BF16, F32, F64, I8, I32, I64, UI8, Case
 
 SORT = [
     Case(TopKOp, ((shape, dtype),), {"k": k, "axis": axis, "largest": largest})
@@ -27,7 +27,10 @@ SORT += [
         ((3, 13), I32, 1),
         ((31, 2), I8, 0),
         ((0, 5), BF16, 1),
+        ((2, 7, 3), F64, 1),
+        ((67,), I64, 0),
         (("N", "S"), F32, 0),
+        (("N", "S"), I64, 1),
     )
 ]
 SORT += [
