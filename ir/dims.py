@@ -113,6 +113,8 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     whole, rest = _split_multiples(a, b)
     if isinstance(rest, int) and isinstance(b, int):
         return whole + rest // b
+    if isinstance(rest, SymDim) and isinstance(b, int) and b > 0:
+        return whole + _quotient(rest, b)
     return whole if rest == 0 else whole + _atom(Call("floordiv", (rest, b)))
 
 
@@ -219,6 +221,19 @@ def _split_multiples(a: Dim, b: Dim) -> tuple[Dim, Dim]:
         whole = whole + _polynomial([(quotient, coefficient // factor)])
         rest = rest + _polynomial([(monomial, coefficient % factor)])
     return whole, rest
+
+
+def _quotient(a: SymDim, b: int) -> Dim:
+    """``a // b`` without common factors, nor a floor in the floor."""
+    common = math.gcd(b, *(c for m, c in a.terms if m))
+    if common > 1:
+        return floordiv(_polynomial((m, c // common) for m, c in a.terms), b // common)
+    for monomial, coefficient in a.terms:
+        match monomial:
+            case (Call("floordiv", (inner, int(divisor))),) if coefficient == 1 and divisor > 0:
+                rest = a - _polynomial([(monomial, 1)])
+                return floordiv(inner + rest * divisor, divisor * b)
+    return _atom(Call("floordiv", (a, b)))
 
 
 def _divide_monomial(monomial: Monomial, divisor: Monomial) -> Monomial | None:

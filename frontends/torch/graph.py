@@ -27,12 +27,16 @@ from . import (
     conv,
     elementwise,
     functions,
+    index,
     join,
     matmul,
     norm,
     pool,
     reduce,
+    resample,
+    scatter,
     shape,
+    sort,
 )
 from .names import source_line, source_name
 from .program import Program
@@ -49,12 +53,16 @@ FAMILIES = (
     conv,
     elementwise,
     functions,
+    index,
     join,
     matmul,
     norm,
     pool,
     reduce,
+    resample,
+    scatter,
     shape,
+    sort,
 )
 _RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
 

@@ -53,6 +53,8 @@ def test_canonical_form():
     assert N - N == 0
     assert (N * 768) // N == 768
     assert (4 * N + 3) // 4 == N
+    assert (2 * N + 3) // 4 == (N + 1) // 2
+    assert ((N + 1) // 2 + 1) // 2 == (N + 3) // 4
     assert dim_max(N + 1, N) == N + 1
     assert product((2, N, 3)) == 6 * N
     assert sorted(symbols_of((N + S) // 2)) == ["N", "S"]

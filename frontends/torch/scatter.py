@@ -1,0 +1,95 @@
+"""Importers of what writes elements by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from xdsl.ir import SSAValue
+
+from ...ir.ops.elementwise import SelectOp
+from ...ir.ops.scatter import ScatterElementsOp, ScatterNdOp
+from ...ir.types import BOOL, type_of
+from .indices import Indexing
+from .registry import Node, Refusal, importer
+
+aten = torch.ops.aten
+
+_REDUCTIONS = {
+    **dict.fromkeys(("add", "sum"), "add"),
+    **dict.fromkeys(("multiply", "prod"), "mul"),
+    **{"amax": "max", "amin": "min"},
+}
+
+
+@importer(aten.scatter, aten.scatter_add, aten.scatter_reduce)
+def scatter(node: Node) -> SSAValue:
+    """One element of ``src`` for each index along a dim, written or combined."""
+    x, index = node.input(), node.input("index")
+    if not node.arg("include_self", True):
+        raise Refusal("elements that are written lose their old value", "use include_self=True")
+    if node.type().rank == 0:
+        raise Refusal("the tensor has no dim", "give it one: x[None]")
+    source = _source(node, index)
+    reduction = _reduction(node)
+    return node.add(ScatterElementsOp(x, index, source, axis=node.axis(), reduction=reduction))
+
+
+@importer(aten.index_put, aten._unsafe_index_put)
+def index_put(node: Node) -> SSAValue:
+    """Values written where tensors of indices say, or where a mask holds."""
+    given = node.arg("indices")
+    masks = [i for i in given if i is not None and type_of(i).dtype == BOOL]
+    if masks:
+        return _masked(node, given)
+    x, by = node.input(), Indexing.of(node, given)
+    front = node.transpose(x, by.order)
+    rest = type_of(front).shape[len(by.dims) :]
+    placed = by.to_front()
+    shape = (*by.common, *rest)
+    torchs = tuple(shape[k] for k in by.from_front())
+    values = node.broadcast(node.cast(node.input("values"), node.type().dtype), torchs)
+    values = node.transpose(values, placed)
+    reduction = "add" if node.arg("accumulate", False) else "none"
+    result = node.add(ScatterNdOp(front, by.vectors(), values, reduction=reduction))
+    return node.transpose(result, [by.order.index(k) for k in range(by.rank)])
+
+
+def _masked(node: Node, given: Sequence[SSAValue | None]) -> SSAValue:
+    """One mask over the first dims, and one value for all that it selects."""
+    x, values, mask = node.input(), node.input("values"), given[0]
+    if len(given) > 1 or mask is None or type_of(values).size != 1:
+        raise Refusal(
+            "a mask says where values go, and their number is known only when the model runs",
+            "write one value: x[mask] = 0, or use torch.where",
+        )
+    if node.arg("accumulate", False):
+        raise Refusal("values are added where a mask holds", "use torch.where")
+    rank = node.type().rank - type_of(mask).rank
+    mask = node.reshape(mask, (*type_of(mask).shape, *(1,) * rank))
+    value = node.reshape(node.cast(values, node.type().dtype), ())
+    return node.add(SelectOp(mask, value, x))
+
+
+def _source(node: Node, index: SSAValue) -> SSAValue:
+    """As many updates as there are indices."""
+    shape, dtype = type_of(index).shape, node.type().dtype
+    if "src" not in node.arguments:
+        return node.broadcast(node.operand(node.arg("value", 0), dtype), shape)
+    source = node.cast(node.input("src"), dtype)
+    for axis, size in enumerate(shape):
+        source = node.slice(source, axis, 0, size)
+    return source
+
+
+def _reduction(node: Node) -> str:
+    if node.packet is aten.scatter_add:
+        return "add"
+    name = node.arg("reduce")
+    if name is None:
+        return "none"
+    if name not in _REDUCTIONS:
+        raise Refusal(
+            f"the reduction '{name}' is not supported", "sum, and count with a second one"
+        )
+    return _REDUCTIONS[name]
