@@ -7,6 +7,7 @@ from .common_subexpressions import EliminateCommonSubexpressions
 from .contract import Pass
 from .dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
+from .fold_scales import FoldScales
 from .recognize.attention import RecognizeAttention
 from .recognize.gelu import RecognizeGelu
 from .recognize.layer_norm import RecognizeLayerNorm
@@ -16,12 +17,19 @@ from .recognize.rotary import RecognizeRotary
 from .recognize.silu import RecognizeSilu
 from .recognize.softmax import RecognizeSoftmax
 from .simplify_arithmetic import SimplifyArithmetic
+from .sink_transposes import SinkTransposes
+from .transposes import MergeTransposes
+from .sink_reshapes import SinkReshapes
+from .sink_transposes import SinkTransposes
 
 SIMPLIFY: tuple[Pass, ...] = (
     FoldConstants(),  # first: importers leave shape arithmetic on constants
     Canonicalize(),
     EliminateCommonSubexpressions(),  # so that a pattern's value is one wherever it is read
-    SimplifyArithmetic(),
+    SinkTransposes(),  # so that scales and biases stand right behind their layer
+    SinkReshapes(),  # after transposes, of which some have become reshapes
+    SimplifyArithmetic(),  # also cancels what was sunk
+    FoldScales(),
     EliminateDeadCode(),
 )
 
@@ -38,7 +46,18 @@ RECOGNIZE: tuple[Pass, ...] = (
     EliminateCommonSubexpressions(),
 )
 
+LAYOUT: tuple[Pass, ...] = (
+    SinkTransposes(),
+    MergeTransposes(),
+    FoldConstants(),  # weights that were transposed on the way
+    SinkTransposes(),  # once more: those that met the operands of an op from two sides
+    MergeTransposes(),
+    FoldConstants(),
+    EliminateCommonSubexpressions(),
+    EliminateDeadCode(),
+)
+
 
 def all_passes() -> dict[str, Pass]:
     """Every pass by name, with its default options."""
-    return {step.name: step for step in (*SIMPLIFY, *RECOGNIZE)}
+    return {step.name: step for step in (*SIMPLIFY, *RECOGNIZE, *LAYOUT)}

@@ -10,7 +10,7 @@ from mlc.codegen.cpu.compile import Library
 from mlc.codegen.cpu.target import CpuTarget, host
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp
-from mlc.ir.types import TensorType
+from mlc.ir.types import TensorType, type_of
 from xdsl.dialects.builtin import ModuleOp
 
 EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes"]
@@ -24,7 +24,8 @@ class Native:
         self.arguments = [a.type for a in block.args]
         returned = block.last_op
         assert isinstance(returned, ReturnOp)
-        self.results = [v.type for v in returned.values]
+        self.results = [type_of(v) for v in returned.values]
+        self.dims = sum(t.rank for t in self.results)
         self.build: Build = build(module, target or host())
         self.library = Library(self.build.objects, EXPORTS)
         self.weights = aligned(self.build.weights_size)
@@ -34,7 +35,7 @@ class Native:
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         symbols = (ctypes.c_int64 * 16)(*self._symbols(arrays))
-        dims = (ctypes.c_int64 * 64)()
+        dims = (ctypes.c_int64 * self.dims)()
         self.library["mlc_output_shapes"](symbols, dims)
         size = self.library.function("mlc_arena_size", ctypes.c_int64)(symbols)
         arena = aligned(size)
