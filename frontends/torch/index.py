@@ -35,7 +35,7 @@ def index_select(node: Node) -> SSAValue:
     return node.add(GatherOp(x, index, axis=node.axis()))
 
 
-@importer(aten.gather, aten.take_along_dim)
+@importer(aten.gather)
 def gather(node: Node) -> SSAValue:
     """One element for each index, along a dim."""
     x, index = node.input(), node.input("index")
