@@ -171,10 +171,34 @@ class AllocaOp(IRDLOperation):
         )
 
 
+@irdl_op_definition
+class MallocOp(IRDLOperation):
+    """Memory from the heap for ``count`` elements, until ``tile.free``."""
+
+    name = "tile.malloc"
+    count = operand_def()
+    result = result_def(MemRefType)
+
+    def __init__(self, count: SSAValue, element: Attribute):
+        super().__init__(operands=[count], result_types=[buffer(element)])
+
+
+@irdl_op_definition
+class FreeOp(IRDLOperation):
+    """Gives memory back to the heap."""
+
+    name = "tile.free"
+    source = operand_def(MemRefType)
+
+    def __init__(self, source: SSAValue):
+        super().__init__(operands=[source])
+
+
 Tile = Dialect(
     "tile",
     [
         *(LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp),
-        *(IotaOp, GatherOp, TransposeOp, ReduceOp, AllocaOp),
+        *(IotaOp, GatherOp, TransposeOp, ReduceOp),
+        *(AllocaOp, MallocOp, FreeOp),
     ],
 )

@@ -174,6 +174,28 @@ class LoopBuilder:
         self.block = outer
         return self.add(scf.ForOp(start, stop, self.index(step), carried, Region(block))).results
 
+    def repeat(
+        self,
+        carried: Sequence[SSAValue],
+        test: Callable[[Sequence[SSAValue]], SSAValue],
+        body: Callable[[Sequence[SSAValue]], Sequence[SSAValue]],
+    ) -> Sequence[SSAValue]:
+        """A loop for as long as ``test(carried)`` holds; gives what was carried at the end."""
+        types = [c.type for c in carried]
+        head, block = Block(arg_types=types), Block(arg_types=types)
+        outer, self.block = self.block, head
+        self.add(scf.ConditionOp(test(head.args), *head.args))
+        self.block = block
+        self.add(scf.YieldOp(*body(block.args)))
+        self.block = outer
+        loop = scf.WhileOp(carried, types, Region(head), Region(block))
+        return self.add(loop).results
+
+    def when(self, condition: SSAValue, then: Callable[[], None]) -> None:
+        """Code that runs only where ``condition`` holds."""
+        sides = self.region(then), self.region(lambda: None)
+        self.add(scf.IfOp(condition, [], *sides))
+
     def branch(
         self,
         condition: SSAValue,

@@ -38,6 +38,35 @@ def emit_for(e: FunctionEmitter, op: Any) -> None:
         e.bind(result, registers)
 
 
+def emit_while(e: FunctionEmitter, op: Any) -> None:
+    """The test, which may compute, is at the top; what it passes on is what the loop gives."""
+    before = e.label
+    head, body, done = e.new_labels("test", "body", "done")
+    test, block = op.before_region.block, op.after_region.block
+    carried = [[e.fresh() for _ in e.registers(a)] for a in op.arguments]
+    e.lines.append(f"  br label %{head}")
+    e.start_block(head)
+    place = len(e.lines)
+    for argument, registers in zip(test.args, carried, strict=True):
+        e.bind(argument, registers)
+    condition, *passed = _emit_block(e, test)
+    e.lines.append(f"  br i1 {condition[0]}, label %{body}, label %{done}")
+    e.start_block(body)
+    for argument, registers in zip(block.args, passed, strict=True):
+        e.bind(argument, registers)
+    yielded = _emit_block(e, block)
+    phis = [
+        phi
+        for initial, held, last in zip(op.arguments, carried, yielded, strict=True)
+        for phi in _phis(e, initial, held, before, last, e.label)
+    ]
+    e.lines[place:place] = phis
+    e.lines.append(f"  br label %{head}")
+    e.start_block(done)
+    for result, registers in zip(op.results, passed, strict=True):
+        e.bind(result, registers)
+
+
 def emit_if(e: FunctionEmitter, op: Any) -> None:
     """Two branches whose yields meet in phi nodes."""
     then, other, done = e.new_labels("then", "else", "join")
@@ -65,7 +94,7 @@ def emit_return(e: FunctionEmitter, op: Operation) -> None:
 def _emit_block(e: FunctionEmitter, block: Block) -> list[Registers]:
     """Writes a block's ops; gives the registers of what it yields."""
     for op in block.ops:
-        if isinstance(op, scf.YieldOp):
+        if isinstance(op, scf.YieldOp | scf.ConditionOp):
             return [e.registers(v) for v in op.operands]
         e.emit(op)
     return []
@@ -89,6 +118,7 @@ def _phi(register: str, type: str, a: str, from_a: str, b: str, from_b: str) -> 
 
 HANDLERS: dict[type[Operation], Handler] = {
     scf.ForOp: emit_for,
+    scf.WhileOp: emit_while,
     scf.IfOp: emit_if,
     func.ReturnOp: emit_return,
 }

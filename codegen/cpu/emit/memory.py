@@ -1,4 +1,4 @@
-"""Loads, stores and fused multiply-add on register tiles."""
+"""Loads, stores and fused multiply-add on register tiles; memory from the heap."""
 
 from __future__ import annotations
 
@@ -67,6 +67,20 @@ def emit_fma(e: FunctionEmitter, op: Any) -> None:
         operands = [a[k], b[k], accumulators[k]]
         results.append(e.intrinsic(name, pieces[k], [(pieces[k], v) for v in operands]))
     e.bind(op.result, results)
+
+
+def emit_malloc(e: FunctionEmitter, op: Any) -> None:
+    """The C library's; an element of padding, since nothing is no address."""
+    size = element_bits(op.result.type.element_type) // 8
+    count = e.define(f"add i64 {e.register(op.count)}, 1")
+    address = e.intrinsic("malloc", "ptr", [("i64", e.define(f"mul i64 {count}, {size}"))])
+    e.bind(op.result, [address])
+
+
+def emit_free(e: FunctionEmitter, op: Any) -> None:
+    """The C library's."""
+    e.intrinsics.add("declare void @free(ptr)")
+    e.lines.append(f"  call void @free(ptr {e.register(op.source)})")
 
 
 def _spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> list[str]:
@@ -141,4 +155,6 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.LoadOp: emit_load,
     loop.StoreOp: emit_store,
     loop.FmaOp: emit_fma,
+    loop.MallocOp: emit_malloc,
+    loop.FreeOp: emit_free,
 }

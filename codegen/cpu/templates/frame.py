@@ -15,9 +15,10 @@ from ....ir.affine import IndexSpace
 from ....ir.dims import Dim, Shape, symbols_of
 from ....ir.kernel import Fused, KernelOp
 from ....ir.op import GraphOp
+from ....ir.ops.select import late_symbols
 from ....ir.scalar import nodes_of
 from ....ir.structure import Map, Reduce, body_of
-from ....ir.types import TensorType, type_of
+from ....ir.types import I64, TensorType, type_of
 from ..builder import LoopBuilder
 from ..elements import storage_type
 from ..expression import Buffer, Scope
@@ -45,12 +46,14 @@ class Code:
         tasks: How many independent tasks there are.
         grain: How many of them at least are worth a thread.
         packed: How constant operands are laid out, by operand number.
+        found: The symbols that it finds out; they follow its buffers, one word each.
     """
 
     function: func.FuncOp
     tasks: Dim
     grain: int
     packed: Mapping[int, Packing] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
 
 
 class Frame:
@@ -61,6 +64,7 @@ class Frame:
         fused: The kernel's values as expressions.
         buffers: The memory of operands and results, by load number.
         symbols: The values of symbolic dims.
+        found: The memory of symbols that the kernel finds out.
     """
 
     def __init__(self, kernel: KernelOp, name: str, target: CpuTarget):
@@ -69,13 +73,16 @@ class Frame:
         self.target = target
         types = kernel_types(kernel)
         self.symbol_names = kernel_symbols(kernel)
+        found = found_symbols(kernel)
         self._arguments = [loop.buffer(storage_type(t.dtype)) for t in types]
+        self._arguments += [loop.buffer(storage_type(I64))] * len(found)
         self._arguments += [IndexType()] * (len(self.symbol_names) + 2)
         self._block = Block(arg_types=self._arguments)
         self.b = LoopBuilder(self._block)
         *values, self.begin, self.end = self._block.args
-        memory = values[: len(types)]
-        self.symbols = dict(zip(self.symbol_names, values[len(types) :], strict=True))
+        memory, words = values[: len(types)], values[len(types) : len(types) + len(found)]
+        self.found = dict(zip(found, words, strict=True))
+        self.symbols = dict(zip(self.symbol_names, values[len(types) + len(found) :], strict=True))
         self.buffers = {
             n: Buffer(m, t.shape) for n, (m, t) in enumerate(zip(memory, types, strict=True))
         }
@@ -122,7 +129,8 @@ class Frame:
         """Ends the function."""
         self.b.add(func.ReturnOp())
         type = FunctionType.from_lists(self._arguments, [])
-        return Code(func.FuncOp(self.name, type, Region(self._block)), tasks, grain, packed or {})
+        function = func.FuncOp(self.name, type, Region(self._block))
+        return Code(function, tasks, grain, packed or {}, tuple(self.found))
 
 
 def kernel_types(kernel: KernelOp) -> list[TensorType]:
@@ -131,11 +139,17 @@ def kernel_types(kernel: KernelOp) -> list[TensorType]:
 
 
 def kernel_symbols(kernel: KernelOp) -> list[str]:
-    """The symbols a kernel takes, each once, in order."""
+    """The symbols a kernel takes, each once, in order; those it finds out are none of them."""
     dims = [d for t in kernel_types(kernel) for d in t.shape]
     dims += [d for op in kernel.ops for r in op.results for d in type_of(r).shape]
     dims += [d for op in kernel.ops for d in _sizes(op)]
-    return list(dict.fromkeys(name for d in dims for name in symbols_of(d)))
+    names = dict.fromkeys(name for d in dims for name in symbols_of(d))
+    return [name for name in names if name not in found_symbols(kernel)]
+
+
+def found_symbols(kernel: KernelOp) -> list[str]:
+    """The symbols a kernel finds out."""
+    return list(late_symbols(kernel.ops))
 
 
 def _sizes(op: GraphOp) -> list[Dim]:
