@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from ..target import CpuTarget
 from .launch import PARALLEL, join
-from .layout import FIELDS, machine_of, system
+from .layout import FIELDS, WORKER_FIELDS, machine_of, system
 from .life import CREATE, DESTROY
+from .placement import PIN, SETTLE, SPREAD
 from .work import FINISH, WORK, WORKER, rest
 
 
@@ -32,7 +33,8 @@ def pool_text(target: CpuTarget) -> str:
     head = [
         f'target triple = "{target.triple}"',
         f"%Pool = type {{ {', '.join(FIELDS.values())} }}",
+        f"%Worker = type {{ {', '.join(WORKER_FIELDS)} }}",
     ]
     workers = [WORK, FINISH, rest(machine), WORKER]
     callers = [PARALLEL, join(machine), CREATE, DESTROY]
-    return "\n".join([*head, system(machine), *workers, *callers])
+    return "\n".join([*head, system(machine), PIN, SPREAD, SETTLE, *workers, *callers])

@@ -49,6 +49,7 @@ rouse:
   %others = sub i32 %parts.32, 1
   %enough = call i32 @llvm.smin.i32(i32 %asleep, i32 %others)
   %jobs = getelementptr i32, ptr %claim, i64 1
+  call void @settle(ptr %pool)
   call void @wake(ptr %jobs, i32 %enough)
   br label %help
 help:
@@ -86,6 +87,7 @@ again:
   %tired = icmp eq i32 %next, {machine.spins}
   br i1 %tired, label %doze, label %spin
 doze:
+  call void @settle(ptr %pool)
   store atomic i32 1, ptr %waiting seq_cst, align 4
   br label %check
 check:

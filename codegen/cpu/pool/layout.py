@@ -25,9 +25,13 @@ FIELDS = {
     "sleepers": "i32",
     "process": "i32",
     "workers": "i32",
-    "gap2": "[48 x i8]",
+    "home": "i32",  # the CPU that is left to callers; negative where workers are not pinned
+    "gap2": "[44 x i8]",
 }
-HEADER_BYTES = 3 * 64  # the threads' handles follow
+HEADER_BYTES = 3 * 64
+# For each worker, after the header: the thread's handle and the CPU it is pinned to.
+WORKER_FIELDS = ("i64", "i32", "[4 x i8]")
+WORKER_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ declare void @free(ptr)
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_join(i64, ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @pthread_setaffinity_np(i64, i64, ptr)
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_getcpu()
 declare i32 @sigfillset(ptr)
 
 ; Sleeps while the word is as expected (FUTEX_WAIT | FUTEX_PRIVATE_FLAG).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layout import HEADER_BYTES, fields
+from .layout import HEADER_BYTES, WORKER_BYTES, fields
 
 CREATE = f"""
 ; Null, which every caller may use as a pool, for one thread or where there is no memory.
@@ -17,8 +17,8 @@ none:
 make:
   %wide = zext i32 %threads to i64
   %wanted = sub i64 %wide, 1
-  %handles = mul i64 %wanted, 8
-  %bytes = add i64 %handles, {HEADER_BYTES}
+  %records = mul i64 %wanted, {WORKER_BYTES}
+  %bytes = add i64 %records, {HEADER_BYTES}
   %lines = add i64 %bytes, 63
   %size = and i64 %lines, -64
   %pool = call ptr @aligned_alloc(i64 64, i64 %size)
@@ -39,7 +39,7 @@ start:
   %complete = icmp eq i64 %k, %wanted
   br i1 %complete, label %end, label %spawn
 spawn:
-  %handle = getelementptr i64, ptr %first, i64 %k
+  %handle = getelementptr %Worker, ptr %first, i64 %k
   %error = call i32 @pthread_create(ptr %handle, ptr null, ptr @worker, ptr %pool)
   %refused = icmp ne i32 %error, 0
   br i1 %refused, label %end, label %started
@@ -50,6 +50,7 @@ end:
   %number = trunc i64 %k to i32
   store i32 %number, ptr %workers
   call i32 @pthread_sigmask(i32 2, ptr %kept, ptr null)
+  call void @spread(ptr %pool)
   ret ptr %pool
 }}
 """
@@ -80,7 +81,7 @@ join:
   %joined = icmp eq i64 %k, %wide
   br i1 %joined, label %release, label %one
 one:
-  %handle = getelementptr i64, ptr %first, i64 %k
+  %handle = getelementptr %Worker, ptr %first, i64 %k
   %thread = load i64, ptr %handle
   call i32 @pthread_join(i64 %thread, ptr null)
   %next = add i64 %k, 1

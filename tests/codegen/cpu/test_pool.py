@@ -161,6 +161,21 @@ def test_many_pools():
             assert (counts == 1).all()
 
 
+def test_workers_have_a_cpu_each_if_they_are_as_many():
+    def masks() -> dict[str, set[int]]:
+        return {task: os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
+
+    allowed, before = os.sched_getaffinity(0), masks()
+    for threads in (len(allowed), len(allowed) + 1):
+        with pool(threads):
+            workers = [mask for task, mask in masks().items() if task not in before]
+            assert len(workers) == threads - 1
+            if threads == len(allowed):
+                assert sum(map(len, workers)) == len(set().union(*workers)) == threads - 1
+            else:
+                assert all(mask == allowed for mask in workers)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_works_alone():
     with pool(3) as handle:
