@@ -21,6 +21,7 @@ from .fingerprint import digest_of_bytes, digest_of_file, digest_of_values
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+ARTIFACT = ".mlc"
 _IR = (".mlir", ".ir")
 
 
@@ -98,8 +99,8 @@ class TorchSource(Source):
         """Exports and imports the model."""
         from ..frontends.torch import load_torch
 
-        given = self.given
-        return load_torch(self.model, given.inputs, given.dynamic_shapes, constants=given.constants)
+        args, kwargs = _arguments(self.given.inputs)
+        return load_torch(self.model, args, kwargs, self.given.dynamic_shapes)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def source_of(model: Any, given: Given) -> Source:
     if isinstance(model, bytes) or _class_name(model) == "onnx.ModelProto":
         return OnnxSource(model, _by_name(given))
     if _is_torch(model):
-        return TorchSource(model, given)
+        return TorchSource(model, _traceable(given))
     if _class_name(model) == "xdsl.ModuleOp":
         return IrSource(model)
     raise InvalidModelError(
@@ -138,7 +139,7 @@ def source_of(model: Any, given: Given) -> Source:
 
 
 def _file(path: Path, given: Given) -> Source:
-    if path.suffix == ".mlc":
+    if path.suffix == ARTIFACT:
         raise InvalidModelError(f"'{path}' is compiled already: use mlc.load")
     if not path.is_file():
         raise InvalidModelError(f"there is no file '{path}'")
@@ -163,6 +164,24 @@ def _by_name(given: Given) -> Given:
             "example inputs of an ONNX model are given by name: inputs={name: array}"
         )
     return given
+
+
+def _traceable(given: Given) -> Given:
+    if given.shapes or given.constants:
+        raise InvalidModelError(
+            "shapes= and constants= are for ONNX models; a torch model gets its shapes from "
+            "inputs=, and dynamic_shapes= says which of them may change"
+        )
+    return given
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Example inputs by position and by name."""
+    if inputs is None:
+        return (), {}
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
 
 
 def _text_of(path: Path) -> str:

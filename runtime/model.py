@@ -92,6 +92,11 @@ class Model:
         """Bytes of native code and weights."""
         return self._artifact.nbytes if self._artifact else 0
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights."""
+        return self._artifact.weights.nbytes if self._artifact else 0
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model: one output is returned as an array, several as a tuple.
 

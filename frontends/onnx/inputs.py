@@ -13,7 +13,8 @@ from ...ir.errors import InferenceError, InvalidModelError
 from ...ir.types import TensorType, tensor
 from .registry import Refusal, dtype_of
 
-Shapes = Mapping[str, Sequence[int | str | None]]
+Dims = Sequence[int | str | None]
+Shapes = Mapping[str, Dims | int]
 Constants = Mapping[str, np.ndarray]
 
 
@@ -23,14 +24,16 @@ def input_types(
     """The type of every input; a named dim is a symbol, an unnamed one gets a name.
 
     A name may be an expression of other names (``past + 1``). Where ``constants`` or ``shapes``
-    fix a symbol, it is fixed in all inputs.
+    fix a symbol, it is fixed in all inputs. ``shapes`` may also give a symbol's size by its name.
 
     Raises:
         InvalidModelError: An input is no tensor, has no rank or an unsupported dtype; or what the
             caller gives does not fit it.
     """
-    declared = {value.name: _declared(value, shapes.get(value.name)) for value in inputs}
-    for name in [*constants, *shapes]:
+    inputs = list(inputs)
+    given, sizes = _told_apart(shapes, {value.name for value in inputs})
+    declared = {value.name: _declared(value, given.get(value.name)) for value in inputs}
+    for name in [*constants, *given]:
         if name not in declared:
             known = ", ".join(declared)
             raise InvalidModelError(f"the model has no input '{name}'; its inputs are {known}")
@@ -39,8 +42,9 @@ def input_types(
         name: tensor([_dim(text, plain) for text in dims], dtype)
         for name, (dims, dtype) in declared.items()
     }
-    fixed: dict[str, Dim] = {}
-    for name, shape in shapes.items():
+    fixed: dict[str, Dim] = {**sizes}
+    _check_sizes(sizes, types)
+    for name, shape in given.items():
         _fix(fixed, name, types[name].shape, [_given(d) for d in shape])
     for name, array in constants.items():
         _check_constant(name, types[name], array)
@@ -49,6 +53,23 @@ def input_types(
         name: type.with_shape(substitute(d, fixed) for d in type.shape)
         for name, type in types.items()
     }
+
+
+def _told_apart(shapes: Shapes, inputs: set[str]) -> tuple[dict[str, Dims], dict[str, int]]:
+    """The shapes of inputs, and the sizes of symbols; one number may also be an input's shape."""
+    sizes = {n: s for n, s in shapes.items() if isinstance(s, int) and n not in inputs}
+    dims = {n: [s] if isinstance(s, int) else s for n, s in shapes.items() if n not in sizes}
+    return dims, sizes
+
+
+def _check_sizes(sizes: Mapping[str, int], types: Mapping[str, TensorType]) -> None:
+    symbols = {name for type in types.values() for dim in type.shape for name in symbols_of(dim)}
+    for name in sizes:
+        if name not in symbols:
+            raise InvalidModelError(
+                f"the model has no input and no symbolic size '{name}'; it has "
+                f"{', '.join([*types, *sorted(symbols)])}"
+            )
 
 
 def _declared(

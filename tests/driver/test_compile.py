@@ -12,7 +12,7 @@ import onnx
 import pytest
 from mlc.driver.stages import Stages
 from mlc.ir.text import parse_module
-from small_models import dense, dense_result, dense_rows, onnx_model, unsupported
+from small_models import WEIGHT, dense, dense_result, dense_rows, onnx_model, unsupported
 
 IR = """
 builtin.module {
@@ -88,12 +88,38 @@ def test_another_machines_code_is_saved_and_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [{"shapes": {"x": (5, 4)}}, {"shapes": {"N": 5}}, {"inputs": {"x": dense_rows(5)}}],
+    ids=str,
+)
+def test_shapes_can_be_fixed(options: dict):
+    model = mlc.compile(dense(), cache=False, **options)
+    assert model.inputs[0].shape == (5, 4)
+    x = dense_rows(5)
+    np.testing.assert_allclose(model(x), dense_result(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(mlc.ModelError, match="dimension 0 is 6"):
+        model(dense_rows(6))
+
+
+def test_inputs_can_be_constants():
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = onnx_model(nodes, {"x": ["N", 4], "w": [4, 3]}, {"y": ["N", 3]})
+    compiled = mlc.compile(model, constants={"w": WEIGHT}, cache=False)
+    assert compiled.input_names == ["x"]
+    x = dense_rows()
+    np.testing.assert_allclose(compiled(x), x @ WEIGHT, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"target": "gpu"}, r"unknown target 'gpu'; the targets are:\n  cpu .*\n(.|\n)*reference"),
         ({"target": "cpu:vax"}, "unknown target 'cpu:vax'"),
         ({"dynamic_shapes": {}}, "dynamic_shapes= is for torch models"),
         ({"inputs": (1,)}, "by name"),
+        ({"shapes": {"M": 3}}, "no input and no symbolic size 'M'; it has x, N"),
+        ({"shapes": {"x": (3, 5)}}, "dim 1 of input 'x' is 4, not 5"),
+        ({"constants": {"z": dense_rows()}}, "no input 'z'"),
         ({"model": "none.onnx"}, "there is no file 'none.onnx'"),
         ({"model": "done.mlc"}, "compiled already: use mlc.load"),
         ({"model": b"no model"}, "no ONNX model"),

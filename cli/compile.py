@@ -1,0 +1,38 @@
+"""``mlc compile``: a model to a file of native code."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..driver.source import ARTIFACT
+from .arguments import Commands, add_model, command, compiled, shapes_of
+from .table import count, engineering
+
+
+def add_to(commands: Commands) -> None:
+    """Adds the command."""
+    parser = command(
+        commands,
+        "compile",
+        run,
+        "mlc compile resnet50.onnx -o resnet50.mlc",
+        "Compile a model to native code.",
+    )
+    add_model(parser, also="")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: MODEL.mlc, here")
+    parser.add_argument("--verify", action="store_true", help="check the program after each pass")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Compiles and saves."""
+    output = Path(chosen.output or Path(chosen.model).with_suffix(ARTIFACT).name)
+    model = compiled(chosen, shapes_of(chosen), chosen.verify)
+    model.save(output)
+    nodes, launches = len(model.report.get("nodes", ())), len(model.manifest["sites"])
+    size = engineering(output.stat().st_size, "B")
+    print(f"{output}: {count(nodes, 'node')} became {count(launches, 'kernel launch')}, {size}")
+    for kind, specs in (("input", model.inputs), ("output", model.outputs)):
+        for spec in specs:
+            print(f"  {kind:<7}{spec.name}: {spec}")
+    return 0

@@ -1,0 +1,112 @@
+"""``mlc explain``: what became of each node of a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..driver.explain import Explanation, Launch, explain
+from .arguments import Commands, add_model, command, model_of, shapes_of, write_text
+from .inputs import feeds_of
+from .table import clipped, count, engineering, table
+
+_BAR = 12
+
+
+def add_to(commands: Commands) -> None:
+    """Adds the command."""
+    parser = command(
+        commands,
+        "explain",
+        run,
+        "mlc explain model.onnx --html model.html",
+        "Show what became of each node of a model.\n\nFor every kernel launch: its algorithm, why "
+        "that, its work, its share of the time.",
+    )
+    add_model(parser)
+    add = parser.add_argument
+    add("--html", metavar="FILE", help="write a page instead, which needs nothing else")
+    add("--json", action="store_true", help="print JSON instead")
+    add("--nodes", action="store_true", help="a line for each node instead of each launch")
+    add("--sort", choices=["order", "time"], default="order", help="of launches (default: order)")
+    add("--top", type=int, metavar="N", help="only the first N lines")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Profiles the model and tells."""
+    model = model_of(chosen)
+    found = explain(model, feeds_of(model, {}, shapes_of(chosen)))
+    if chosen.html:
+        from .page import page
+
+        write_text(page(found), chosen.html)
+        print(f"{chosen.html}: {summary(found)}")
+    elif chosen.json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        lines = _nodes(found, chosen.top) if chosen.nodes else _launches(found, chosen)
+        print(f"{summary(found)}\n\n{lines}")
+    return 0
+
+
+def summary(found: Explanation) -> str:
+    """One line."""
+    operations = sum(launch.operations for launch in found.launches)
+    parts = [
+        f"{found.model or 'model'} for {found.target}",
+        f"{count(len(found.nodes), 'node')} in {count(len(found.launches), 'launch')}",
+        f"{engineering(found.weights, 'B')} of weights",
+        engineering(operations, "flop"),
+    ]
+    if found.seconds:
+        parts.append(f"{engineering(found.seconds, 's')} a run")
+        parts.append(engineering(operations / found.seconds, "flop/s"))
+    return ", ".join(parts)
+
+
+def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
+    launches = found.launches
+    if chosen.sort == "time":
+        launches = sorted(launches, key=lambda launch: -launch.seconds)
+    head = [">#", ">time", "", "kernel", "algorithm", "result", ">bytes", ">flop", "nodes"]
+    longest = max((launch.share for launch in launches), default=0)
+    rows = [_row(launch, longest) for launch in launches[: chosen.top]]
+    reasons = {launch.algorithm: launch.why for launch in launches if launch.why}
+    why = [f"{name}: {reason}" for name, reason in reasons.items()]
+    return "\n".join([table(head, rows), *(["", *why] if why else [])])
+
+
+def _row(launch: Launch, longest: float) -> list[str]:
+    return [
+        str(launch.number),
+        f"{100 * launch.share:.1f}%",
+        bar(launch.share / (longest or 1)),
+        clipped(launch.kernel, 32),
+        launch.algorithm,
+        clipped(" ".join(launch.shapes), 28),
+        engineering(launch.bytes, "B"),
+        engineering(launch.operations, ""),
+        clipped(_listed(launch.nodes), 48),
+    ]
+
+
+def _nodes(found: Explanation, top: int | None) -> str:
+    rows = []
+    for node in found.nodes[:top]:
+        launches = [found.launches[n] for n in node.launches]
+        kernels = ", ".join(f"{launch.number} {launch.kernel}" for launch in launches)
+        share = f"{100 * sum(launch.share for launch in launches):.1f}%" if launches else ""
+        rows.append([clipped(node.name, 48), clipped(_listed(node.ops), 32), share, kernels or "-"])
+    return table(["node", "imported as", ">time of its kernels", "computed in"], rows)
+
+
+def bar(part: float) -> str:
+    """A bar as long as ``part`` of the full length."""
+    eighths = round(part * _BAR * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{names[0]} (+{len(names) - 1})" if len(names) > 3 else ", ".join(names)

@@ -1,0 +1,60 @@
+"""``mlc``: finds the command, runs it, and turns every user's mistake into one message."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from .. import __version__
+from ..ir.errors import MlcError
+from ..runtime import ModelError
+from . import bench, compile, explain, opt, passes, run, targets
+
+COMMANDS = (compile, run, bench, explain, opt, passes, targets)
+USER_ERROR, INTERNAL_ERROR = 2, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code.
+
+    0: done; 1: the result is not as it should be, or mlc itself failed; 2: the user's mistake.
+    """
+    chosen = parser().parse_args(arguments)
+    try:
+        return chosen.command(chosen)
+    except (MlcError, ModelError) as error:
+        return _fail(f"mlc: {error}", USER_ERROR)
+    except KeyboardInterrupt:
+        return _fail("mlc: interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: be quiet
+        return 0
+    except Exception:
+        traceback.print_exc()
+        return _fail("mlc: this is a bug of mlc; please report the lines above", INTERNAL_ERROR)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="mlc",
+        description="Compiles machine-learning models to native code.",
+        epilog="Every command explains itself: mlc COMMAND --help",
+    )
+    top.add_argument("--version", action="version", version=f"mlc {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        module.add_to(commands)
+    return top
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""What became of a model: every kernel launch with its work and its share of the time."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..ir.dims import Dim, parse_dim, substitute
+from ..ir.types import DTYPES, bit_width
+from ..runtime import ArtifactError, Model, ModelError
+
+_RUNS = 7
+_FREE = frozenset(["constant"])
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch.
+
+    Attributes:
+        number: From 0, in the order of the run.
+        kernel: The name of its code; launches may share it.
+        algorithm: How it computes.
+        why: The reason for that choice; may be empty.
+        nodes: The nodes of the user's model that it computes.
+        ops: The graph ops it computes.
+        shapes: The types of its results, with the sizes of this run.
+        bytes: What it reads and writes, each operand once.
+        operations: Arithmetic operations.
+        seconds: The time it takes; 0 when it was not measured.
+        share: Of the time of all launches.
+    """
+
+    number: int
+    kernel: str
+    algorithm: str
+    why: str
+    nodes: tuple[str, ...]
+    ops: tuple[str, ...]
+    shapes: tuple[str, ...]
+    bytes: int
+    operations: int
+    seconds: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the user's model.
+
+    Attributes:
+        name: The node's.
+        ops: The graph ops it was imported as.
+        launches: The numbers of the launches that compute it; empty when nothing of it is left to
+            compute: it was computed while compiling, or only renames or forwards data.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    launches: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What became of a model.
+
+    Attributes:
+        model: Its name.
+        target: What it was compiled for.
+        inputs: Names and types, with the sizes of this run.
+        launches: In the order of the run.
+        nodes: In the order of the user's model.
+        weights: Bytes of weights.
+        seconds: One run, the median of several; 0 when it was not measured.
+        compiling: Seconds of each stage of the compilation.
+    """
+
+    model: str
+    target: str
+    inputs: dict[str, str]
+    launches: list[Launch]
+    nodes: list[Node]
+    weights: int
+    seconds: float = 0.0
+    compiling: dict[str, float] = field(default_factory=dict)
+
+
+def explain(model: Model, feeds: Mapping[str, np.ndarray]) -> Explanation:
+    """Explains a compiled model, running it on ``feeds`` where it runs on this machine.
+
+    Raises:
+        ModelError: The model has no native code, or does not take ``feeds``.
+    """
+    if not model.manifest:
+        raise ModelError("only a model compiled to native code can be explained")
+    seconds, by_site = _measured(model, feeds)
+    values = _sizes(model, feeds)
+    launches = [
+        _launch(number, site, values, by_site[number], sum(by_site))
+        for number, site in enumerate(model.manifest["sites"])
+    ]
+    return Explanation(
+        model.name,
+        str(model.manifest["target"].get("name", "")),
+        {name: f"{array.dtype.name} {list(array.shape)}" for name, array in feeds.items()},
+        launches,
+        _nodes(model.report.get("nodes", {}), launches),
+        model.weight_bytes,
+        seconds,
+        dict(model.report.get("seconds", {})),
+    )
+
+
+def _measured(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, list[float]]:
+    """Seconds of a run, and of each launch in it."""
+    try:
+        model.run(feeds)
+    except ArtifactError:  # for another machine
+        return 0.0, [0.0] * len(model.manifest["sites"])
+    times, cycles = [], []
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        model.run(feeds)
+        times.append(time.perf_counter() - start)
+        cycles.append(model.profile(feeds))
+    total = statistics.median(times)
+    by_site = [statistics.median(c) for c in zip(*cycles, strict=True)]
+    return total, [total * c / (sum(by_site) or 1) for c in by_site]
+
+
+def _launch(
+    number: int, site: Mapping[str, Any], values: Mapping[str, Dim], seconds: float, total: float
+) -> Launch:
+    inputs = [_type(t, values) for t in site.get("inputs", ())]
+    outputs = [_type(t, values) for t in site.get("outputs", ())]
+    return Launch(
+        number,
+        site["kernel"],
+        site.get("algorithm", ""),
+        site.get("why", ""),
+        tuple(site.get("nodes", ())),
+        tuple(n for op in site.get("ops", ()) if (n := op.removeprefix("mlc.")) not in _FREE),
+        tuple(f"{dtype}{list(shape)}" for shape, dtype in outputs),
+        sum(_bytes(shape, dtype) for shape, dtype in inputs + outputs),
+        _known(str(site.get("operations", "0")), values),
+        seconds,
+        seconds / (total or 1),
+    )
+
+
+def _nodes(origins: Mapping[str, list[str]], launches: list[Launch]) -> list[Node]:
+    where: dict[str, list[int]] = {name: [] for name in origins}
+    for launch in launches:
+        for name in launch.nodes:
+            where.setdefault(name, []).append(launch.number)
+    return [Node(n, tuple(origins.get(n, ())), tuple(found)) for n, found in where.items()]
+
+
+def _sizes(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dim]:
+    """The values of the symbols that are a dimension of an input on their own."""
+    return {
+        dim: size
+        for spec in model.inputs
+        for dim, size in zip(spec.shape, feeds[spec.name].shape, strict=True)
+        if isinstance(dim, str)
+    }
+
+
+def _type(text: str, values: Mapping[str, Dim]) -> tuple[tuple[int, ...], str]:
+    """The sizes and the dtype of ``[N, 4] f32``."""
+    shape, _, dtype = text.rpartition(" ")
+    tree = ast.parse(shape, mode="eval").body
+    dims = tree.elts if isinstance(tree, ast.List) else []
+    texts = [str(d.value) if isinstance(d, ast.Constant) else ast.unparse(d) for d in dims]
+    return tuple(_known(t, values) for t in texts), dtype
+
+
+def _known(text: str, values: Mapping[str, Dim]) -> int:
+    """The value of a dimension; 0 where only the run knows it."""
+    size = substitute(parse_dim(text), values)
+    return size if isinstance(size, int) else 0
+
+
+def _bytes(shape: tuple[int, ...], dtype: str) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * max(8, bit_width(DTYPES[dtype])) // 8
