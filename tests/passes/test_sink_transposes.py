@@ -84,7 +84,7 @@ def test_ops_on_channels_move_with_them(kind: str):
     elif kind == "slice":
         y = g.add(SliceOp(y, starts=(0, 1, 0, 2), stops=(1, 7, 5, 4), steps=(1, 2, 1, 1)))
     elif kind == "pad":
-        zero = g.add(ConstantOp.of(np.float32(0)))
+        zero = g.add(ConstantOp.of(np.zeros((), np.float32)))
         y = g.add(PadOp(y, zero, pads=(0, 1, 0, 0, 0, 2, 0, 3), mode="constant"))
     elif kind == "scale":
         y = g.add(MulOp(y, g.weight(8, 1, 1)))
