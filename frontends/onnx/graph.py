@@ -34,7 +34,8 @@ def load_onnx(
     Args:
         source: The path of a model, its bytes, or an ``onnx.ModelProto``.
         constants: Values of inputs that are fixed at compile time; they are inputs no more.
-        shapes: Dims of inputs: an int, a name or None (as declared) for every dim.
+        shapes: Dims of inputs: an int, a name or None (as declared) for every dim. Or the size
+            of a symbol by its name.
 
     Weights are not copied: a file that holds external data must stay as it is.
 
@@ -130,12 +131,25 @@ class _Importer:
         if function is None:
             importer = importer_of(domain, proto.op_type, opset)
             if importer is not None:
-                run = self._runner(scope, source)
-                return importer(Node(proto, inputs, opset, source, self.emit, run, self.weights))
+                return importer(self._importable(proto, inputs, scope, source))
             function = operator_function(proto, opset, inputs)
         if function is None:
             raise Refusal("no importer for this operator")
         return self._call(function, proto, inputs, scope, source)
+
+    def _importable(
+        self, proto: onnx.NodeProto, inputs: list[Value], scope: Scope, source: str
+    ) -> Node:
+        opset = scope.opsets.get(domain_name(proto.domain), 0)
+
+        def expand() -> list[Value]:
+            function = operator_function(proto, opset, inputs)
+            if function is None:
+                raise Refusal("these attributes are not supported")
+            return self._call(function, proto, inputs, scope, source)
+
+        run = self._runner(scope, source)
+        return Node(proto, inputs, opset, source, self.emit, run, expand, self.weights)
 
     def _call(
         self,
