@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from . import activation as activation
+from . import attention as attention
 from . import constant as constant
+from . import conv as conv
 from . import einsum as einsum
 from . import elementwise as elementwise
 from . import index as index
 from . import matmul as matmul
+from . import norm as norm
+from . import pool as pool
 from . import reduce as reduce
 from . import shape as shape
 from . import slice as slice

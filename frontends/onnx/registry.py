@@ -48,6 +48,7 @@ class Node:
         source: Where it is in the user's model.
         emit: Appends an op to the graph and gives its results, folded where they are known.
         run: Imports a subgraph on values for its inputs and gives its outputs.
+        expand: Imports what onnx defines the operator as.
         weights: Makes arrays of tensors.
     """
 
@@ -57,6 +58,7 @@ class Node:
     source: str
     emit: Callable[[GraphOp], Sequence[SSAValue]]
     run: Callable[[onnx.GraphProto, Sequence[Value]], list[Value]]
+    expand: Callable[[], list[Value]]
     weights: Weights
 
     def add(self, op: GraphOp) -> SSAValue:

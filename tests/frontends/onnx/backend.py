@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from mlc.frontends.onnx import load_onnx
 from mlc.ir.errors import UnsupportedError
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import input_names
+from mlc.ir.types import is_float
 from onnx.backend.test.loader import load_model_tests
 from xdsl.dialects.builtin import ModuleOp
 
@@ -66,13 +68,14 @@ class BackendCase:
 
     def _compare(self, got: np.ndarray, wanted: np.ndarray) -> None:
         assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
-        if wanted.dtype.kind in "biu":
-            np.testing.assert_array_equal(got, wanted)
-        else:
-            wide = np.float64
-            np.testing.assert_allclose(
-                got.astype(wide), wanted.astype(wide), rtol=self.rtol, atol=self.atol
-            )
+        a, b = got.astype(np.float64), wanted.astype(np.float64)
+        if not is_float(wanted.dtype):
+            np.testing.assert_array_equal(a, b)
+            return
+        rounding = 2 * float(ml_dtypes.finfo(wanted.dtype).eps)
+        np.testing.assert_allclose(
+            a, b, rtol=max(self.rtol, rounding), atol=max(self.atol, rounding / 10)
+        )
 
 
 def backend_cases(kinds: Sequence[str] = KINDS) -> Iterator[BackendCase]:
