@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from ..runtime import Artifact, ArtifactError
 
 _GIGABYTE = 1 << 30
 _DEFAULT_SIZE = 10
+# Artifacts by key, and what an interrupted write left behind; nothing else is ever removed.
+_OURS = re.compile(r"[0-9a-f]{64}\.mlc|\.[0-9a-f]{64}\.mlc\.[0-9a-f]+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,9 @@ class Cache:
 
     def _entries(self) -> list[tuple[Path, float, int]]:
         found = []
-        for path in self.folder.iterdir():  # with what an interrupted write left behind
+        for path in self.folder.iterdir():
+            if not _OURS.fullmatch(path.name):
+                continue
             with suppress(OSError):
                 status = path.stat()
                 found.append((path, status.st_mtime, status.st_size))

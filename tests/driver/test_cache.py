@@ -68,14 +68,17 @@ def test_a_damaged_entry_is_compiled_again(path, folder):
 def test_the_least_recently_used_leaves_first(folder):
     cache = Cache(folder, limit=15_000)
     artifact = Artifact.assemble({"name": "x"}, b"code")
-    for number in range(3):
-        cache.keep(f"k{number}", artifact)
-        os.utime(folder / f"k{number}.mlc", (number, number))
-    assert cache.find("k0") is not None  # now the most recently used
-    (folder / ".k9.mlc.tmp").write_bytes(bytes(20_000))
-    os.utime(folder / ".k9.mlc.tmp", (5, 5))
-    cache.keep("k3", artifact)
-    assert entries(folder) == ["k0.mlc", "k3.mlc"]
+    keys = [digit * 64 for digit in "0123"]
+    for number, key in enumerate(keys[:3]):
+        cache.keep(key, artifact)
+        os.utime(folder / f"{key}.mlc", (number, number))
+    assert cache.find(keys[0]) is not None  # now the most recently used
+    interrupted, other = folder / f".{'4' * 64}.mlc.0a.tmp", folder / "holiday.mlc"
+    for path in (interrupted, other):
+        path.write_bytes(bytes(20_000))
+        os.utime(path, (5, 5))
+    cache.keep(keys[3], artifact)
+    assert entries(folder) == [f"{keys[0]}.mlc", f"{keys[3]}.mlc", "holiday.mlc"]
 
 
 def test_what_cannot_be_kept_is_said(folder, capsys, monkeypatch: pytest.MonkeyPatch):
