@@ -9,11 +9,13 @@ import onnx
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
+from ...ir.data import DataAttr
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.module import model_module
 from ...ir.op import GraphOp, copy_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
+from ...ir.types import tensor
 from . import families as families
 from .fold import folded
 from .function import bound_body, local_functions, operator_function
@@ -37,7 +39,7 @@ def load_onnx(
         shapes: Dims of inputs: an int, a name or None (as declared) for every dim. Or the size
             of a symbol by its name.
 
-    Weights are not copied: a file that holds external data must stay as it is.
+    Weights are not copied: the file must stay as it is while the module is in use.
 
     Raises:
         InvalidModelError: The source is no sound ONNX model, or the arguments do not fit it.
@@ -94,7 +96,11 @@ class _Importer:
         return [name for name in types if name not in constants]
 
     def _constant(self, array: np.ndarray) -> SSAValue:
-        return self.emit(ConstantOp.of(array))[0]
+        """A constant; what lies unaligned in a file is copied when it is first read."""
+        if array.flags.aligned:
+            return self.emit(ConstantOp.of(array))[0]
+        data = DataAttr.lazy(tensor(array.shape, array.dtype), array.copy)
+        return self.emit(ConstantOp(value=data))[0]
 
     def _graph(self, graph: onnx.GraphProto, scope: Scope) -> None:
         for weight in graph.initializer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ...ir.errors import InvalidModelError
+from .wire import Malformed, without_weights
+
+_LARGE_FILE = 1 << 20
 
 Source = str | os.PathLike | bytes | onnx.ModelProto
 
@@ -25,7 +29,7 @@ def read_model(source: Source) -> tuple[onnx.ModelProto, Path | None]:
         return _parse(source, "the given bytes"), None
     path = Path(source)
     try:
-        data = path.read_bytes()
+        data = _content(path)
     except OSError as error:
         raise InvalidModelError(f"{path} cannot be read: {error.strerror}") from None
     return _parse(data, str(path)), path.parent
@@ -50,6 +54,19 @@ def opsets_of(imports: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
 def domain_name(domain: str) -> str:
     """A domain; the standard one is empty."""
     return "" if domain == "ai.onnx" else domain
+
+
+def _content(path: Path) -> bytes:
+    """The file without its weights; the whole file where it is damaged, to be refused later."""
+    with path.open("rb") as file:
+        if path.stat().st_size < _LARGE_FILE:
+            return file.read()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                with memoryview(data) as view:
+                    return without_weights(view, path.name)
+            except Malformed:
+                return data[:]
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
