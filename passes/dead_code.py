@@ -1,4 +1,4 @@
-"""Removes ops whose results nobody uses; graph ops are pure.
+"""Removes ops whose results nobody uses, nor a symbol that they find out; graph ops are pure.
 
 %0 = "mlc.exp"(%x)        ->   (nothing)
 "mlc.return"(%x)               "mlc.return"(%x)
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
 
+from ..ir.late import mentioned
 from ..ir.op import GraphOp
+from ..ir.ops.select import LateOp, late_symbols
 from .contract import Pass, Promise
 
 
@@ -23,7 +25,12 @@ class EliminateDeadCode(Pass):
 
     def apply(self, module: ModuleOp) -> None:
         """Erases unused graph ops."""
+        late, needed = late_symbols(module.walk()), set[str]()
         for op in reversed(list(module.walk())):
-            if isinstance(op, GraphOp) and not any(r.uses for r in op.results):
+            if not isinstance(op, GraphOp):
+                continue
+            if any(r.uses for r in op.results) or (isinstance(op, LateOp) and op.count in needed):
+                needed |= mentioned(op, late)
+            else:
                 op.detach()
                 op.erase()

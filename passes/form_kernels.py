@@ -23,16 +23,18 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from ..ir.affine import IndexSpace
 from ..ir.dims import Shape
 from ..ir.kernel import KernelOp, YieldOp, is_immediate
+from ..ir.late import mentioned
 from ..ir.module import main_function
 from ..ir.op import GraphOp
 from ..ir.ops.attention import AttentionOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.reduce import ReduceOp
+from ..ir.ops.select import late_symbols
 from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
 from ..ir.ops.sort import ArgReduceOp
 from ..ir.scalar import Scalar, nodes_of
-from ..ir.structure import Contraction, Map, Reduce, View, body_of
+from ..ir.structure import Contraction, Map, Reduce, Special, View, body_of
 from ..ir.types import type_of
 from .contract import Pass, Promise
 
@@ -345,19 +347,26 @@ def algorithm(group: Group) -> str:
         roots = [op for op in group.ops if isinstance(op.structure(), Contraction)]
         return "contraction" if roots else "reduction"
     if group.kind == "single":
-        op = group.ops[0]
-        return op.name.removeprefix("mlc.")
+        op, structure = group.ops[0], group.ops[0].structure()
+        return structure.name if isinstance(structure, Special) else op.name.removeprefix("mlc.")
     return "row"
 
 
 def _sort(block: Block) -> None:
-    """Puts every op after those it reads from, keeping the order where that allows."""
+    """Puts every op after those it reads from, keeping the order where that allows.
+
+    An op also comes after those that find out the symbols it mentions.
+    """
     ops = list(block.ops)
     order = {op: n for n, op in enumerate(ops)}
     graph = networkx.DiGraph()
     graph.add_nodes_from(ops)
     graph.add_edges_from(
         (v.owner, op) for op in ops for v in op.operands if isinstance(v.owner, Operation)
+    )
+    late = {name: op for op in ops for name in late_symbols(op.walk())}
+    graph.add_edges_from(
+        (late[name], op) for op in ops for name in mentioned(op, late) if late[name] is not op
     )
     graph.add_edges_from((op, ops[-1]) for op in ops[:-1])
     for op in networkx.lexicographical_topological_sort(graph, key=order.__getitem__):

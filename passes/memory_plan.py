@@ -3,16 +3,18 @@
 Values that are never alive together share arena space. Values of static size are placed largest
 first at the lowest free offset (greedy by size; Pisarchyk and Lee, "Efficient Memory Management
 for Deep Neural Net Inference", 2020); those of symbolic size share slots of equal size behind them.
+A value whose size the run finds out has room for the largest that it can have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from xdsl.ir import Block, Operation, SSAValue
 
-from ..ir.dims import Dim, ceildiv
+from ..ir.dims import Dim, ceildiv, symbols_of
+from ..ir.late import late_bounds, upper_bound
 from ..ir.op import GraphOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.control import ReturnOp
@@ -39,12 +41,21 @@ class Place:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Places of values; ``copies`` are results that lie elsewhere than in their output."""
+    """Where everything is.
+
+    Attributes:
+        places: Of every value.
+        weights: The constants, in the order of their numbers.
+        copies: Results that lie elsewhere than in their output, with its number.
+        arena: Bytes of scratch memory.
+        late: Outputs whose size the run finds out, with the most bytes they can have.
+    """
 
     places: dict[SSAValue, Place]
     weights: list[ConstantOp]
     copies: list[tuple[SSAValue, int]]
     arena: Dim
+    late: dict[int, Dim]
 
 
 @dataclass(frozen=True)
@@ -57,16 +68,17 @@ class _Life:
 
 def plan_memory(block: Block) -> MemoryPlan:
     """A place for every value of ``block``, whose ops run in order."""
-    places = {a: Place("input", n) for n, a in enumerate(block.args)}
+    places: dict[SSAValue, Place] = {a: Place("input", n) for n, a in enumerate(block.args)}
     weights = [op for op in block.ops if isinstance(op, ConstantOp)]
     places.update({w.results[0]: Place("weight", n) for n, w in enumerate(weights)})
     copies = _place_outputs(block, places)
-    lives = [life for life in _lives(block) if life.value not in places]
+    bounds = late_bounds(block.walk())
+    lives = [life for life in _lives(block, bounds) if life.value not in places]
     arena = _place_arena(lives, places)
     for op in block.ops:
         if _is_view(op):
             places[op.results[0]] = places[base_of(op.results[0])]
-    return MemoryPlan(places, weights, copies, arena)
+    return MemoryPlan(places, weights, copies, arena, _late_outputs(block, bounds))
 
 
 def base_of(value: SSAValue) -> SSAValue:
@@ -76,10 +88,11 @@ def base_of(value: SSAValue) -> SSAValue:
     return value
 
 
-def size_in_bytes(value: SSAValue) -> Dim:
-    """The memory that a value takes, rounded up to the alignment."""
+def size_in_bytes(value: SSAValue, bounds: Mapping[str, Dim]) -> Dim:
+    """The memory that a value takes at most, rounded up to the alignment."""
     type = type_of(value)
-    return ceildiv(type.size * type.dtype.itemsize, ALIGNMENT) * ALIGNMENT
+    size = upper_bound(type.size, bounds)
+    return ceildiv(size * type.dtype.itemsize, ALIGNMENT) * ALIGNMENT
 
 
 def _is_view(op: Operation) -> bool:
@@ -100,7 +113,17 @@ def _place_outputs(block: Block, places: dict[SSAValue, Place]) -> list[tuple[SS
     return copies
 
 
-def _lives(block: Block) -> list[_Life]:
+def _late_outputs(block: Block, bounds: Mapping[str, Dim]) -> dict[int, Dim]:
+    returned = block.last_op
+    assert isinstance(returned, ReturnOp)
+    return {
+        number: size_in_bytes(value, bounds)
+        for number, value in enumerate(returned.values)
+        if set(bounds) & {name for dim in type_of(value).shape for name in symbols_of(dim)}
+    }
+
+
+def _lives(block: Block, bounds: Mapping[str, Dim]) -> list[_Life]:
     """From the op that makes a value to the last that reads it."""
     made: dict[SSAValue, int] = {}
     last: dict[SSAValue, int] = {}
@@ -109,7 +132,7 @@ def _lives(block: Block) -> list[_Life]:
             last[base_of(operand)] = position
         if not _is_view(op):
             made.update(dict.fromkeys(op.results, position))
-    return [_Life(v, size_in_bytes(v), at, last.get(v, at)) for v, at in made.items()]
+    return [_Life(v, size_in_bytes(v, bounds), at, last.get(v, at)) for v, at in made.items()]
 
 
 def _place_arena(lives: Iterable[_Life], places: dict[SSAValue, Place]) -> Dim:

@@ -11,9 +11,10 @@ from mlc.codegen.cpu.target import CpuTarget, host
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp
 from mlc.ir.types import TensorType, type_of
+from mlc.runtime.memory import adopt
 from xdsl.dialects.builtin import ModuleOp
 
-EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes"]
+EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create"]
 
 
 class Native:
@@ -35,29 +36,35 @@ class Native:
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         symbols = (ctypes.c_int64 * 16)(*self._symbols(arrays))
-        dims = (ctypes.c_int64 * self.dims)()
-        self.library["mlc_output_shapes"](symbols, dims)
         size = self.library.function("mlc_arena_size", ctypes.c_int64)(symbols)
         arena = aligned(size)
         arrays = [np.require(a, requirements="C") for a in arrays]
-        outputs, start = [], 0
-        for type in self.results:
-            assert isinstance(type, TensorType)
-            shape = tuple(dims[start : start + type.rank])
-            start += type.rank
-            outputs.append(np.full(shape, 77).astype(type.dtype))
-        words = [_pointers(arrays), _pointers(outputs), symbols, arena.ctypes.data]
+        shapes = self._shapes(symbols)
+        rows = zip(shapes, self.results, strict=True)
+        outputs = [np.full(shape, 77).astype(type.dtype) for shape, type in rows]
+        pointers = _pointers(outputs)
+        words = [_pointers(arrays), pointers, symbols, arena.ctypes.data]
         addresses = [w if isinstance(w, int) else ctypes.addressof(w) for w in words]
         frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, 0, 0, 0)
         self.library["mlc_run"](frame)
+        for number, shape in enumerate(self._shapes(symbols)):
+            if pointers[number] != outputs[number].ctypes.data:
+                outputs[number] = adopt(pointers[number], shape, self.results[number].dtype)
         return outputs
+
+    def _shapes(self, symbols: ctypes.Array[ctypes.c_int64]) -> list[tuple[int, ...]]:
+        """The shapes of the results; where a size is found out by the run, as of before it."""
+        dims = (ctypes.c_int64 * self.dims)()
+        self.library["mlc_output_shapes"](symbols, dims)
+        values = iter(dims)
+        return [tuple(next(values) for _ in range(type.rank)) for type in self.results]
 
     def _symbols(self, arrays: list[np.ndarray]) -> list[int]:
         values: dict[str, int] = {}
         for type, array in zip(self.arguments, arrays, strict=True):
             assert isinstance(type, TensorType)
             values.update(zip(map(str, type.shape), array.shape, strict=True))
-        return [values[name] for name, _ in self.build.symbols]
+        return [0 if late else values[name] for name, late in self.build.symbols]
 
 
 def run_native(module: ModuleOp, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from ...ir.kernel import KernelOp
 from ...ir.module import main_function
 from ...ir.op import source_of
 from ...ir.ops.constant import ConstantOp
+from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
 from ...passes.contract import Pass
 from ...passes.dead_code import EliminateDeadCode
@@ -80,13 +81,17 @@ def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -
     return _Builder(block, target).build()
 
 
+_MALLOC = "declare ptr @malloc(i64)\n"
+
+
 class _Builder:
     def __init__(self, block: Block, target: CpuTarget):
         self.block = block
         self.target = target
         self.scheduler = Scheduler(target)
         self.memory: MemoryPlan = plan_memory(block)
-        self.symbols = _symbols(block)
+        self.found = list(late_symbols(block.walk()))
+        self.symbols = [*_symbols(block), *self.found]
         self.weights = _Weights()
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
@@ -100,12 +105,14 @@ class _Builder:
         functions += [c.function for c in copies]
         text = emit_module(functions, self.target)
         text += entry_points(self._entry_points())
+        if self.memory.late and _MALLOC not in text:
+            text += _MALLOC
         return Build(
             [compile_object(text, self.target), pool_object(self.target)],
             self.weights.entries,
             self.weights.size,
             self.records,
-            symbols=[(name, False) for name in self.symbols],
+            symbols=[(name, name in self.found) for name in self.symbols],
             text=text,
         )
 
@@ -117,7 +124,7 @@ class _Builder:
         buffers += [self.memory.places[r] for r in kernel.outputs]
         symbols = tuple(kernel_symbols(kernel))
         name = code.function.sym_name.data
-        self.sites.append(Site(name, tuple(buffers), symbols, code.tasks, code.grain))
+        self.sites.append(Site(name, tuple(buffers), symbols, code.tasks, code.grain, code.found))
         self.records.append(record(kernel, name))
 
     def _place(self, value: SSAValue, packing: Packing | None = None) -> Place:
@@ -147,6 +154,7 @@ class _Builder:
             self.memory.arena,
             [offset for offset, _ in self.weights.entries],
             self.sites,
+            self.memory.late,
         )
 
 

@@ -6,7 +6,7 @@ the number of tasks to the thread pool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.dims import Atom, Dim, Shape, SymDim
@@ -17,13 +17,17 @@ _FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile"
 
 @dataclass(frozen=True)
 class Site:
-    """One launch: the kernel's name, where its buffers are, its symbols, its tasks."""
+    """One launch: the kernel's name, where its buffers are, its symbols, its tasks.
+
+    ``found`` are the symbols that it finds out: the words of them come after its buffers.
+    """
 
     kernel: str
     buffers: tuple[Place, ...]
     symbols: tuple[str, ...]
     tasks: Dim
     grain: int
+    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class EntryPoints:
         arena: Bytes of scratch memory.
         weights: The offset of each weight.
         sites: The launches, in order.
+        late: The outputs that the run allocates, with the bytes of each.
     """
 
     symbols: Sequence[str]
@@ -45,6 +50,12 @@ class EntryPoints:
     arena: Dim
     weights: Sequence[int]
     sites: Sequence[Site]
+    late: Mapping[int, Dim]
+
+    @property
+    def found(self) -> list[str]:
+        """The symbols that the run finds out, which are the last."""
+        return [name for site in self.sites for name in site.found]
 
 
 def entry_points(plan: EntryPoints) -> str:
@@ -101,8 +112,8 @@ class _Text:
         """The address of a word of an array."""
         return self.define(f"getelementptr i64, ptr {base}, i64 {index}")
 
-    def load_symbols(self, names: Iterable[str], base: str) -> None:
-        for number, name in enumerate(names):
+    def load_symbols(self, names: Iterable[str], base: str, first: int = 0) -> None:
+        for number, name in enumerate(names, first):
             address = self.word(base, number)
             self.lines.append(f"  %sym.{name} = load i64, ptr {address}")
 
@@ -143,7 +154,7 @@ def _tasks(sites: Sequence[Site]) -> Iterable[str]:
     """For each kernel, the function that a thread calls: it unpacks the words."""
     for name, site in {s.kernel: s for s in sites}.items():
         text = _Text()
-        kinds = ["ptr"] * len(site.buffers) + ["i64"] * len(site.symbols)
+        kinds = ["ptr"] * (len(site.buffers) + len(site.found)) + ["i64"] * len(site.symbols)
         values = [
             text.define(f"load {k}, ptr {text.word('%words', n)}") for n, k in enumerate(kinds)
         ]
@@ -161,8 +172,12 @@ def _run(plan: EntryPoints) -> str:
     for number, name in enumerate(_FIELDS):
         address = text.word("%call", number)
         text.lines.append(f"  %{name} = load ptr, ptr {address}")
-    text.load_symbols(plan.symbols, "%symbols")
-    longest = max((len(s.buffers) + len(s.symbols) for s in plan.sites), default=1)
+    known = len(plan.symbols) - len(plan.found)
+    text.load_symbols(plan.symbols[:known], "%symbols")
+    for number, size in plan.late.items():
+        address = text.define(f"call ptr @malloc(i64 {text.dim(size)})")
+        text.lines.append(f"  store ptr {address}, ptr {text.word('%outputs', number)}")
+    longest = max((len(s.buffers) + len(s.symbols) + len(s.found) for s in plan.sites), default=1)
     text.lines.append(f"  %words = alloca [{longest} x i64]")
     for number, site in enumerate(plan.sites):
         text.lines += [f"  br label %site{number}", f"site{number}:"]
@@ -173,6 +188,8 @@ def _run(plan: EntryPoints) -> str:
 
 def _launch(text: _Text, plan: EntryPoints, number: int, site: Site) -> None:
     values = [("ptr", _address(text, plan, place)) for place in site.buffers]
+    words = [plan.symbols.index(name) for name in site.found]
+    values += [("ptr", text.word("%symbols", number)) for number in words]
     values += [("i64", f"%sym.{name}") for name in site.symbols]
     for n, (kind, value) in enumerate(values):
         text.lines.append(f"  store {kind} {value}, ptr {text.word('%words', n)}")
@@ -180,6 +197,8 @@ def _launch(text: _Text, plan: EntryPoints, number: int, site: Site) -> None:
     text.lines.append(
         f"  call void @launch(ptr %pool, ptr %profile, {arguments}, i64 {site.grain})"
     )
+    for name, number in zip(site.found, words, strict=True):
+        text.load_symbols([name], "%symbols", number)
 
 
 def _address(text: _Text, plan: EntryPoints, place: Place) -> str:
