@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 from torch.export import ExportedProgram
 from xdsl.dialects.builtin import ModuleOp
 
 from .export import exported
 from .graph import import_program
+from .meta import example_inputs
 from .program import program_of
 
 
@@ -23,7 +24,8 @@ def load_torch(
     """A module whose ``@main`` is the model's forward in eval mode.
 
     Args:
-        model: A module (also an ``fx.GraphModule``), or what ``torch.export.export`` gave.
+        model: A module, or what ``torch.export.export`` gave. An ``fx.GraphModule`` whose
+            placeholders know their shapes needs no example inputs.
         args: Example inputs of a module by position, tensors or arrays.
         kwargs: Example inputs by name.
         dynamic_shapes: As in ``torch.export.export``; its Dims become symbols by their names.
@@ -36,4 +38,6 @@ def load_torch(
         UnsupportedError: Some nodes have no counterpart; it lists all of them.
     """
     name = type(model).__name__ if isinstance(model, nn.Module) else ""
+    if isinstance(model, fx.GraphModule) and not args and not kwargs:
+        args, dynamic_shapes = example_inputs(model)
     return import_program(program_of(exported(model, args, kwargs, dynamic_shapes), name))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
+
+_TORCH = Path(torch.__file__).parent
 
 
 def output_names(spec: pytree.TreeSpec | None) -> list[str]:
@@ -30,7 +34,7 @@ def source_name(stack: dict[str, Any] | None, node: str) -> str:
 def source_line(trace: str | None) -> str:
     """The innermost line of a stack trace that is not torch's own; empty when unknown."""
     lines = [line.strip() for line in (trace or "").splitlines()]
-    own = [n for n in lines if n.startswith("File") and "/torch/" not in n.split(",")[0]]
+    own = [n for n in lines if n.startswith("File") and not n.startswith(f'File "{_TORCH}')]
     return ", ".join(own[-1].split(", ")[:2]) if own else ""
 
 
