@@ -154,6 +154,23 @@ def test_torch_in_torch_out(model: Model):
         model.run({**tensors, "x": tensors["x"].to("meta")})
 
 
+def test_dlpack_in(model: Model):
+    class Foreign:
+        """What another library's array shows of itself."""
+
+        def __init__(self, array: np.ndarray):
+            self.array = array
+
+        def __dlpack__(self, **kwargs):
+            return self.array.__dlpack__(**kwargs)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return self.array.__dlpack_device__()
+
+    given = feeds()
+    check(model.run({name: Foreign(array) for name, array in given.items()}), given)
+
+
 def test_bfloat16_tensors_cross_without_a_copy():
     torch = pytest.importorskip("torch")
     from mlc.runtime.tensors import from_torch, to_torch
