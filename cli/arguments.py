@@ -18,7 +18,7 @@ from ..runtime import Model, load
 from .torch_file import TorchFile, names_torch_file, read_torch_file
 
 Commands = Any  # what add_subparsers returns; argparse keeps its type private
-_MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs),"
+MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs),"
 _SETTING = re.compile(r"([^=]+)=(.+)", re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def command(
 
 def add_model(parser: argparse.ArgumentParser, also: str = " or .mlc file") -> None:
     """The model, and how it is compiled unless it is already."""
-    parser.add_argument("model", metavar="MODEL", help=f"{_MODELS}{also}")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODELS}{also}")
     parser.add_argument("--target", default="cpu", help="see mlc targets (default: this machine)")
     parser.add_argument("--threads", type=int, help="threads to run on (default: every CPU)")
     add_shape(parser)

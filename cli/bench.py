@@ -34,7 +34,7 @@ def add_to(commands: Commands) -> None:
         "mlc bench model.onnx --against onnxruntime,openvino --threads 2",
         "Time a model against other engines.\n\nAll of them run in one process, in turn, with the "
         "same inputs and threads, and their\noutputs are compared: the exit code is 1 when one "
-        "differs from mlc's.",
+        "is not like ours.",
     )
     add_model(parser, also="")
     add = parser.add_argument

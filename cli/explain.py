@@ -70,7 +70,8 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
     launches = found.launches
     if chosen.sort == "time":
         launches = sorted(launches, key=lambda launch: -launch.seconds)
-    head = [">#", ">time", "", "kernel", "algorithm", "result", ">bytes", ">flop", "nodes"]
+    numbers = [">bytes", ">flop", ">flop/s"]
+    head = [">#", ">time", "", "kernel", "algorithm", "result", *numbers, "nodes"]
     longest = max((launch.share for launch in launches), default=0)
     rows = [_row(launch, longest) for launch in launches[: chosen.top]]
     reasons = {launch.algorithm: launch.why for launch in launches if launch.why}
@@ -88,6 +89,7 @@ def _row(launch: Launch, longest: float) -> list[str]:
         clipped(" ".join(launch.shapes), 28),
         engineering(launch.bytes, "B"),
         engineering(launch.operations, ""),
+        engineering(launch.rate, ""),
         clipped(_listed(launch.nodes), 48),
     ]
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..driver.source import Given, source_of
 from ..ir.errors import MlcError
-from .arguments import Commands, add_shape, command, shapes_of, write_text
+from .arguments import MODELS, Commands, add_shape, command, shapes_of, write_text
+from .torch_file import names_torch_file, read_torch_file
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -31,7 +32,7 @@ def add_to(commands: Commands) -> None:
         "begins with; see mlc passes.",
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="ONNX file, or IR text (.mlir; - for stdin)")
+    add("model", metavar="MODEL", help=f"{MODELS} or - for IR on stdin")
     add("--passes", metavar="PASS,…", help="which, in order; 'none' only reads the model")
     add("--stop-after", default="", metavar="PASS", help="print the IR as this pass left it")
     add("--print-after", default="", metavar="PASS", help="tell on stderr what it made; or 'all'")
@@ -87,6 +88,10 @@ def _module(chosen: argparse.Namespace) -> ModuleOp:
 
     if chosen.model == "-":
         return parse_module(sys.stdin.read())
+    if names_torch_file(chosen.model):
+        file = read_torch_file(chosen.model)
+        given = Given(file.inputs, dynamic_shapes=file.dynamic_shapes)
+        return source_of(file.module, given).load()
     return source_of(Path(chosen.model), Given(shapes=shapes_of(chosen))).load()
 
 

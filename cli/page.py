@@ -77,7 +77,8 @@ def _facts(found: Explanation) -> str:
 
 def _launches(launches: Sequence[Launch]) -> str:
     longest = max((launch.share for launch in launches), default=0) or 1
-    head = ["#", "time", "share", "", "kernel", "algorithm", "result", "bytes", "flop", "nodes"]
+    numbers = ["bytes", "flop", "flop/s"]
+    head = ["#", "time", "share", "", "kernel", "algorithm", "result", *numbers, "nodes"]
     return _table(head, (_launch(launch, launch.share / longest) for launch in launches))
 
 
@@ -94,6 +95,7 @@ def _launch(launch: Launch, length: float) -> str:
         f"<td><code>{escape(' '.join(launch.shapes))}</code></td>",
         _number(launch.bytes, engineering(launch.bytes, "B")),
         _number(launch.operations, engineering(launch.operations, "")),
+        _number(launch.rate, engineering(launch.rate, "")),
         f"<td><code>{'<br>'.join(map(escape, launch.nodes))}</code></td>",
     ]
     return f'<tr id="l{launch.number}">{"".join(cells)}</tr>'

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 
 _PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns under a ruled head; a column whose head starts with ``>`` stands to the right."""
+    """Columns under a ruled head; a column whose head starts with ``>`` stands to the right.
+
+    On a terminal, lines end where it ends.
+    """
     right = [h.startswith(">") for h in head]
     lines = [[h.removeprefix(">") for h in head], *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = [_line(line, widths, right) for line in lines]
+    head_line, *texts = [_line(line, widths, right) for line in lines]
     rule = "─" * sum(widths, 2 * (len(widths) - 1))
-    return "\n".join([texts[0], rule, *texts[1:]])
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(rule)
+    return "\n".join(_shortened(line, room) for line in (head_line, rule, *texts))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
@@ -23,6 +29,10 @@ def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
         for cell, width, to_right in zip(cells, widths, right, strict=True)
     )
     return "  ".join(padded).rstrip()
+
+
+def _shortened(line: str, room: int) -> str:
+    return line if len(line) <= room else f"{line[: room - 1]}…"
 
 
 def clipped(text: str, width: int) -> str:

@@ -49,6 +49,11 @@ class Launch:
     seconds: float = 0.0
     share: float = 0.0
 
+    @property
+    def rate(self) -> float:
+        """Operations a second; 0 when the time was not measured."""
+        return self.operations / self.seconds if self.seconds else 0.0
+
 
 @dataclass(frozen=True)
 class Node:

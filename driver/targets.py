@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import __version__
 from ..codegen.cpu.target import CpuTarget, presets, target_for
 from ..ir.errors import TargetError
 from ..runtime import Artifact
@@ -58,6 +59,7 @@ class NativeTarget:
     def _described(self, made: Build) -> dict[str, Any]:
         return {
             "target": {"name": self.name, **asdict(self.facts)},
+            "compiler": f"mlc {__version__}",
             "errors": made.errors,
             "sites": made.sites,
             # Only models with one and the same pool code may share its threads.

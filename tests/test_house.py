@@ -17,8 +17,8 @@ ALLOWED = {
     "frontends": {"ir"},
     "codegen": {"ir", "passes"},
     "runtime": set(),
-    "driver": {"ir", "passes", "frontends", "codegen", "runtime"},
-    "cli": {"ir", "passes", "codegen", "runtime", "driver"},
+    "driver": {"ir", "passes", "frontends", "codegen", "runtime", "__version__"},
+    "cli": {"ir", "passes", "codegen", "runtime", "driver", "__version__"},
 }
 
 

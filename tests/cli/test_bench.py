@@ -63,6 +63,16 @@ def test_torch_files(capsys: pytest.CaptureFixture[str]):
     assert "faster" in capsys.readouterr().out
 
 
+def test_every_command_reads_torch_files(capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("torch")
+    for command in ("compile", "run", "explain"):
+        assert main([command, "net.py:build", "--quiet"]) == 0
+    assert main(["opt", "net.py:build"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("net.mlc: ")
+    assert '"mlc.matmul"' in out
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
