@@ -12,7 +12,7 @@ from .dims import Shape
 from .scalar import Scalar
 from .structure import Map, Reduce, Structure, neutral
 from .symbols import known_shape, known_size
-from .types import is_float
+from .types import astype, is_float
 
 
 def erf(x: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def _apply(
         case "load":
             return _load(operands[node.attr], args)
         case "cast":
-            return args[0].astype(node.dtype)
+            return astype(args[0], node.dtype)
         case "bitcast":
             return args[0].view(node.dtype)
         case "div":

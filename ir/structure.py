@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 
 from .dims import Shape
 from .scalar import Scalar, axis
+from .types import BOOL, is_float
 
 Indices = tuple[Scalar, ...]
 
@@ -73,12 +75,13 @@ Structure = Map | Reduce | Composite | Special
 def neutral(combine: str, dtype: np.dtype) -> int | float:
     """The value that changes nothing under ``combine``."""
     value = COMBINE[combine]
-    if not np.isinf(value) or dtype.kind not in "iub":
+    if not np.isinf(value) or (is_float(dtype) and np.isinf(dtype.type(value))):
         return value
-    if dtype.kind == "b":
+    if dtype == BOOL:
         return value > 0
-    limits = np.iinfo(dtype)
-    return int(limits.max if value > 0 else limits.min)
+    limits = ml_dtypes.finfo(dtype) if is_float(dtype) else ml_dtypes.iinfo(dtype)
+    limit = limits.max if value > 0 else limits.min
+    return float(limit) if is_float(dtype) else int(limit)
 
 
 def body_of(structure: Map | Reduce, rank: int) -> Scalar:

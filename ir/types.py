@@ -76,6 +76,13 @@ def bit_width(dtype: np.dtype) -> int:
     return int(digits[0])
 
 
+def astype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Numpy's ``astype``; through f32 where it knows no way between two dtypes of few bits."""
+    if not np.can_cast(array.dtype, dtype, "unsafe"):
+        array = array.astype(F32)
+    return array.astype(dtype)
+
+
 @irdl_attr_definition
 class TensorType(Data[tuple[Shape, np.dtype]], TypeAttribute):
     """A tensor: ``!mlc.tensor<[N, 64] f32>``; composite dims are quoted: ``["2*N", 64]``."""

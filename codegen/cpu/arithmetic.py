@@ -16,7 +16,7 @@ from ...ir.errors import TargetError
 from ...ir.scalar import COMPARE, Scalar
 from ...ir.types import bit_width, is_float, is_signed
 from .builder import LoopBuilder
-from .elements import is_tile
+from .elements import is_tile, settle
 from .vector_math import expand
 
 _FLOAT_BINARY: dict[str, type[Operation]] = {
@@ -72,14 +72,18 @@ def apply(b: LoopBuilder, node: Scalar, operands: Sequence[SSAValue]) -> SSAValu
     dtype = node.args[0].dtype
     if node.op in COMPARE:
         return _compare(b, node.op, operands, dtype)
-    if is_float(dtype):
-        return _float(b, node.op, list(operands))
-    return _integer(b, node.op, list(operands), dtype)
+    return settle(b, _compute(b, node.op, list(operands), dtype), node.dtype)
 
 
 def combine(b: LoopBuilder, op: str, dtype: np.dtype, x: SSAValue, y: SSAValue) -> SSAValue:
     """A binary operator on values."""
-    return (_float if is_float(dtype) else lambda *a: _integer(*a, dtype))(b, op, [x, y])
+    return settle(b, _compute(b, op, [x, y], dtype), dtype)
+
+
+def _compute(b: LoopBuilder, op: str, operands: list[SSAValue], dtype: np.dtype) -> SSAValue:
+    if is_float(dtype):
+        return _float(b, op, operands)
+    return _integer(b, op, operands, dtype)
 
 
 def _compare(b: LoopBuilder, op: str, operands: Sequence[SSAValue], dtype: np.dtype) -> SSAValue:

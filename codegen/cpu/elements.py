@@ -1,6 +1,8 @@
 """Elements in memory and in registers: their types, and conversions between dtypes.
 
-In a register f16 and bf16 are held in f32, and i64 is ``index``. Every function takes scalars and
+In memory a value of fewer than 8 bits takes a byte; above an integer's bits numpy leaves anything.
+In a register narrow floats are held in f32, and i64 is ``index``. There f16 and bf16 may have the
+precision of f32 until they are written; smaller types are exact. Every function takes scalars and
 register tiles alike.
 """
 
@@ -17,43 +19,49 @@ from xdsl.dialects.builtin import (
     f32,
     f64,
     i1,
+    i32,
 )
 from xdsl.ir import Attribute, SSAValue
 
-from ...ir.errors import TargetError
 from ...ir.types import BOOL, DTYPE_NAMES, I64, bit_width, is_float, is_signed
 from .builder import LoopBuilder, element_of, like
+from .minifloat import CODE, FORMATS, decode, encode
 
 _FLOATS: dict[str, Attribute] = {"f16": f16, "bf16": bf16, "f32": f32, "f64": f64}
 _WORD = IntegerType(64)
 
 
 def storage_type(dtype: np.dtype) -> Attribute:
-    """The type of an element in memory.
-
-    Raises:
-        TargetError: CPU code does not compute on ``dtype``.
-    """
-    name = DTYPE_NAMES[dtype]
+    """The type of an element in memory."""
+    if dtype in FORMATS:
+        return CODE
     if is_float(dtype):
-        if name not in _FLOATS:
-            raise TargetError(f"CPU code does not compute on {name} yet: cast it to f32 first")
-        return _FLOATS[name]
-    if bit_width(dtype) in (2, 4):
-        raise TargetError(f"CPU code does not compute on {name} yet: cast it to i8 first")
-    return i1 if dtype == BOOL else IntegerType(bit_width(dtype))
+        return _FLOATS[DTYPE_NAMES[dtype]]
+    return i1 if dtype == BOOL else IntegerType(max(8, bit_width(dtype)))
 
 
 def compute_type(dtype: np.dtype) -> Attribute:
-    """The type of an element in a register: half floats widen, i64 is ``index``."""
+    """The type of an element in a register: narrow floats widen, i64 is ``index``."""
     if dtype == I64:
         return IndexType()
-    type = storage_type(dtype)
-    return f32 if type in (f16, bf16) else type
+    if is_float(dtype):
+        return f64 if bit_width(dtype) == 64 else f32
+    return storage_type(dtype)
+
+
+def constant(b: LoopBuilder, value: float, dtype: np.dtype) -> SSAValue:
+    """A constant as a scalar register value of ``dtype``."""
+    if _is_narrow(dtype):
+        value = float(np.asarray(value).astype(dtype))
+    return b.constant(value, compute_type(dtype))
 
 
 def to_register(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
     """A value as read from memory, in its register type."""
+    if dtype in FORMATS:
+        return decode(b, value, FORMATS[dtype])
+    if _is_narrow(dtype):
+        return _wrap(b, value, dtype)
     wide = like(value.type, compute_type(dtype))
     if value.type == wide:
         return value
@@ -62,10 +70,19 @@ def to_register(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
 
 def to_memory(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
     """A register value as it is written to memory."""
+    if dtype in FORMATS:
+        return encode(b, value, FORMATS[dtype])
     narrow = like(value.type, storage_type(dtype))
     if value.type == narrow:
         return value
     return b.op(arith.IndexCastOp if dtype == I64 else arith.TruncFOp, [value], narrow)
+
+
+def settle(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
+    """The result of arithmetic as ``dtype`` has it: minifloats round, narrow integers wrap."""
+    if not _is_narrow(dtype):
+        return value
+    return round_to(b, value, dtype) if is_float(dtype) else _wrap(b, value, dtype)
 
 
 def convert(b: LoopBuilder, value: SSAValue, source: np.dtype, target: np.dtype) -> SSAValue:
@@ -80,15 +97,25 @@ def convert(b: LoopBuilder, value: SSAValue, source: np.dtype, target: np.dtype)
     if is_float(target):
         kind = arith.SIToFPOp if is_signed(source) else arith.UIToFPOp
         return round_to(b, b.op(kind, [value], type), target)
-    return _resize(b, value, is_signed(source), type)
+    return settle(b, _resize(b, value, is_signed(source), type), target)
 
 
 def round_to(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
     """A register value rounded to a narrow float dtype."""
-    narrow = like(value.type, storage_type(dtype))
-    if narrow == value.type:
+    if element_of(value.type) == storage_type(dtype):
         return value
-    return b.op(arith.ExtFOp, [b.op(arith.TruncFOp, [value], narrow)], value.type)
+    return to_register(b, to_memory(b, value, dtype), dtype)
+
+
+def _is_narrow(dtype: np.dtype) -> bool:
+    return dtype in FORMATS or 1 < bit_width(dtype) < 8
+
+
+def _wrap(b: LoopBuilder, value: SSAValue, dtype: np.dtype) -> SSAValue:
+    """A byte with its low bits repeated in the others: the sign, or zeros."""
+    unused = b.constant(8 - bit_width(dtype), value.type)
+    high = b.op(arith.ShLIOp, [value, unused], value.type)
+    return b.op(arith.ShRSIOp if is_signed(dtype) else arith.ShRUIOp, [high, unused], value.type)
 
 
 def _to_bool(b: LoopBuilder, value: SSAValue, source: np.dtype) -> SSAValue:
@@ -104,6 +131,9 @@ def _from_float(b: LoopBuilder, value: SSAValue, target: np.dtype) -> SSAValue:
             kind = arith.ExtFOp if element_of(type) == f64 else arith.TruncFOp
             value = b.op(kind, [value], type)
         return round_to(b, value, target)
+    if _is_narrow(target):
+        whole = b.op(arith.FPToSIOp, [value], like(value.type, i32))
+        return _wrap(b, _resize(b, whole, True, type), target)
     kind = arith.FPToSIOp if is_signed(target) else arith.FPToUIOp
     plain = like(value.type, storage_type(target))
     return _resize(b, b.op(kind, [value], plain), is_signed(target), type)

@@ -22,7 +22,7 @@ from ...ir.scalar import Scalar, nodes_of
 from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
-from .elements import compute_type, convert, is_tile, storage_type, to_register
+from .elements import compute_type, constant, convert, is_tile, storage_type, to_register
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ExpressionLowering:
     def _lower(self, node: Scalar) -> SSAValue:
         match node.op:
             case "const":
-                return self.b.constant(node.attr, compute_type(node.dtype))
+                return constant(self.b, node.attr, node.dtype)
             case "axis":
                 return self._axis(node.attr)
             case "size":

@@ -15,7 +15,7 @@ from ..evaluate import erf as erf_values
 from ..op import GraphOp, graph_op, param
 from ..scalar import Scalar
 from ..structure import Indices, Map
-from ..types import BOOL, TensorType, is_float, tensor
+from ..types import BOOL, TensorType, astype, is_float, tensor
 
 
 def broadcast_dims(op: GraphOp, *shapes: Shape) -> Shape:
@@ -194,7 +194,7 @@ class CastOp(UnaryOp):
     def reference(self, x: np.ndarray) -> np.ndarray:
         """Numpy's conversion."""
         with np.errstate(all="ignore"):
-            return x.astype(self.to)
+            return astype(x, self.to)
 
 
 @graph_op

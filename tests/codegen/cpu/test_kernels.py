@@ -10,6 +10,7 @@ from mlc.codegen.cpu.compile import compile_object
 from mlc.codegen.cpu.emit import emit_module
 from mlc.codegen.cpu.schedule import Scheduler
 from mlc.codegen.cpu.target import target_for
+from mlc.codegen.cpu.templates.special import SPECIAL
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
 from mlc.ir.interpreter import run_op
@@ -20,23 +21,19 @@ from mlc.ir.ops.control import ReturnOp
 from mlc.ir.ops.elementwise import GeluOp
 from mlc.ir.structure import Special
 from mlc.ir.symbols import known_symbols
-from mlc.ir.types import bit_width, is_float, tensor, type_of
+from mlc.ir.types import is_float, tensor
 from mlc.passes.form_kernels import FormKernels
 from native import Native, run_native
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block
 
 
-def _has_native_dtypes(case: Case) -> bool:
-    types = [type_of(v) for op in [build(case)] for v in (*op.operands, *op.results)]
-    return all(
-        t.dtype == bool or bit_width(t.dtype) > (8 if is_float(t.dtype) else 4) for t in types
-    )
+def _is_native(case: Case) -> bool:
+    structure = build(case).structure()
+    return not isinstance(structure, Special) or structure.name in SPECIAL
 
 
-NATIVE = [
-    c for c in CASES if not isinstance(build(c).structure(), Special) and _has_native_dtypes(c)
-]
+NATIVE = [c for c in CASES if _is_native(c)]
 
 
 def module_of(op: GraphOp) -> ModuleOp:
