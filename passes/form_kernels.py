@@ -306,7 +306,10 @@ def _rebuild(block: Block, grouping: _Grouping) -> None:
 def _wrap(group: Group) -> None:
     members = set(group.ops)
     inputs = dict.fromkeys(
-        v for op in group.ops for v in op.operands if v.owner not in members and not is_immediate(v)
+        v
+        for op in group.ops
+        for v in op.operands
+        if v.owner not in members and not (is_immediate(v) and _is_expression(op))
     )
     results = [
         r
@@ -330,6 +333,11 @@ def _wrap(group: Group) -> None:
                 op.operands[n] = inside[value] if value in inside else _copy(value, body)
         body.add_op(op)
     body.add_op(YieldOp(operands=[results]))
+
+
+def _is_expression(op: GraphOp) -> bool:
+    """Whether an op's element is one, so that constants can be written into it."""
+    return not isinstance(op.structure(), Special)
 
 
 def _copy(value: SSAValue, body: Block) -> SSAValue:

@@ -20,12 +20,14 @@ from .templates.contraction import contraction_kernel
 from .templates.frame import Code
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
+from .templates.special import SPECIAL
 
 _PLAIN = {
     "row": row_kernel,
     "reduction": reduction_kernel,
     "concat": concat_kernel,
     "attention": attention_kernel,
+    **SPECIAL,
 }
 
 

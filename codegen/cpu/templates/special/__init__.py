@@ -1,0 +1,18 @@
+"""Algorithms that are no expression of an element: sorts, scans, scatters, selections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .....ir.kernel import KernelOp
+from ...target import CpuTarget
+from ..frame import Code
+from .scan import scan_kernel
+from .scatter import scatter_elements_kernel, scatter_nd_kernel
+
+# The template of each algorithm that a Special structure names.
+SPECIAL: dict[str, Callable[[KernelOp, str, CpuTarget], Code]] = {
+    "scan": scan_kernel,
+    "scatter_elements": scatter_elements_kernel,
+    "scatter_nd": scatter_nd_kernel,
+}
