@@ -55,6 +55,8 @@ _INTRINSICS: dict[type[Operation], str] = {
     math.FmaOp: "fma",
 }
 _LIBRARY: dict[type[Operation], str] = {
+    math.ExpM1Op: "expm1",
+    math.Log1pOp: "log1p",
     math.ErfOp: "erf",
     math.TanhOp: "tanh",
     math.TanOp: "tan",

@@ -13,16 +13,33 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import Operation, SSAValue
 
 from ..builder import LoopBuilder, element_of
+from .circular import cos, sin, tan
 from .error_function import erf
-from .exponential import exp, tanh
+from .exponential import cosh, exp, expm1, sinh, tanh
+from .inverse_circular import acos, asin, atan
 from .lanes import Lanes
-from .logarithm import log
+from .logarithm import acosh, asinh, atanh, log, log1p
+from .power import power
 
 _SINGLE: dict[str, Callable[..., Lanes]] = {
     "exp": exp,
+    "expm1": expm1,
     "log": log,
+    "log1p": log1p,
     "erf": erf,
     "tanh": tanh,
+    "sin": sin,
+    "cos": cos,
+    "tan": tan,
+    "sinh": sinh,
+    "cosh": cosh,
+    "asin": asin,
+    "acos": acos,
+    "atan": atan,
+    "asinh": asinh,
+    "acosh": acosh,
+    "atanh": atanh,
+    "pow": power,
 }
 _LIBRARY: dict[str, type[Operation]] = {
     "exp": math.ExpOp,
@@ -48,6 +65,6 @@ _LIBRARY: dict[str, type[Operation]] = {
 
 def expand(b: LoopBuilder, name: str, *operands: SSAValue) -> SSAValue:
     """The value of the function ``name`` on scalars or tiles of one float type."""
-    if element_of(operands[0].type) == f32 and name in _SINGLE:
+    if element_of(operands[0].type) == f32:
         return _SINGLE[name](*(Lanes(b, value) for value in operands)).value
     return b.op(_LIBRARY[name], operands, operands[0].type)

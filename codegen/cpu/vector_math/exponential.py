@@ -20,29 +20,38 @@ _EXP = (
     *(1.0, 1.0, 0.4999999403953552, 0.1666652113199234, 0.04166828840970993),
     *(0.008368703536689281, 0.0013818938750773668),
 )
+# (e**r - 1 - r) / r**2.
+_EXPM1 = (
+    *(0.4999999701976776, 0.1666654497385025, 0.04166746512055397),
+    *(0.008366423659026623, 0.0013868316309526563),
+)
 # ((e**2r - 1) / 2 - r) / r**2.
 _TANH = (
     *(0.9999999403953552, 0.66666179895401, 0.33333972096443176, 0.13386277854442596),
     0.044378612190485,
 )
+# (sinh x - x) / x**3 in powers of x**2.
+_SINH = (
+    *(0.1666666716337204, 0.00833331048488617, 0.00019842895562760532),
+    2.7822131869470468e-06,
+)
 
 
 def exp(x: Lanes) -> Lanes:
     """e**x, at most 1 ulp off; denormal results are right too."""
-    x = x.at_least(-104).at_most(89)
-    shifted = x.fma(LOG2_E, ROUNDER + 2 * BIAS)
-    r = _remainder(x, shifted - (ROUNDER + 2 * BIAS))
-    return times_power_of_two(r.polynomial(_EXP), shifted.bits())
+    return _scaled_exp(x.at_least(-104).at_most(89), 0)
 
 
-def times_power_of_two(x: Lanes, n: Lanes) -> Lanes:
-    """``x * 2**n``, in two steps for the sake of overflow and denormal results.
-
-    The low 9 bits of ``n`` hold the exponent plus twice the bias.
-    """
-    half = (n << 22) & -(1 << 23)
-    other = (n << 23) - half
-    return x * half.as_float() * other.as_float()
+def expm1(x: Lanes) -> Lanes:
+    """e**x - 1 = 2**n (e**r - 1) + 2**n - 1, at most 1.5 ulp off."""
+    clamped = x.at_least(-18).at_most(89)
+    shifted = clamped.fma(LOG2_E, ROUNDER + BIAS - 1)
+    r = _remainder(clamped, shifted - (ROUNDER + BIAS - 1))
+    near = (r * r).fma(r.polynomial(_EXPM1), r)
+    half_scale = (shifted.bits() << 23).as_float()  # the full one may overflow
+    half = half_scale.fma(near, half_scale - 0.5)
+    is_itself = x.magnitude() < 2.0**-25
+    return is_itself.where(x, half + half)
 
 
 def tanh(x: Lanes) -> Lanes:
@@ -55,6 +64,39 @@ def tanh(x: Lanes) -> Lanes:
     near = (r * r).fma(r.polynomial(_TANH), r)
     e = scale.fma(near, scale.fma(0.5, -0.5))
     return (e / (e + 1)).with_sign_of(x)
+
+
+def sinh(x: Lanes) -> Lanes:
+    """(e**x - e**-x) / 2, and a polynomial where that cancels; at most 2 ulp off."""
+    a = x.magnitude()
+    half = _scaled_exp(a.at_most(90), -1)
+    square = a * a
+    near = (square * a).fma(square.polynomial(_SINH), a)
+    return (a < 1).where(near, half - 0.25 / half).with_sign_of(x)
+
+
+def cosh(x: Lanes) -> Lanes:
+    """(e**x + e**-x) / 2, at most 1.5 ulp off."""
+    half = _scaled_exp(x.magnitude().at_most(90), -1)
+    return half + 0.25 / half
+
+
+def times_power_of_two(x: Lanes, n: Lanes) -> Lanes:
+    """``x * 2**n``, in two steps for the sake of overflow and denormal results.
+
+    The low 9 bits of ``n`` hold the exponent plus twice the bias.
+    """
+    half = (n << 22) & -(1 << 23)
+    other = (n << 23) - half
+    return x * half.as_float() * other.as_float()
+
+
+def _scaled_exp(x: Lanes, power: int) -> Lanes:
+    """e**x * 2**power where the exponent of that fits 9 bits."""
+    rounder = ROUNDER + 2 * BIAS + power
+    shifted = x.fma(LOG2_E, rounder)
+    r = _remainder(x, shifted - rounder)
+    return times_power_of_two(r.polynomial(_EXP), shifted.bits())
 
 
 def _remainder(x: Lanes, n: Lanes) -> Lanes:

@@ -32,6 +32,7 @@ class Fit:
         high: End of the interval.
         weight: What an error costs; by default errors are relative.
         fixed: The first coefficients, where they are given.
+        precision: What the coefficients are rounded to.
     """
 
     function: Function
@@ -40,12 +41,13 @@ class Fit:
     high: float
     weight: Function | None = None
     fixed: Sequence[float] = ()
+    precision: type[np.floating] = np.float32
 
     def solve(self) -> tuple[list[float], float]:
         """The coefficients, lowest power first, and the largest weighted error."""
         known = list(self.fixed)
         while len(known) <= self.degree:
-            known.append(float(np.float32(self._lawson(known)[0])))
+            known.append(float(self.precision(self._lawson(known)[0])))
         return known, float(np.abs(self._error(known)).max())
 
     def _lawson(self, known: Sequence[float]) -> np.ndarray:
@@ -87,17 +89,37 @@ def _log_2_of_erfc(x: np.ndarray) -> np.ndarray:
     return -np.log2(np.array([math.erfc(v) for v in x])) / x
 
 
+def _odd_rest(function: Function, degree: int, high: float) -> Fit:
+    """``(function(x) - x) / x**3`` in powers of ``x**2``."""
+
+    def rest(u: np.ndarray) -> np.ndarray:
+        return (function(np.sqrt(u)) - np.sqrt(u)) / np.sqrt(u) ** 3
+
+    def weight(u: np.ndarray) -> np.ndarray:
+        return np.sqrt(u) ** 3 / function(np.sqrt(u))
+
+    return Fit(rest, degree, 0, high**2, weight)
+
+
 _HALF_LN_2 = math.log(2) / 2 * 1.002
-_QUARTER = _HALF_LN_2 / 2
+_LOG_ENDS = (math.sqrt(0.5) - 1, math.sqrt(2) - 1)
 TABLES = {
     "exp": Fit(np.exp, 6, -_HALF_LN_2, _HALF_LN_2, fixed=(1, 1)),
+    "expm1": Fit(
+        lambda r: (np.expm1(r) - r) / r**2,
+        4,
+        -_HALF_LN_2,
+        _HALF_LN_2,
+        weight=lambda r: np.abs(r**2 / np.expm1(r)),
+    ),
     "tanh": Fit(
         lambda r: (np.expm1(2 * r) / 2 - r) / r**2,
         4,
-        -_QUARTER,
-        _QUARTER,
+        -_HALF_LN_2 / 2,
+        _HALF_LN_2 / 2,
         weight=lambda r: np.abs(2 * r**2 / np.expm1(2 * r)),
     ),
+    "sinh": _odd_rest(np.sinh, 3, 1),
     "erf": Fit(
         _log_2_of_erfc,
         8,
@@ -107,13 +129,15 @@ TABLES = {
         weight=lambda x: math.log(2) * x / np.expm1(math.log(2) * x * _log_2_of_erfc(x)),
     ),
     "erf, power of two": Fit(lambda y: -np.expm1(-y * math.log(2)) / y, 5, -0.501, 0.501),
-    "log": Fit(
-        _log_1p_rest,
-        8,
-        math.sqrt(0.5) - 1,
-        math.sqrt(2) - 1,
-        weight=lambda f: np.abs(f**2 / np.log1p(f)),
+    "log": Fit(_log_1p_rest, 8, *_LOG_ENDS, weight=lambda f: np.abs(f**2 / np.log1p(f))),
+    "log2, double": Fit(
+        lambda f: np.log1p(f) / math.log(2) / f, 13, *_LOG_ENDS, precision=np.float64
     ),
+    "exp2": Fit(np.exp2, 6, -0.501, 0.501, fixed=(1,)),
+    "sin": _odd_rest(np.sin, 3, math.pi / 2 * 1.001),
+    "tan": _odd_rest(np.tan, 5, math.pi / 4 * 1.001),
+    "atan": Fit(lambda u: np.arctan(np.sqrt(u)) / np.sqrt(u), 9, 0, 1),
+    "asin": _odd_rest(np.arcsin, 4, 0.5),
 }
 
 
@@ -121,7 +145,7 @@ def main() -> None:
     """Prints every table with its largest error."""
     for name, fit in TABLES.items():
         coefficients, error = fit.solve()
-        print(f"{name}: {error * 2**23:.2f} ulp", *coefficients, sep="\n    ")
+        print(f"{name}: {error * 2**23:.2g} ulp", *coefficients, sep="\n    ")
 
 
 if __name__ == "__main__":

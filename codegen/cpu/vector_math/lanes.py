@@ -123,6 +123,10 @@ class Lanes:
         """The square root."""
         return self._op(math.SqrtOp)
 
+    def trunc(self) -> Lanes:
+        """Without what is after the point."""
+        return self._op(math.TruncOp)
+
     def bits(self) -> Lanes:
         """A single float's bits as an integer."""
         return self.cast(arith.BitcastOp, i32)

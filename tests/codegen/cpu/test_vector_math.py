@@ -15,12 +15,31 @@ from mlc.codegen.cpu.target import CpuTarget, host, target_for
 from mlc.codegen.cpu.vector_math import expand
 from mlc.ir.loop import buffer
 from xdsl.dialects import func
-from xdsl.dialects.builtin import FunctionType, IndexType, f32
+from xdsl.dialects.builtin import FunctionType, IndexType, f32, f64
 from xdsl.ir import Attribute, Block, Region
 
 LANES = 32
 # The largest error allowed, in units in the last place, for arguments spread over all floats.
-ULPS = {"exp": 1.0, "log": 1.0, "erf": 3.0, "tanh": 2.5}
+ULPS = {
+    "exp": 1.0,
+    "expm1": 1.5,
+    "log": 1.0,
+    "log1p": 1.0,
+    "erf": 3.0,
+    "tanh": 2.5,
+    "sin": 2.0,
+    "cos": 2.0,
+    "tan": 3.0,
+    "sinh": 2.0,
+    "cosh": 1.5,
+    "asin": 2.5,
+    "acos": 2.0,
+    "atan": 2.0,
+    "asinh": 2.0,
+    "acosh": 2.0,
+    "atanh": 2.0,
+    "pow": 1.0,
+}
 
 
 def map_kernel(name: str, operands: int, lanes: int, element: Attribute) -> func.FuncOp:
@@ -76,20 +95,70 @@ def errors(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
 
 def exact(name: str, *arrays: np.ndarray) -> np.ndarray:
     """The function in double precision."""
-    special = {"erf": np.vectorize(math.erf, otypes=[float]), "pow": np.power}
-    function = special.get(name) or getattr(np, name)
+    erf = np.vectorize(math.erf, otypes=[float])
     with np.errstate(all="ignore"):
-        return function(*(a.astype(np.float64) for a in arrays))
+        return (erf if name == "erf" else getattr(np, name))(*(a.astype(float) for a in arrays))
 
 
-@pytest.mark.parametrize("target", ["cpu", "cpu:x86-64-v3"])
-@pytest.mark.parametrize("name", ULPS)
-def test_error(name: str, target: str):
-    facts = host() if target == "cpu" else target_for(target)
+def check(name: str, target: CpuTarget, *arrays: np.ndarray) -> None:
+    got, wanted = run(compiled(name, len(arrays), target=target), *arrays), exact(name, *arrays)
+    off = errors(got, wanted)
+    worst = off.argmax()
+    arguments = [a[worst] for a in arrays]
+    assert off[worst] <= ULPS[name], f"{name}({arguments}) = {got[worst]!r}, not {wanted[worst]!r}"
+    signs = np.signbit(got) == np.signbit(wanted)
+    assert signs[wanted == 0].all(), f"{name} gives a 0 of the wrong sign"
+
+
+@pytest.fixture(params=["cpu", "cpu:x86-64-v3"])
+def target(request: pytest.FixtureRequest) -> CpuTarget:
+    facts = host() if request.param == "cpu" else target_for(request.param)
     if facts.vector_bits > host().vector_bits:
         pytest.skip("this machine has narrower vectors")
-    x = spread(1 << 12)
-    got = run(compiled(name, target=facts), x)
-    off = errors(got, exact(name, x))
-    worst = off.argmax()
-    assert off[worst] <= ULPS[name], f"{name}({x[worst]!r}) = {got[worst]!r}"
+    return facts
+
+
+@pytest.mark.parametrize("name", [name for name in ULPS if name != "pow"])
+def test_error(name: str, target: CpuTarget):
+    check(name, target, spread(1 << 12))
+
+
+@pytest.mark.parametrize(("sign", "whole"), [(1, False), (-1, True)])
+def test_error_of_powers(sign: int, whole: bool, target: CpuTarget):
+    rng = np.random.default_rng(7)
+    base = sign * np.exp(rng.uniform(-103, 88, 200_000))
+    logarithm = rng.uniform(-105, 90, base.shape)
+    exponent = logarithm / np.log(np.abs(base))
+    if whole:
+        exponent = np.rint(exponent)
+    check("pow", target, base.astype(np.float32), exponent.astype(np.float32))
+
+
+def test_powers_of_special_values(target: CpuTarget):
+    some = [0, 0.5, 1, 2, 2.5, 3, 1e-40, 1e30, 2**24 + 2, 3e38, np.inf, np.nan]
+    values = np.array([*some, *(-v for v in some)], np.float32)
+    x, y = (a.ravel() for a in np.meshgrid(values, values))
+    check("pow", target, x, y)
+
+
+def test_sine_and_cosine_stay_within_one(target: CpuTarget):
+    x = np.linspace(-100, 100, 1 << 20, dtype=np.float32)
+    for name in ("sin", "cos"):
+        assert np.abs(run(compiled(name, target=target), x)).max() == 1
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+@pytest.mark.parametrize("name", ULPS)
+def test_width_does_not_matter(name: str, lanes: int):
+    x = np.linspace(-3, 3, 64, dtype=np.float32)
+    operands = [x] * (2 if name == "pow" else 1)
+    wide, narrow = (run(compiled(name, len(operands), n), *operands) for n in (LANES, lanes))
+    np.testing.assert_array_equal(wide, narrow)
+
+
+@pytest.mark.parametrize("name", ULPS)
+def test_double_precision(name: str):
+    x = np.linspace(-3, 3, 64)
+    operands = [x] * (2 if name == "pow" else 1)
+    got = run(compiled(name, len(operands), element=f64), *operands)
+    np.testing.assert_allclose(got, exact(name, *operands), rtol=1e-15)
