@@ -1,7 +1,7 @@
 """Mathematical functions as inline code on register tiles.
 
-Single floats get polynomials, without branches and table look-ups; double floats get calls of the
-C library, lane by lane.
+Single floats get polynomials without table look-ups, and without branches but for the sine of huge
+angles; double floats get calls of the C library, lane by lane.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Lanes:
         return self._binary(arith.MulfOp, arith.MuliOp, other)
 
     def __truediv__(self, other: Lanes | float) -> Lanes:
-        return self._binary(arith.DivfOp, arith.DivSIOp, other)
+        return self._op(arith.DivfOp, self._same(other))
 
     def __rsub__(self, other: float) -> Lanes:
         return self.like(other) - self
@@ -71,10 +71,6 @@ class Lanes:
     def equals(self, other: Lanes | float) -> Lanes:
         """Where both are the same number."""
         return self._compare("oeq", "eq", other)
-
-    def is_nan(self) -> Lanes:
-        """Where this is not a number."""
-        return Lanes(self.b, self.b.compare("uno", self.value, self.value))
 
     def is_below_unsigned(self, other: int) -> Lanes:
         """Where the bits are less, read as numbers without a sign."""
