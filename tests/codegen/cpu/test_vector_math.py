@@ -162,3 +162,10 @@ def test_double_precision(name: str):
     operands = [x] * (2 if name == "pow" else 1)
     got = run(compiled(name, len(operands), element=f64), *operands)
     np.testing.assert_allclose(got, exact(name, *operands), rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ULPS)
+def test_other_machines(name: str):
+    facts = target_for("cpu:aarch64")
+    kernel = map_kernel(name, 2 if name == "pow" else 1, LANES, f32)
+    assert compile_object(emit_module([kernel], facts), facts)
