@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from .. import scalar as s
-from ..types import F32, I32, I64, bit_width, is_float
+from ..types import DTYPES, F32, I32, I64, bit_width, is_float
 
+F64 = DTYPES["f64"]
+UI64 = DTYPES["ui64"]
 _INDEX = 2**32
-_LARGEST = 2**31 - 1
+_LEAST = -(2**63)
 
 
 def fits_word(dtype: np.dtype) -> bool:
@@ -31,12 +33,20 @@ def index_of(word: s.Scalar) -> s.Scalar:
 
 
 def key(value: s.Scalar, nan_is_largest: bool = True) -> s.Scalar:
-    """The key (i64) of an element; -0 and 0 have the same."""
+    """The key (i64) of an element; -0 and 0 have the same. Only 64-bit elements need all bits."""
+    if value.dtype == UI64:
+        return s.binary("xor", s.cast(value, I64), _LEAST)
     if not is_float(value.dtype):
         return s.cast(value, I64)
-    number = s.cast(value, F32)
-    # The bits of floats are ordered like integers; of negative ones the other way round.
-    bits = s.Scalar("bitcast", (number + 0.0,), I32)
-    turned = s.binary("xor", bits, s.binary("and", s.binary("shr", bits, 31), _LARGEST))
-    nan = _LARGEST if nan_is_largest else -_LARGEST - 1
-    return s.cast(s.select(s.unary("isnan", number), nan, turned), I64)
+    wide = value.dtype == F64
+    bits = _bits(value, I64 if wide else I32)
+    nan = np.iinfo(bits.dtype).max if nan_is_largest else np.iinfo(bits.dtype).min
+    return s.cast(s.select(s.unary("isnan", value), int(nan), bits), I64)
+
+
+def _bits(value: s.Scalar, dtype: np.dtype) -> s.Scalar:
+    """The bits of a float as an integer; those of negative ones are ordered the other way round."""
+    number = s.cast(value, F64 if dtype == I64 else F32) + 0.0
+    bits = s.Scalar("bitcast", (number,), dtype)
+    sign = s.binary("shr", bits, bit_width(dtype) - 1)
+    return s.binary("xor", bits, s.binary("and", sign, int(np.iinfo(dtype).max)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from mlc.ir.ops.sort import ArgMaxOp, ArgMinOp, CumProdOp, CumSumOp, TopKOp
 
-from .case import BF16, F32, F64, I8, I32, I64, UI8, Case
+from .case import BF16, F16, F32, F64, I8, I32, I64, UI8, Case
+
+UI64 = np.dtype(np.uint64)
 
 SORT = [
     Case(TopKOp, ((shape, dtype),), {"k": k, "axis": axis, "largest": largest})
@@ -15,6 +18,11 @@ SORT = [
         ((3, 13), I32, 5, 1),
         ((13, 2), BF16, 13, 0),
         ((0, 5), UI8, 2, 1),
+        ((2, 301), F32, 7, 1),
+        ((301,), I64, 200, 0),
+        ((5, 131, 3), F64, 131, 1),
+        ((257,), UI64, 3, 0),
+        ((1, 1000), F16, 129, 1),
         (("N", "S"), F32, "S - N", 1),
     )
 ]

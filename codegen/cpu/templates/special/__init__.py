@@ -9,10 +9,12 @@ from ...target import CpuTarget
 from ..frame import Code
 from .scan import scan_kernel
 from .scatter import scatter_elements_kernel, scatter_nd_kernel
+from .top_k import top_k_kernel
 
 # The template of each algorithm that a Special structure names.
 SPECIAL: dict[str, Callable[[KernelOp, str, CpuTarget], Code]] = {
     "scan": scan_kernel,
     "scatter_elements": scatter_elements_kernel,
     "scatter_nd": scatter_nd_kernel,
+    "top_k": top_k_kernel,
 }

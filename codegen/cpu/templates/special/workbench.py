@@ -87,6 +87,11 @@ class Workbench:
         op = loop.MallocOp(self.value(count), storage_type(dtype))
         return Memory(self, self.b.add(op).results[0], dtype)
 
+    def stack(self, count: int, dtype: np.dtype = I64) -> Memory:
+        """Memory on the stack, the same at every use."""
+        op = loop.AllocaOp(count, storage_type(dtype))
+        return Memory(self, self.b.add(op).results[0], dtype)
+
     def give_back(self, *memories: Memory) -> None:
         """Frees scratch memory."""
         for memory in memories:
