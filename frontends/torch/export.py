@@ -68,7 +68,13 @@ def _traced(
     try:
         with evaluating(model), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(model, positional, named, dynamic_shapes=dynamic_shapes)
+            return torch.export.export(
+                model,
+                positional,
+                named,
+                dynamic_shapes=dynamic_shapes,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
     except Exception as error:
         raise UnsupportedError([_untraceable(model, error)]) from error
 

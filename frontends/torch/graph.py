@@ -13,8 +13,9 @@ from torch.fx.node import map_arg
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
+from ...ir.dims import symbols_of
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
-from ...ir.module import model_module
+from ...ir.module import model_module, set_symbol_limits
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
 from ...ir.types import I64, tensor, type_of
@@ -41,7 +42,7 @@ from . import (
 from .names import source_line, source_name
 from .program import Program
 from .registry import Node, Refusal, importer_of, packet_of
-from .sizes import Sizes, symbol_names
+from .sizes import Sizes, symbol_maxima, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
 FAMILIES = (
@@ -91,6 +92,7 @@ class _Import:
     def run(self) -> ModuleOp:
         for node in self.program.placeholders:
             self.values[node] = self._placeholder(node)
+        self._check_symbols()
         for node in self.program.owner.graph.nodes:
             if node.op not in ("placeholder", "output"):
                 self._node(node)
@@ -98,7 +100,10 @@ class _Import:
             raise UnsupportedError(self.problems)
         outputs = self._outputs()
         self.block.add_op(ReturnOp(operands=[list(outputs.values())]))
-        return model_module(self.block, self.inputs, list(outputs), self.program.name)
+        module = model_module(self.block, self.inputs, list(outputs), self.program.name)
+        maxima = symbol_maxima(self.program.placeholders)
+        set_symbol_limits(module, {self.sizes.names[s]: limit for s, limit in maxima.items()})
+        return module
 
     def _placeholder(self, node: fx.Node) -> Any:
         if node in self.program.weights:
@@ -115,6 +120,16 @@ class _Import:
             raise InvalidModelError(f"input '{node.name}': {error}") from None
         self.inputs.append(node.name)
         return self.block.insert_arg(type, len(self.block.args))
+
+    def _check_symbols(self) -> None:
+        dims = [d for a in self.block.args for d in type_of(a).shape]
+        used = {name for dim in dims for name in symbols_of(dim)}
+        unknown = used - set(map(str, dims))
+        if unknown:
+            raise InvalidModelError(
+                f"no input has {', '.join(sorted(unknown))} alone as a dimension, so its value "
+                "cannot be known: make the dimension static in dynamic_shapes"
+            )
 
     def _weight(self, name: str, weight: torch.Tensor) -> SSAValue:
         """A constant; tensors over the same memory are one."""
@@ -146,8 +161,11 @@ class _Import:
             return self._attribute(str(node.target))
         if node.target is operator.getitem:
             return self._item(node)
-        if isinstance(node.meta.get("val"), torch.SymInt):
-            return self.sizes.dim(node.meta["val"])
+        value = node.meta.get("val")
+        if isinstance(value, torch.SymInt):
+            return self.sizes.dim(value)
+        if isinstance(value, torch.SymBool):
+            return value
         function = importer_of(node.target)
         if function is None:
             raise _unknown(node.target)

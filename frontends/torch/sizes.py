@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add, mul
 
 import sympy
 import torch
 from torch import fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.fx.experimental.symbolic_shapes import ShapeEnv, statically_known_true
 
 from ...ir.dims import Dim, Shape, ceildiv, dim_max, dim_min, floordiv, mod, product, symbol
 from ...ir.errors import MlcError
@@ -26,6 +27,9 @@ _FUNCTIONS: dict[str, Callable[..., Dim]] = {
     "ModularIndexing": lambda base, divisor, modulus: mod(floordiv(base, divisor), modulus),
 }
 _ROUNDED = {"TruncToInt": floordiv, "FloorToInt": floordiv, "CeilToInt": ceildiv}
+
+
+_UNBOUNDED = sys.maxsize - 1
 
 
 class Sizes:
@@ -45,6 +49,24 @@ class Sizes:
     def shape(self, sizes: Sequence[int | torch.SymInt]) -> Shape:
         """The sizes of a tensor."""
         return tuple(self.dim(size) for size in sizes)
+
+    def always(self, condition: torch.SymBool) -> bool:
+        """Whether a condition can be proved for all sizes."""
+        if statically_known_true(condition):
+            return True
+        expression = condition.node.expr
+        if not isinstance(expression, (sympy.Eq, sympy.Le, sympy.Ge)):
+            return False
+        left, right = (self._expression(side) for side in expression.args)
+        if isinstance(expression, sympy.Eq):
+            return left == right
+        return dim_max(left, right) == (right if isinstance(expression, sympy.Le) else left)
+
+    def text(self, condition: torch.SymBool) -> str:
+        """A condition in the names of the user."""
+        symbols = condition.node.expr.free_symbols
+        known = {s: sympy.Symbol(self.names.get(str(s), str(s))) for s in symbols}
+        return str(condition.node.expr.subs(known))
 
     def _expression(self, expression: sympy.Basic) -> Dim:
         kind = type(expression).__name__
@@ -76,14 +98,30 @@ def symbol_names(inputs: Sequence[fx.Node]) -> dict[str, str]:
     The name of the ``torch.export.Dim`` that the user gave; else ``x_0`` for dim 0 of input x.
     """
     names: dict[str, str] = {}
+    for place, size in _symbolic_dims(inputs):
+        given = _given_names(size.node.shape_env)
+        name = size.node.expr.name
+        names.setdefault(name, given.get(name, place))
+    return names
+
+
+def symbol_maxima(inputs: Sequence[fx.Node]) -> dict[str, int]:
+    """Up to which size the model is right, for torch's symbols that have such a limit."""
+    maxima: dict[str, int] = {}
+    for _, size in _symbolic_dims(inputs):
+        upper = size.node.shape_env.bound_sympy(size.node.expr).upper
+        if upper.is_Integer and int(upper) < _UNBOUNDED:
+            maxima[size.node.expr.name] = int(upper)
+    return maxima
+
+
+def _symbolic_dims(inputs: Sequence[fx.Node]) -> Iterator[tuple[str, torch.SymInt]]:
+    """The dims that are one symbol, with their places: ``x_0``."""
     for node in inputs:
         value = node.meta.get("val")
         for axis, size in enumerate(value.shape if isinstance(value, torch.Tensor) else ()):
             if isinstance(size, torch.SymInt) and isinstance(size.node.expr, sympy.Symbol):
-                given = _given_names(size.node.shape_env)
-                name = size.node.expr.name
-                names.setdefault(name, given.get(name, f"{node.name}_{axis}"))
-    return names
+                yield f"{node.name}_{axis}", size
 
 
 def _given_names(environment: ShapeEnv) -> dict[str, str]:

@@ -99,13 +99,19 @@ def _batched(node: Node, rank: int) -> SSAValue:
 
 def _completing(window: Window) -> tuple[Dim, ...]:
     """The end pads with which the last window, which torch counts with ``ceil_mode``, is whole."""
-    ends = []
     counts = window.node.result.shape[-len(window.kernel) :]
-    for k, (count, size) in enumerate(zip(counts, type_of(window.x).shape[1:-1], strict=True)):
-        reach = (window.kernel[k] - 1) * window.dilations[k] + 1
-        needed = (count - 1) * window.strides[k] + reach - size - window.pads[k]
-        ends.append(dim_max(window.pads[k], needed))
-    return tuple(ends)
+    spatial = type_of(window.x).shape[1:-1]
+    return tuple(_completing_pad(window, k, counts[k], spatial[k]) for k in range(len(counts)))
+
+
+def _completing_pad(window: Window, k: int, count: Dim, size: Dim) -> Dim:
+    """Along one dim; where the size is symbolic, room for one more window, but not for two."""
+    reach = (window.kernel[k] - 1) * window.dilations[k] + 1
+    pad, stride = window.pads[k], window.strides[k]
+    always_starts_inside = stride + pad <= reach
+    if not isinstance(size, int) and always_starts_inside:
+        return pad + stride - 1
+    return dim_max(pad, (count - 1) * stride + reach - size - pad)
 
 
 def _each(value: int | Sequence[int], rank: int) -> tuple[int, ...]:

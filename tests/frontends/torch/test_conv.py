@@ -95,3 +95,11 @@ def test_symbolic_sizes(check: Callable[..., Any]):
     others = [[r(5, 3, 33, 26)], [r(1, 3, 40, 17)]]
     module = check(Stem(), r(2, 3, 19, 20), dynamic=(sizes,), others=others)
     assert "!mlc.tensor<[batch, 3, height, width] f32>" in str(module)
+
+
+def test_conditions_on_sizes_that_cannot_be_proved(check: Callable[..., Any]):
+    def pooled(x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+
+    sizes = {2: Dim("height", min=4), 3: Dim("width", min=4)}
+    check(pooled, r(1, 2, 7, 6), dynamic=((sizes,),), others=[[r(1, 2, 4, 9)]])

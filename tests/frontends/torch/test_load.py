@@ -10,7 +10,7 @@ import torch
 from mlc.frontends.torch import load_torch
 from mlc.ir.errors import InvalidModelError, UnsupportedError
 from mlc.ir.interpreter import interpret
-from mlc.ir.module import input_names, model_name, output_names
+from mlc.ir.module import input_names, model_name, output_names, symbol_limits
 from mlc.ir.op import source_of
 from mlc.ir.ops.constant import ConstantOp
 from torch import fx, nn
@@ -116,6 +116,11 @@ def test_symbols_have_the_users_names():
     assert types == ["[x_0, width] f32", '[rows, "2*width"] f32']
 
 
+def test_limits_of_symbols():
+    dims = {"tokens": {0: Dim("batch", max=16)}, "mask": {0: Dim("batch", max=16)}}
+    assert symbol_limits(load_torch(NET, (X, M), dynamic_shapes=dims)) == {"batch": 16}
+
+
 def test_nodes_know_their_module():
     sources = [source_of(op) for op in load_torch(NET, (X, M)).walk()]
     assert "encoder.0/linear" in sources
@@ -206,3 +211,14 @@ def test_what_is_no_model(model: Any, args: tuple[Any, ...], message: str):
 def test_no_example_inputs():
     with pytest.raises((InvalidModelError, UnsupportedError), match="example inputs"):
         load_torch(NET)
+
+
+def test_sizes_that_a_reshape_needs():
+    class Pairs(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(-1, 2)
+
+    with pytest.raises(UnsupportedError, match="batch elements do not fit shape"):
+        load_torch(Pairs(), (torch.ones(4),), dynamic_shapes=({0: Dim("batch")},))
+    with pytest.raises(InvalidModelError, match="alone as a dimension"):
+        load_torch(Pairs(), (torch.ones(4),), dynamic_shapes=({0: 2 * Dim("batch")},))
