@@ -141,7 +141,10 @@ class TransposeOp(IRDLOperation):
 
 @irdl_op_definition
 class ReduceOp(IRDLOperation):
-    """All elements of a tile combined to a scalar; ``combine`` is a key of COMBINE."""
+    """All elements of a tile combined to a scalar.
+
+    ``combine`` is a key of COMBINE, or ``umax`` or ``umin`` of integers without a sign.
+    """
 
     name = "tile.reduce"
     combine = prop_def(StringAttr)

@@ -80,6 +80,12 @@ def combine(b: LoopBuilder, op: str, dtype: np.dtype, x: SSAValue, y: SSAValue) 
     return settle(b, _compute(b, op, [x, y], dtype), dtype)
 
 
+def combine_lanes(b: LoopBuilder, op: str, dtype: np.dtype, tile: SSAValue) -> SSAValue:
+    """All elements of a tile combined by a binary operator; a scalar stays as it is."""
+    is_order = op in ("max", "min") and not is_float(dtype) and not is_signed(dtype)
+    return settle(b, b.reduce(f"u{op}" if is_order else op, tile), dtype)
+
+
 def _compute(b: LoopBuilder, op: str, operands: list[SSAValue], dtype: np.dtype) -> SSAValue:
     if is_float(dtype):
         return _float(b, op, operands)

@@ -107,8 +107,7 @@ def _denormal_bits(bits: Lanes, format: Minifloat) -> Lanes:
 
 def encode(b: LoopBuilder, value: SSAValue, format: Minifloat) -> SSAValue:
     """The code nearest to an f32; of two, the one with an even last bit."""
-    x = Lanes(b, value)
-    bits = x.bits()
+    bits = Lanes(b, value).bits()
     magnitude = bits & _MAGNITUDE
     code = _rounded(magnitude, format)
     if format.mantissa:
@@ -116,7 +115,7 @@ def encode(b: LoopBuilder, value: SSAValue, format: Minifloat) -> SSAValue:
         code = (magnitude < least).where(_rounded_denormal(magnitude, format), code)
     code = (code > format.largest).where(format.overflow, code)
     if format.nan != format.overflow:
-        code = x.is_nan().where(format.nan, code)
+        code = (magnitude > _INFINITY).where(format.nan, code)
     return _signed(code, bits, format).cast(arith.TruncIOp, CODE).value
 
 

@@ -13,6 +13,7 @@ from .function import FunctionEmitter, Handler, Registers, element_bits, llvm_ty
 from .memory import from_byte, splat
 
 _INTEGER = {"add": "add", "mul": "mul", "max": "smax", "min": "smin"}
+_INTEGER |= {"umax": "umax", "umin": "umin"}
 _INTEGER |= {"and": "and", "or": "or", "xor": "xor"}
 _FLOAT = {"add": "fadd", "mul": "fmul", "max": "fmaximum", "min": "fminimum"}
 _JOIN = {"add": "fadd", "mul": "fmul"}

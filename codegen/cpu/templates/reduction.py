@@ -19,7 +19,7 @@ from ....ir.dims import Dim, floordiv, product
 from ....ir.kernel import KernelOp
 from ....ir.structure import neutral
 from ....ir.types import F32
-from ..arithmetic import combine
+from ..arithmetic import combine, combine_lanes
 from ..elements import compute_type
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
@@ -138,7 +138,7 @@ class _Reduction(Rooted):
             self.across,
             initial,
             step,
-            lambda tile: b.reduce(name, tile),
+            lambda tile: combine_lanes(b, name, dtype, tile),
             lambda x, y: combine(b, name, dtype, x, y),
         )
         return combine(b, name, dtype, total, part)

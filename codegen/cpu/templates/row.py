@@ -20,7 +20,7 @@ from ....ir.op import GraphOp
 from ....ir.scalar import Scalar
 from ....ir.structure import Reduce, neutral
 from ....ir.types import type_of
-from ..arithmetic import combine
+from ..arithmetic import combine, combine_lanes
 from ..elements import compute_type, to_memory
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
@@ -148,7 +148,7 @@ class _Rows:
             self._width([body, *(e for _, e in kept.values())]),
             initial,
             step,
-            lambda tile: self.b.reduce(structure.combine, tile),
+            lambda tile: combine_lanes(self.b, structure.combine, dtype, tile),
             lambda x, y: combine(self.b, structure.combine, dtype, x, y),
         )
         for value, (number, _) in kept.items():

@@ -33,6 +33,7 @@ from mlc.ir.ops.elementwise import (
     NotOp,
     SubOp,
 )
+from mlc.ir.ops.reduce import ReduceMaxOp, ReduceMinOp, ReduceSumOp
 from mlc.ir.types import BOOL, DTYPES, F32, bit_width, is_float, tensor
 from native import run_native
 from xdsl.dialects import func
@@ -186,4 +187,16 @@ def test_arithmetic(dtype: np.dtype):
     unary = [NegOp, AbsOp] + ([NotOp] if dtype in NARROW_INTEGERS else [])
     ops = [*(op(a, b) for op in binary), *(op(a) for op in unary)]
     for op, (got, want) in zip(ops, on_both(block, ops, [x, y]), strict=True):
+        assert_same(got, want, op.name)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", [*NARROW, DTYPES["i8"], DTYPES["ui8"], BOOL], ids=str)
+def test_reductions(dtype: np.dtype, axis: int):
+    x = np.random.default_rng(3).integers(0, 256, (70, 67)).astype(np.uint8)
+    x = x % 2 > 0 if dtype == BOOL else x.view(dtype)
+    block = Block(arg_types=[tensor(x.shape, dtype)])
+    kinds = [ReduceSumOp] if dtype in NARROW_INTEGERS else [ReduceMaxOp, ReduceMinOp]
+    ops = [kind(block.args[0], axes=[axis]) for kind in kinds]
+    for op, (got, want) in zip(ops, on_both(block, ops, [x]), strict=True):
         assert_same(got, want, op.name)
