@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import activation as activation
 from . import attention as attention
 from . import constant as constant
+from . import control as control
 from . import conv as conv
 from . import einsum as einsum
 from . import elementwise as elementwise
@@ -12,6 +13,11 @@ from . import index as index
 from . import matmul as matmul
 from . import norm as norm
 from . import pool as pool
+from . import quant as quant
 from . import reduce as reduce
+from . import resample as resample
+from . import rnn as rnn
+from . import select as select
+from . import sequence as sequence
 from . import shape as shape
 from . import slice as slice

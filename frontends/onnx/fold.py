@@ -21,6 +21,7 @@ from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.ops import index, reduce, shape
 from ...ir.ops.constant import ConstantOp, DimsOp
+from ...ir.ops.select import LateOp
 from ...ir.ops.shape import param_dims
 from ...ir.symbols import known_shape
 from ...ir.types import BOOL, is_float, type_of
@@ -49,8 +50,9 @@ def elements(value: SSAValue) -> np.ndarray | None:
         plain = array if array.dtype.kind in "biu" else array.astype(np.int64)
         return np.asarray(plain.astype(object))
     wide = array.astype(np.float64)
-    whole = np.isfinite(wide) & (wide == np.floor(wide))
-    return np.asarray(wide.astype(np.int64).astype(object)) if whole.all() else None
+    if not np.all(np.isfinite(wide) & (wide == np.floor(wide)) & (np.abs(wide) < 2.0**62)):
+        return None
+    return np.asarray(wide.astype(np.int64).astype(object))
 
 
 def known_op(dims: np.ndarray, dtype: np.dtype) -> GraphOp:
@@ -67,9 +69,12 @@ def folded(op: GraphOp) -> list[GraphOp] | None:
     Raises:
         InferenceError: The operands are known and wrong, such as an index out of range.
     """
-    if isinstance(op, (ConstantOp, DimsOp)) or any(_size(r) > _NUMBERS_LIMIT for r in op.results):
+    if isinstance(op, (ConstantOp, DimsOp)):
         return None
-    if all(isinstance(o.owner, ConstantOp) for o in op.operands):
+    constant = all(isinstance(o.owner, ConstantOp) for o in op.operands)
+    if any(_size(r) > _NUMBERS_LIMIT for r in op.results) and not isinstance(op, LateOp):
+        return None
+    if constant:
         return _numbers(op)
     try:
         result = _dims(op)

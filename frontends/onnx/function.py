@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import onnx
-from xdsl.ir import SSAValue
 
+from ...ir.errors import InvalidModelError
 from ...ir.types import type_of
 from .reader import domain_name
 from .registry import Value
 
+_tensor_type = onnx.helper.make_tensor_type_proto
 Functions = dict[tuple[str, str, str], onnx.FunctionProto]
 
 
@@ -28,6 +29,7 @@ def operator_function(
         schema: Any = onnx.defs.get_schema(proto.op_type, opset, domain_name(proto.domain))
     except onnx.defs.SchemaError:
         return None
+    _check(proto, opset)
     data = b""
     if schema.has_function:
         data = schema.get_function_with_opset_version(opset)
@@ -42,6 +44,18 @@ def operator_function(
     defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
     function.attribute_proto.extend(defaults)
     return function
+
+
+def _check(proto: onnx.NodeProto, opset: int) -> None:
+    """Refuses a malformed node, which onnx's own makers of functions rely on."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = onnx.IR_VERSION
+    newest = onnx.defs.onnx_opset_version()
+    context.opset_imports = {"": newest, domain_name(proto.domain): opset}
+    try:
+        onnx.checker.check_node(proto, context)
+    except onnx.checker.ValidationError as error:
+        raise InvalidModelError(f"node '{proto.name}' is malformed: {error}") from None
 
 
 def bound_body(function: onnx.FunctionProto, call: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -69,9 +83,12 @@ def _bound(node: onnx.NodeProto, given: dict[str, onnx.AttributeProto]) -> onnx.
 
 def _type(value: Value) -> onnx.TypeProto:
     """The type of a value as onnx says it; sizes that are symbols are left open."""
-    if not isinstance(value, SSAValue):
+    if isinstance(value, list):
+        item = _type(value[0]) if value else _tensor_type(onnx.TensorProto.FLOAT, None)
+        return onnx.helper.make_sequence_type_proto(item)
+    if value is None:
         return onnx.TypeProto()
     type = type_of(value)
     shape = [d if isinstance(d, int) else None for d in type.shape]
     code = onnx.helper.np_dtype_to_tensor_dtype(type.dtype)
-    return onnx.helper.make_tensor_type_proto(code, shape)
+    return _tensor_type(code, shape)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,16 +12,18 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
 from ...ir.data import DataAttr
+from ...ir.dims import symbols_of
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
-from ...ir.module import model_module
+from ...ir.limits import assuming
+from ...ir.module import model_module, set_symbol_limits
 from ...ir.op import GraphOp, copy_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
-from ...ir.types import tensor
+from ...ir.types import tensor, type_of
 from . import families as families
 from .fold import folded
 from .function import bound_body, local_functions, operator_function
-from .inputs import Constants, Shapes, input_types
+from .inputs import Constants, Shapes, input_types, obstacle
 from .reader import Source, domain_name, opsets_of, read_model
 from .registry import Node, Refusal, Result, Value, importer_of
 from .scope import Lost, Scope
@@ -46,8 +50,18 @@ def load_onnx(
         UnsupportedError: Some nodes have no counterpart; it lists all of them.
     """
     model, folder = read_model(source)
-    importer = _Importer(model, Weights(folder))
-    return importer.run(dict(constants or {}), dict(shapes or {}))
+    weights, limits = Weights(folder), {}
+    while True:
+        with assuming(limits) as wanted:
+            try:
+                module = _Importer(model, weights).run(dict(constants or {}), dict(shapes or {}))
+            except UnsupportedError:
+                if not wanted:
+                    raise
+                limits = {**limits, **wanted}
+                continue
+        set_symbol_limits(module, limits)
+        return module
 
 
 class _Importer:
@@ -58,6 +72,7 @@ class _Importer:
         self.weights = weights
         self.block = Block()
         self.problems: list[Unsupported] = []
+        self.counter = itertools.count()
 
     def run(self, constants: Constants, shapes: Shapes) -> ModuleOp:
         scope = Scope(self.opsets)
@@ -86,14 +101,34 @@ class _Importer:
     def _inputs(self, scope: Scope, constants: Constants, shapes: Shapes) -> list[str]:
         weights = {w.name for w in self.graph.initializer}
         asked = [i for i in self.graph.input if i.name not in weights or i.name in constants]
-        constants = {name: np.asarray(array) for name, array in constants.items()}
-        types = input_types(asked, constants, shapes)
+        for value in (i for i in asked if obstacle(i)):
+            self._input_without_type(value, scope, constants)
+        tensors = [i for i in asked if not obstacle(i)]
+        constants = {n: np.asarray(a) for n, a in constants.items() if n not in scope.values}
+        types = input_types(tensors, constants, shapes)
         for name, type in types.items():
             if name in constants:
                 scope.set(name, self._constant(constants[name].copy()))
             else:
                 scope.set(name, self.block.insert_arg(type, len(self.block.args)))
         return [name for name in types if name not in constants]
+
+    def _input_without_type(
+        self, value: onnx.ValueInfoProto, scope: Scope, constants: Mapping[str, Any]
+    ) -> None:
+        """An input that is no tensor vanishes where it is fixed."""
+        tensor = value.type.HasField("tensor_type")
+        if value.name in constants and not tensor:
+            scope.set(value.name, self._nested(constants[value.name]))
+            return
+        hint = "" if tensor else f"load_onnx(…, constants={{'{value.name}': value}}) fixes it"
+        self.problems.append(Unsupported(value.name, "input", obstacle(value), hint))
+        scope.lose([value.name])
+
+    def _nested(self, value: Any) -> Value:
+        if isinstance(value, list):
+            return [self._nested(item) for item in value]
+        return None if value is None else self._constant(np.array(value))
 
     def _constant(self, array: np.ndarray) -> SSAValue:
         """A constant; what lies unaligned in a file is copied when it is first read."""
@@ -155,7 +190,13 @@ class _Importer:
             return self._call(function, proto, inputs, scope, source)
 
         run = self._runner(scope, source)
-        return Node(proto, inputs, opset, source, self.emit, run, expand, self.weights)
+        late = self._late_symbol
+        return Node(proto, inputs, opset, source, self.emit, run, expand, late, self.weights)
+
+    def _late_symbol(self) -> str:
+        taken = {s for a in self.block.args for d in type_of(a).shape for s in symbols_of(d)}
+        names = (f"count_{k}" for k in self.counter)
+        return next(name for name in names if name not in taken)
 
     def _call(
         self,
@@ -176,7 +217,7 @@ class _Importer:
         return [inner.get(name, source) if wanted else None for name, wanted in asked]
 
     def _runner(self, scope: Scope, source: str):
-        def run(graph: onnx.GraphProto, values: Sequence[Value], label: str = "") -> list[Value]:
+        def run(graph: onnx.GraphProto, values: Sequence[Value], label: str) -> list[Value]:
             inner = Scope(scope.opsets, f"{source}/{label}", scope, scope.depth + 1)
             for declared, value in zip(graph.input, values, strict=True):
                 inner.set(declared.name, value)

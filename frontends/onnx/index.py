@@ -78,10 +78,17 @@ def trilu(node: Node) -> SSAValue:
 @importer("ReverseSequence")
 def reverse_sequence(node: Node) -> SSAValue:
     """The first ``sequence_lens[b]`` elements of each batch in reverse: a gather."""
-    x, lengths = node.type(), node.input(1)
     time, batch = node.attribute("time_axis", 0), node.attribute("batch_axis", 1)
     if {time, batch} != {0, 1}:
         raise InvalidModelError(f"node '{node.source}': time and batch axes are not 0 and 1")
+    return reversed_sequences(node, node.input(0), node.input(1), time, batch)
+
+
+def reversed_sequences(
+    node: Node, value: SSAValue, lengths: SSAValue, time: int, batch: int
+) -> SSAValue:
+    """A batch of sequences, of each the first ``lengths[b]`` elements in reverse."""
+    x = type_of(value)
     lengths = node.reshape(lengths, (x.shape[batch], 1) if batch == 0 else (1, x.shape[batch]))
     step = node.iota(x.shape[time], type_of(lengths).dtype)
     step = node.reshape(step, (1, x.shape[time]) if batch == 0 else (x.shape[time], 1))
@@ -90,7 +97,7 @@ def reverse_sequence(node: Node) -> SSAValue:
     where = node.add(e.SelectOp(node.add(e.LtOp(step, lengths)), back, step))
     spread = node.reshape(where, (*type_of(where).shape, *(1,) * (x.rank - 2)))
     indices = node.broadcast(spread, x.shape)
-    return node.add(index.GatherElementsOp(node.input(0), indices, axis=time))
+    return node.add(index.GatherElementsOp(value, indices, axis=time))
 
 
 @importer("ArrayFeatureExtractor", domain="ai.onnx.ml")

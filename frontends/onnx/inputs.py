@@ -18,17 +18,28 @@ Shapes = Mapping[str, Dims | int]
 Constants = Mapping[str, np.ndarray]
 
 
+def obstacle(value: onnx.ValueInfoProto) -> str:
+    """Why an input cannot be one of the module; empty where it can."""
+    kind = str(value.type.WhichOneof("value") or "value without a type")
+    if kind != "tensor_type":
+        return f"it is a {kind.removesuffix('_type')}, not a tensor"
+    try:
+        dtype_of(value.type.tensor_type.elem_type)
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
+
+
 def input_types(
     inputs: Iterable[onnx.ValueInfoProto], constants: Constants, shapes: Shapes
 ) -> dict[str, TensorType]:
-    """The type of every input; a named dim is a symbol, an unnamed one gets a name.
+    """The types of inputs that are tensors; a named dim is a symbol, an unnamed one gets a name.
 
     A name may be an expression of other names (``past + 1``). Where ``constants`` or ``shapes``
     fix a symbol, it is fixed in all inputs. ``shapes`` may also give a symbol's size by its name.
 
     Raises:
-        InvalidModelError: An input is no tensor, has no rank or an unsupported dtype; or what the
-            caller gives does not fit it.
+        InvalidModelError: An input has no rank, or what the caller gives does not fit it.
     """
     inputs = list(inputs)
     given, sizes = _told_apart(shapes, {value.name for value in inputs})
@@ -77,12 +88,7 @@ def _declared(
 ) -> tuple[list[int | str], np.dtype]:
     """Each dim as an int or a text, and the dtype."""
     name, type = value.name, value.type.tensor_type
-    if not value.type.HasField("tensor_type"):
-        raise InvalidModelError(f"input '{name}' is no tensor")
-    try:
-        dtype = dtype_of(type.elem_type)
-    except Refusal as refusal:
-        raise InvalidModelError(f"input '{name}': {refusal}") from None
+    dtype = dtype_of(type.elem_type)
     if type.HasField("shape"):
         return [_text(name, k, d) for k, d in enumerate(type.shape.dim)], dtype
     if given is None:

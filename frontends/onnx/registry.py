@@ -47,8 +47,10 @@ class Node:
         opset: The version of the operators of its domain.
         source: Where it is in the user's model.
         emit: Appends an op to the graph and gives its results, folded where they are known.
-        run: Imports a subgraph on values for its inputs and gives its outputs.
+        run: Imports a subgraph on values for its inputs and gives its outputs; the text precedes
+            the names of its nodes.
         expand: Imports what onnx defines the operator as.
+        late_symbol: A new name for a size that only the data tells.
         weights: Makes arrays of tensors.
     """
 
@@ -57,8 +59,9 @@ class Node:
     opset: int
     source: str
     emit: Callable[[GraphOp], Sequence[SSAValue]]
-    run: Callable[[onnx.GraphProto, Sequence[Value]], list[Value]]
+    run: Callable[[onnx.GraphProto, Sequence[Value], str], list[Value]]
     expand: Callable[[], list[Value]]
+    late_symbol: Callable[[], str]
     weights: Weights
 
     def add(self, op: GraphOp) -> SSAValue:

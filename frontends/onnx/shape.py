@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 from xdsl.ir import SSAValue
 
-from ...ir.dims import Dim, Shape, ceildiv, floordiv, product
+from ...ir.dims import Dim, Shape, ceildiv, floordiv, note_mismatch, product
 from ...ir.errors import InvalidModelError
 from ...ir.ops.shape import ConcatOp, SliceOp, dims_param
 from ...ir.types import BOOL, type_of
@@ -155,6 +155,7 @@ def common_shape(*shapes: Shape) -> Shape:
     for dims in wanted:
         if len(dims) > 1:
             names = " and ".join(sorted(map(str, dims)))
+            note_mismatch(*sorted(dims, key=str)[:2])
             raise Refusal(f"sizes {names} do not match", f"if they are equal, {SAME_NAME}")
     return tuple(dims.pop() for dims in wanted)
 

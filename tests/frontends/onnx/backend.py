@@ -15,7 +15,7 @@ from mlc.frontends.onnx import load_onnx
 from mlc.ir.errors import UnsupportedError
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import input_names
-from mlc.ir.types import is_float
+from mlc.ir.types import DTYPE_NAMES, is_float
 from onnx.backend.test.loader import load_model_tests
 from xdsl.dialects.builtin import ModuleOp
 
@@ -96,12 +96,16 @@ def _array(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else np.asarray(value)
 
 
-def _growing(values: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+def _growing(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Ever more inputs: none, those that are no floats, all but the first, all."""
     yield {}
-    yield {name: v for name, v in values.items() if v.dtype.kind in "biu"}
+    yield {name: v for name, v in values.items() if not _is_float_tensor(v)}
     yield dict(list(values.items())[1:])
     yield dict(values)
+
+
+def _is_float_tensor(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype in DTYPE_NAMES and is_float(value.dtype)
 
 
 def _stored_data(folder: Path, model: onnx.ModelProto) -> Iterator[tuple[list[Any], list[Any]]]:
