@@ -8,7 +8,13 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from ..ir.dims import Shape, symbols_of
-from ..ir.module import input_names, main_function, model_name, output_names
+from ..ir.module import (
+    input_names,
+    main_function,
+    model_name,
+    output_names,
+    symbol_limits,
+)
 from ..ir.types import type_of
 from ..runtime import Signature, Symbol, TensorSpec
 
@@ -26,10 +32,11 @@ def signature_of(module: ModuleOp, symbols: Sequence[tuple[str, bool]] | None = 
     results = returned.operands if returned else ()
     if symbols is None:
         symbols = _symbols(block.args, results)
+    limits = symbol_limits(module)
     return Signature(
         _specs(input_names(module), block.args),
         _specs(output_names(module), results),
-        [Symbol(name, late) for name, late in symbols],
+        [Symbol(name, late, max=limits.get(name)) for name, late in symbols],
         model_name(module),
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 
 from .errors import InferenceError
+from .limits import limit_of, want
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,26 @@ def _extremum(function: str, a: Dim, b: Dim) -> Dim:
 
 
 def _never_negative(dim: Dim) -> bool:
-    return all(c >= 0 for _, c in _terms(dim))
+    """Whether a dim is at least 0 for all sizes within the assumed limits."""
+    return sum(c * _reach(m, c) for m, c in _terms(dim)) >= 0
+
+
+def _reach(monomial: Monomial, coefficient: int) -> float:
+    """The value of a monomial for which its term is least."""
+    if coefficient >= 0 or not monomial:
+        return 0 if monomial else 1
+    limits = [limit_of(a) if isinstance(a, str) else None for a in monomial]
+    return math.prod(math.inf if n is None else n for n in limits)
+
+
+def note_mismatch(a: Dim, b: Dim) -> None:
+    """Asks for the limit under which two sizes agree: ``min(512, S)`` and ``S``."""
+    for dim, other in ((a, b), (b, a)):
+        match dim:
+            case SymDim(terms=((((Call(function="min", args=args),), 1),))) if other in args:
+                (limit,) = (x for x in args if x != other)
+                if isinstance(limit, int) and str(other).isidentifier():
+                    want(str(other), limit)
 
 
 def _term_text(monomial: Monomial, coefficient: int) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Region
 
 from .errors import MlcError
 from .ops.control import ReturnOp
 
-_INPUTS, _OUTPUTS = "mlc.inputs", "mlc.outputs"
+_INPUTS, _OUTPUTS, _LIMITS = "mlc.inputs", "mlc.outputs", "mlc.limits"
 
 
 def model_module(
@@ -56,6 +56,20 @@ def output_names(module: ModuleOp) -> list[str]:
     main = main_function(module)
     count = len(main.function_type.outputs.data)
     return _names(main, _OUTPUTS) or [f"output{k}" for k in range(count)]
+
+
+def set_symbol_limits(module: ModuleOp, limits: Mapping[str, int]) -> None:
+    """Says up to which value of a symbol the model is right."""
+    if limits:
+        attributes = {name: IntegerAttr(limit, 64) for name, limit in limits.items()}
+        main_function(module).attributes[_LIMITS] = DictionaryAttr(attributes)
+
+
+def symbol_limits(module: ModuleOp) -> dict[str, int]:
+    """The largest value of each symbol that has one."""
+    limits = main_function(module).attributes.get(_LIMITS)
+    values = limits.data if isinstance(limits, DictionaryAttr) else {}
+    return {name: v.value.data for name, v in values.items() if isinstance(v, IntegerAttr)}
 
 
 def _names(main: FuncOp, key: str) -> list[str]:

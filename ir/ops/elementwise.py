@@ -10,7 +10,7 @@ import numpy as np
 from xdsl.irdl import operand_def, result_def
 
 from .. import scalar as s
-from ..dims import Dim, Shape
+from ..dims import Dim, Shape, note_mismatch
 from ..evaluate import erf as erf_values
 from ..op import GraphOp, graph_op, param
 from ..scalar import Scalar
@@ -36,6 +36,7 @@ def broadcast_load(op: GraphOp, operand: int, indices: Indices) -> Scalar:
 def _common(op: GraphOp, dims: tuple[Dim, ...]) -> Dim:
     others = {d for d in dims if d != 1}
     if len(others) > 1:
+        note_mismatch(*sorted(others, key=str)[:2])
         raise op.fail(f"sizes {' and '.join(str(d) for d in sorted(others, key=str))} do not match")
     return others.pop() if others else 1
 

@@ -9,6 +9,7 @@ from mlc.ir.dims import (
     ceildiv,
     dim_max,
     dim_min,
+    note_mismatch,
     parse_dim,
     product,
     substitute,
@@ -16,6 +17,7 @@ from mlc.ir.dims import (
     symbols_of,
 )
 from mlc.ir.errors import InferenceError
+from mlc.ir.limits import assuming
 
 N, S = symbol("N"), symbol("S")
 EXPRESSIONS = [
@@ -64,3 +66,15 @@ def test_canonical_form():
 def test_malformed_text_is_refused(text):
     with pytest.raises(InferenceError, match="no dimension"):
         parse_dim(text)
+
+
+def test_sizes_that_agree_up_to_a_limit():
+    rows = dim_min(S, 512)
+    with assuming({}) as wanted:
+        note_mismatch(rows, S)
+        note_mismatch(rows, N)
+    assert wanted == {"S": 512}
+    with assuming(wanted):
+        assert dim_min(S, 512) == S
+        assert dim_max(S + 1, 513) == 513
+        assert str(dim_min(S, 511)) == "min(511, S)"
