@@ -1,8 +1,8 @@
 """Upper limits of symbols, assumed while a model is imported so that sizes which must agree do.
 
-A table of 512 positions, cut to the sequence, has ``min(512, S)`` rows; that this is ``S`` holds only
-up to 512. An importer that meets two such sizes assumes the limit, starts again, and the compiled
-model refuses longer inputs.
+A table of 512 positions, cut to the sequence, has ``min(512, S)`` rows; that this is ``S`` holds
+only up to 512. An importer that meets two such sizes assumes the limit, starts again, and the
+compiled model refuses longer inputs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_assumed: ContextVar[Mapping[str, int]] = ContextVar("assumed", default={})
+_assumed: ContextVar[Mapping[str, int] | None] = ContextVar("assumed", default=None)
 _wanted: ContextVar[dict[str, int] | None] = ContextVar("wanted", default=None)
 
 
@@ -29,7 +29,7 @@ def assuming(limits: Mapping[str, int]) -> Iterator[dict[str, int]]:
 
 def limit_of(symbol: str) -> int | None:
     """The largest value that a symbol is assumed to have; None for no limit."""
-    return _assumed.get().get(symbol)
+    return (_assumed.get() or {}).get(symbol)
 
 
 def want(symbol: str, limit: int) -> None:
