@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..runtime import Artifact, Model
+from ..runtime.threads import thread_count
 from .cache import Cache, cache_at
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
@@ -67,6 +69,7 @@ def compile(
 
         with stages("import"):
             return reference_model(source.load())
+    threads = thread_count(threads)
     artifact = _Compilation(source, chosen, cache_at(cache), verify, stages).artifact()
     return model_of(artifact, threads)
 
@@ -90,14 +93,20 @@ class _Compilation:
         """From the cache, which is asked before the model is read where that is possible."""
         digest = self._digest_of_source()
         found = self._find(digest)
-        if found is not None:
-            return found
+        if found is None:
+            found = self._make(digest)
+            gc.collect()  # the IR is full of cycles, and holds the model's file
+        return found
+
+    def _make(self, digest: str) -> Artifact:
         with self.stages("import"):
             module = self.source.load()
         if self.cache and not digest:
             digest = self._digest_of(module)
             found = self._find(digest)
-        return found or self._compile(module, digest)
+            if found is not None:
+                return found
+        return self._compile(module, digest)
 
     def _compile(self, module: ModuleOp, digest: str) -> Artifact:
         from ..passes.manager import Options, run_passes

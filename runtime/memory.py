@@ -30,7 +30,8 @@ address_of = _pointer_field if _pointer_field(_PROBE) == _PROBE.ctypes.data else
 def block(size: int) -> np.ndarray:
     """``size`` bytes of zeros at a 64-byte boundary; large ones on huge pages where possible."""
     if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages = mmap.mmap(-1, size)
+        # Shared pages, which are the default, would never be huge.
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         pages.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(pages, np.uint8)
     raw = np.zeros(size + ALIGNMENT, np.uint8)
