@@ -52,6 +52,11 @@ class Minifloat:
         return 1 << (self.exponent + self.mantissa) if self.mantissa else 0
 
     @property
+    def sign_shift(self) -> int:
+        """How much further left f32 has its sign."""
+        return 31 - self.exponent - self.mantissa
+
+    @property
     def shift(self) -> int:
         """How many mantissa bits f32 has more."""
         return _MANTISSA - self.mantissa
@@ -94,7 +99,7 @@ def decode(b: LoopBuilder, value: SSAValue, format: Minifloat) -> SSAValue:
     plain = format.has_negative_zero
     special = magnitude > format.largest if plain else code.equals(format.nan)
     bits = special.where(bits | (_INFINITY if format.has_infinity else _NAN), bits)
-    return (bits | sign << (31 - format.exponent - format.mantissa)).as_float().value
+    return (bits | sign << format.sign_shift).as_float().value
 
 
 def _denormal_bits(bits: Lanes, format: Minifloat) -> Lanes:
@@ -140,7 +145,7 @@ def _signed(code: Lanes, bits: Lanes, format: Minifloat) -> Lanes:
     if not format.sign:
         is_positive = (bits - 1).is_below_unsigned(_INFINITY)  # neither 0 nor negative nor NaN
         return is_positive.where(code, code.like(format.nan))
-    sign = (bits >> (31 - format.exponent - format.mantissa)) & format.sign
+    sign = (bits >> format.sign_shift) & format.sign
     if not format.has_negative_zero:
         is_number = (code - 1).is_below_unsigned(format.largest)
         sign = is_number.where(sign, sign.like(0))
