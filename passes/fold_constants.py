@@ -40,7 +40,7 @@ class FoldConstants(Pass):
     name = "fold-constants"
     promise = Promise.EXACT
     growth: int = 2
-    always: int = 1 << 18
+    always: int = 1 << 19
     repeats: int = 4096
 
     def apply(self, module: ModuleOp) -> None:
@@ -73,3 +73,12 @@ def _names_symbols(op: GraphOp) -> bool:
     values = {name: p.data for name, p in op.properties.items() if isinstance(p, Param)}
     lists = [v for v in values.values() if isinstance(v, tuple)]
     return isinstance(values.get("k"), str) or any(isinstance(d, str) for v in lists for d in v)
+
+
+def placed(op: GraphOp, add: Add) -> SSAValue:
+    """Places a new op, or the constant that it computes, for rules that go on with the result."""
+    constant = FoldConstants().fold(op, add)
+    if constant is None:
+        return add(op)
+    op.drop_all_references()
+    return constant

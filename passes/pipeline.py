@@ -17,10 +17,9 @@ from .recognize.rotary import RecognizeRotary
 from .recognize.silu import RecognizeSilu
 from .recognize.softmax import RecognizeSoftmax
 from .simplify_arithmetic import SimplifyArithmetic
-from .sink_transposes import SinkTransposes
-from .transposes import MergeTransposes
 from .sink_reshapes import SinkReshapes
 from .sink_transposes import SinkTransposes
+from .transposes import MergeTransposes
 
 SIMPLIFY: tuple[Pass, ...] = (
     FoldConstants(),  # first: importers leave shape arithmetic on constants
@@ -42,7 +41,7 @@ RECOGNIZE: tuple[Pass, ...] = (
     RecognizeRotary(),
     RecognizeSoftmax(),
     RecognizeAttention(),  # after softmax, which it holds
-    Canonicalize(),  # cancels the transposes and reshapes that recognition put around ops
+    SimplifyArithmetic(),  # cancels the transposes and reshapes that recognition put around ops
     EliminateCommonSubexpressions(),
 )
 
@@ -58,6 +57,9 @@ LAYOUT: tuple[Pass, ...] = (
 )
 
 
+PIPELINE = (*SIMPLIFY, *RECOGNIZE, *LAYOUT)
+
+
 def all_passes() -> dict[str, Pass]:
     """Every pass by name, with its default options."""
-    return {step.name: step for step in (*SIMPLIFY, *RECOGNIZE, *LAYOUT)}
+    return {step.name: step for step in PIPELINE}

@@ -23,6 +23,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ..ir.errors import PassError
 from ..ir.op import Add, GraphOp, copy_source
+from ..ir.ops.select import LateOp
 
 Rule = Callable[[Any, Add], SSAValue | None]
 OpT = TypeVar("OpT", bound=GraphOp)
@@ -78,17 +79,22 @@ class _Rewriter:
                 self.queued.add(op)
 
     def _remove_if_dead(self, op: GraphOp) -> bool:
-        """Whether nobody reads ``op``; then what it reads is looked at again."""
-        if any(r.first_use for r in op.results):
+        """Whether nobody reads ``op``; then what it reads is looked at again.
+
+        An op that finds out a size stays: somebody may know the size by its name.
+        """
+        if isinstance(op, LateOp) or any(r.first_use for r in op.results):
             return False
         self._erase(op)
         return True
 
     def _erase(self, op: GraphOp) -> None:
-        owners = [v.owner for v in op.operands]
+        """Removes ``op``; what it read may be dead now, or have a single reader left."""
+        operands = list(op.operands)
         op.detach()
         op.erase()
-        self._queue(o for o in owners if isinstance(o, Operation))
+        self._queue(v.owner for v in operands if isinstance(v.owner, Operation))
+        self._queue(use.operation for v in operands if (use := v.get_unique_use()))
 
     def _visit(self, op: GraphOp) -> None:
         for rule in self._rules_of(type(op)):

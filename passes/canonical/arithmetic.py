@@ -12,6 +12,7 @@ from ...ir.ops import reduce as r
 from ...ir.ops.constant import ConstantOp
 from ...ir.types import is_float, type_of
 from ..contract import Promise
+from ..fold_constants import placed
 from ..values import is_constant, is_number, number, producer, splat, used_once
 from .registry import canonical
 
@@ -42,7 +43,7 @@ def divide_by_constant(op: GraphOp, add: Add) -> SSAValue | None:
     limit = 1e4 if dtype.itemsize < 4 else 1e30
     if value is not None and not 1 / limit < abs(value) < limit:
         return None
-    return add(e.MulOp(x, add(e.DivOp(_one(y, add), y))))
+    return add(e.MulOp(x, placed(e.DivOp(_one(y, add), y), add)))
 
 
 @rounding(e.DivOp)
@@ -104,7 +105,7 @@ def constants_together(op: GraphOp, add: Add) -> SSAValue | None:
     together = type(op)(a, b)
     if type_of(together.results[0]).size not in (type_of(a).size, type_of(b).size):
         return None
-    return add(type(op)(x, add(together)))
+    return add(type(op)(x, placed(together, add)))
 
 
 @rounding(e.MulOp)
@@ -114,7 +115,7 @@ def multiply_negation(op: GraphOp, add: Add) -> SSAValue | None:
     inner = producer(x, e.NegOp)
     if inner is None or not used_once(x) or number(c) is None:
         return None
-    return add(e.MulOp(inner.x, add(e.NegOp(c))))
+    return add(e.MulOp(inner.x, placed(e.NegOp(c), add)))
 
 
 def _one(like: SSAValue, add: Add) -> SSAValue:

@@ -8,10 +8,12 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Shape
 from ...ir.op import Add
 from ...ir.ops.attention import AttentionOp
-from ...ir.ops.shape import BroadcastOp, ReshapeOp
+from ...ir.ops.elementwise import MulOp
+from ...ir.ops.shape import BroadcastOp, ReshapeOp, TransposeOp
 from ...ir.types import type_of
+from ..contract import Promise
 from ..rewrite import again
-from ..values import constant, producer
+from ..values import constant, number, producer, used_once
 from .registry import canonical
 
 # A number not above this, added to a score, takes it out of the softmax.
@@ -51,6 +53,30 @@ def mask_of_later_keys(op: AttentionOp, add: Add) -> SSAValue | None:
     if not ((mask == 0) == ~later).all() or not (mask[..., later] <= _LOST).all():
         return None
     return add(AttentionOp(op.q, op.k, op.v, scale=op.scale, causal=True))
+
+
+@canonical(AttentionOp, promise=Promise.ROUNDING)
+def number_as_scale(op: AttentionOp, add: Add) -> SSAValue | None:
+    """A number that q or k was multiplied by is part of the scale."""
+    q, k = (_without_number(x, add) for x in (op.q, op.k))
+    if q is None and k is None:
+        return None
+    (q, a), (k, b) = q or (op.q, 1.0), k or (op.k, 1.0)
+    return add(again(op, q, k, *op.operands[2:], scale=op.scale * a * b))
+
+
+def _without_number(value: SSAValue, add: Add) -> tuple[SSAValue, float] | None:
+    """``value`` before it was multiplied by a number, and the number; movement in between."""
+    op = value.owner
+    if not used_once(value):
+        return None
+    if isinstance(op, MulOp) and type_of(op.x) == type_of(value):
+        factor = number(op.y)
+        return None if factor is None else (op.x, factor)
+    if not isinstance(op, ReshapeOp | TransposeOp):
+        return None
+    inner = _without_number(op.x, add)
+    return (add(again(op, inner[0])), inner[1]) if inner else None
 
 
 def _unrepeated(value: SSAValue) -> SSAValue | None:

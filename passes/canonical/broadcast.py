@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
+
 from xdsl.ir import SSAValue
 
 from ...ir.op import Add
@@ -10,8 +12,9 @@ from ...ir.ops.elementwise import ElementwiseOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import BroadcastOp, ReshapeOp, TransposeOp, param_dims
 from ...ir.types import type_of
+from ..fold_constants import placed
 from ..rewrite import again
-from ..values import producer
+from ..values import is_constant, producer
 from .registry import canonical
 
 
@@ -53,6 +56,17 @@ def operand_needs_no_broadcast(op: ElementwiseOp, add: Add) -> SSAValue | None:
     return add(BroadcastOp.to(small, type_of(op.results[0]).shape))
 
 
+@canonical(ElementwiseOp)
+def constant_of_few_dims(op: ElementwiseOp, add: Add) -> SSAValue | None:
+    """Leading dims of size 1 say nothing about a constant that is repeated anyway."""
+    result = type_of(op.results[0])
+    operands = [_without_leading_units(v, add) for v in op.operands]
+    if all(a is b for a, b in zip(operands, op.operands, strict=True)):
+        return None
+    small = again(op, *operands)
+    return add(small) if small.results[0].type == result else None
+
+
 @canonical(MatmulOp)
 def factor_needs_no_broadcast(op: MatmulOp, add: Add) -> SSAValue | None:
     """A matrix product repeats leading dims by itself."""
@@ -84,6 +98,13 @@ def transpose_before_broadcast(op: TransposeOp, add: Add) -> SSAValue | None:
 def _source(value: SSAValue) -> SSAValue:
     inner = producer(value, BroadcastOp)
     return inner.x if inner else value
+
+
+def _without_leading_units(value: SSAValue, add: Add) -> SSAValue:
+    shape = type_of(value).shape
+    if not is_constant(value) or shape[:1] != (1,):
+        return value
+    return placed(ReshapeOp.to(value, tuple(dropwhile(lambda d: d == 1, shape))), add)
 
 
 def _same_matrix(value: SSAValue) -> SSAValue:

@@ -9,6 +9,7 @@ from ...ir.op import Add, GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.ops.shape import BroadcastOp
 from ...ir.types import BOOL, DTYPE_NAMES, bit_width, is_float, is_integer, is_signed, type_of
+from ..fold_constants import placed
 from ..values import COMMUTATIVE, is_constant, producer, splat
 from .registry import canonical
 
@@ -52,7 +53,7 @@ def subtract_constant(op: GraphOp, add: Add) -> SSAValue | None:
     """``x - c`` is ``x + (-c)``."""
     x, y = op.operands
     if is_constant(y) and is_signed(type_of(y).dtype):
-        return add(e.AddOp(x, add(e.NegOp(y))))
+        return add(e.AddOp(x, placed(e.NegOp(y), add)))
     return None
 
 

@@ -64,6 +64,22 @@ def split_before_transpose(op: ReshapeOp, add: Add) -> SSAValue | None:
     return add(TransposeOp(split, perm=tuple(order.index(k) for k in range(len(order)))))
 
 
+@canonical(TransposeOp)
+def unit_dims_in_place(op: TransposeOp, add: Add) -> SSAValue | None:
+    """A reshape before it puts dims of size 1 where they end up, so that they do not move."""
+    shape = type_of(op.results[0]).shape
+    units = [k for k, d in enumerate(shape) if d == 1]
+    if not isinstance(op.x.owner, ReshapeOp) or all(op.perm[k] == k for k in units):
+        return None
+    places = [k for k, d in enumerate(shape) if d != 1]
+    sources = sorted(op.perm[k] for k in places)
+    perm, before = list(range(len(shape))), list(shape)
+    for place, source in zip(places, sources, strict=True):
+        before[place] = type_of(op.x).shape[source]
+        perm[place] = places[sources.index(op.perm[place])]
+    return add(TransposeOp(add(ReshapeOp.to(op.x, tuple(before))), perm=tuple(perm)))
+
+
 def _is_transposed(op: ReshapeOp) -> bool:
     return all(isinstance(use.operation, TransposeOp) for use in op.results[0].uses)
 

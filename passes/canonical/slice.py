@@ -26,13 +26,15 @@ def all_of_it(op: SliceOp | PadOp, add: Add) -> SSAValue | None:
 
 @canonical(SliceOp)
 def slice_twice(op: SliceOp, add: Add) -> SSAValue | None:
-    """One slice, where the first takes neighbours."""
-    inner = producer(op.x, SliceOp)
-    if inner is None or any(step != 1 for step in inner.steps):
+    """One slice; the steps multiply."""
+    inner, shape = producer(op.x, SliceOp), type_of(op.results[0]).shape
+    if inner is None or 0 in shape:
         return None
-    offsets = param_dims(inner.starts)
-    starts, stops = (_shifted(param_dims(bounds), offsets) for bounds in (op.starts, op.stops))
-    return add(again(op, inner.x, starts=starts, stops=stops))
+    if any(n != 1 and not isinstance(d, int) for n, d in zip(inner.steps, shape, strict=True)):
+        return None
+    composed = [_composed(inner, op, k) for k in range(len(shape))]
+    starts, stops, steps = zip(*composed, strict=True)
+    return add(SliceOp(inner.x, starts=dims_param(starts), stops=dims_param(stops), steps=steps))
 
 
 @canonical(SliceOp)
@@ -93,6 +95,15 @@ def reversed_twice(op: ReverseOp, add: Add) -> SSAValue | None:
         return op.x
     inner = producer(op.x, ReverseOp)
     return inner.x if inner and set(inner.axes) == set(op.axes) else None
+
+
+def _composed(first: SliceOp, second: SliceOp, k: int) -> tuple[Dim, Dim, int]:
+    """Start, stop and step along dim k of a slice of a slice."""
+    begin, step, by = param_dims(first.starts)[k], first.steps[k], second.steps[k]
+    start, stop = param_dims(second.starts)[k], param_dims(second.stops)[k]
+    if step != 1:  # stop right behind the last element: further on is outside
+        stop = start + (type_of(second.results[0]).shape[k] - 1) * by + 1
+    return begin + start * step, begin + (stop - 1) * step + 1, step * by
 
 
 def _touch(first: SliceOp, second: SliceOp, axis: int) -> bool:

@@ -18,6 +18,7 @@ from ...ir.ops.norm import AffineNormOp, LayerNormOp
 from ...ir.ops.shape import ReshapeOp, TransposeOp
 from ...ir.types import bit_width, is_float, type_of
 from ..contract import Pass, Promise
+from ..fold_constants import placed
 from ..rewrite import again, rewrite
 from ..values import producer, used_once
 
@@ -71,7 +72,7 @@ def _as_weight(
         return None
     if transpose is not None and len(wanted) > 1:
         return None
-    return value if shape == wanted else add(ReshapeOp.to(value, wanted))
+    return value if shape == wanted else placed(ReshapeOp.to(value, wanted), add)
 
 
 def _narrow(op: CastOp, add: Add) -> SSAValue | None:
@@ -85,5 +86,5 @@ def _narrow(op: CastOp, add: Add) -> SSAValue | None:
         return None
     if bit_width(wide.to) > 32:
         return None
-    weights = [add(CastOp(w, to=narrow)) for w in norm.operands[1:]]
+    weights = [placed(CastOp(w, to=narrow), add) for w in norm.operands[1:]]
     return add(again(norm, wide.x, *weights))
