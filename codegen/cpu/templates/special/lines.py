@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .....ir import scalar as s
 from .....ir.dims import Dim, Shape, ceildiv, product
 from .....ir.scalar import Scalar
+from .....ir.types import I64
 from ..columns import for_columns
-from .workbench import Index, Workbench
+from .workbench import Index, Memory, Workbench
 
 _CHUNK = 256
 
@@ -75,3 +76,29 @@ def neighbours(
     """Calls ``body(place, lanes)`` for tiles of elements of ``bits`` from ``first`` to ``stop``."""
     lanes = w.frame.target.lanes(max(32, bits))
     for_columns(w.b, w.value(first), w.value(stop), lanes, lambda place, n: body(w.hold(place), n))
+
+
+def copy_row(
+    w: Workbench, target: Memory, place: Scalar, source: Memory, origin: Scalar, size: Dim
+) -> None:
+    """Copies neighbours from one place to another."""
+    bits = 8 * source.dtype.itemsize
+    move = lambda at, n: target.copy(place + at, source, origin + at, n)  # noqa: E731
+    neighbours(w, 0, s.size(size), bits, move)
+
+
+def unravel(position: Scalar, shape: Shape) -> list[Scalar]:
+    """The index along each dim of a row-major position."""
+    indices: list[Scalar] = []
+    for dim in reversed(shape[1:]):
+        indices.insert(0, position % s.size(dim))
+        position = position // s.size(dim)
+    return [position, *indices]
+
+
+def ravel(indices: Sequence[Scalar], shape: Shape) -> Scalar:
+    """The row-major position of indices."""
+    position = s.const(0, I64)
+    for index, dim in zip(indices, shape, strict=True):
+        position = position * s.size(dim) + index
+    return position

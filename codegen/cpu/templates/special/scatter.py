@@ -17,7 +17,7 @@ from .....ir.scalar import Scalar
 from .....ir.types import I64
 from ...target import CpuTarget
 from ..frame import Code, grain_of, static
-from .lines import Chunks, Lines, neighbours
+from .lines import Chunks, Lines, neighbours, ravel, unravel
 from .workbench import Index, Memory, Workbench
 
 Place = tuple[list[Scalar], Scalar]
@@ -65,7 +65,7 @@ def scatter_nd_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
             indices = [w.operand(1).read(number * depth + k) for k in range(depth)]
             counted = [w.now(_counted(i, d)) for i, d in zip(indices, x, strict=False)]
             tests = [_inside(i, d) for i, d in zip(counted, x, strict=False)]
-            row = _ravel(counted, x[:depth])
+            row = ravel(counted, x[:depth])
 
             def update(row: Scalar = row, number: Scalar = number) -> None:
                 place, source = w.now(row * s.size(length)), w.now(number * s.size(length))
@@ -107,24 +107,9 @@ def _same_place(position: Scalar, shape: Shape, part: Shape) -> Place:
     """A position in ``shape`` as one in ``part``, the first of its elements; and what must hold."""
     if shape == part:
         return [], position
-    indices = _unravel(position, shape)
+    indices = unravel(position, shape)
     tests = [i < s.size(n) for i, d, n in zip(indices, shape, part, strict=True) if d != n]
-    return tests, _ravel(indices, part)
-
-
-def _unravel(position: Scalar, shape: Shape) -> list[Scalar]:
-    indices: list[Scalar] = []
-    for dim in reversed(shape[1:]):
-        indices.insert(0, position % s.size(dim))
-        position = position // s.size(dim)
-    return [position, *indices]
-
-
-def _ravel(indices: list[Scalar], shape: Shape) -> Scalar:
-    position = s.const(0, I64)
-    for index, dim in zip(indices, shape, strict=True):
-        position = position * s.size(dim) + index
-    return position
+    return tests, ravel(indices, part)
 
 
 def _counted(index: Scalar, size: Dim) -> Scalar:
