@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
 from .errors import MlcError
+from .kernel import KernelOp, YieldOp
 from .module import main_function
 from .op import GraphOp
 from .ops.control import ReturnOp
@@ -45,12 +46,13 @@ def run_block(
     symbols = bind([type_of(a) for a in block.args], arguments)
     for op in block.ops:
         operands = [values[o] for o in op.operands]
-        if isinstance(op, ReturnOp):
+        if isinstance(op, ReturnOp | YieldOp):
             return operands
-        if not isinstance(op, GraphOp):
-            raise MlcError(f"{op.name} is not an op of the graph level")
+        if not isinstance(op, GraphOp | KernelOp):
+            raise MlcError(f"{op.name} is an op of neither the graph level nor the kernel level")
         with known_symbols(symbols):
-            results = run_op(op, operands)
+            kernel = isinstance(op, KernelOp)
+            results = run_block(op.block, operands) if kernel else run_op(op, operands)
         values.update(zip(op.results, results, strict=True))
         symbols.update(bind([type_of(r) for r in op.results], results))
     raise MlcError("the graph does not end in mlc.return")

@@ -19,15 +19,9 @@ from ...ir.op import source_of
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
-from ...passes.contract import Pass
-from ...passes.dead_code import EliminateDeadCode
-from ...passes.decompose import Decompose
-from ...passes.explicit_pads import ExplicitPads
-from ...passes.fold_constants import FoldConstants
-from ...passes.form_kernels import FormKernels
+from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, base_of, plan_memory
-from ...passes.trailing_reductions import MergeTrailingReductions
 from .compile import compile_object
 from .emit import emit_module
 from .plan import EntryPoints, Site, entry_points
@@ -36,15 +30,6 @@ from .schedule import Scheduler, has_kernel
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
-
-PHASES: tuple[Pass, ...] = (
-    Decompose(keep=has_kernel),  # first: everything after it sees simple ops only
-    ExplicitPads(),  # so that windows read by plain strides
-    MergeTrailingReductions(),
-    FoldConstants(),
-    EliminateDeadCode(),
-    FormKernels(),  # last: from here on the level is kernel
-)
 
 
 @dataclass
@@ -76,7 +61,7 @@ def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -
     Raises:
         TargetError: The model holds something that the target has no code for.
     """
-    run_passes(module, PHASES, options)
+    run_passes(module, lowering(has_kernel), options)
     block = main_function(module).body.block
     return _Builder(block, target).build()
 
