@@ -8,6 +8,7 @@ from .contract import Pass
 from .dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
 from .fold_scales import FoldScales
+from .lowering import lowering
 from .recognize.attention import RecognizeAttention
 from .recognize.gelu import RecognizeGelu
 from .recognize.layer_norm import RecognizeLayerNorm
@@ -62,4 +63,4 @@ PIPELINE = (*SIMPLIFY, *RECOGNIZE, *LAYOUT)
 
 def all_passes() -> dict[str, Pass]:
     """Every pass by name, with its default options."""
-    return {step.name: step for step in PIPELINE}
+    return {step.name: step for step in (*PIPELINE, *lowering())}
