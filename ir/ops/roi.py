@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import ClassVar
@@ -64,7 +65,7 @@ class RoiAlignOp(GraphOp):
         """One cell after another."""
         result = np.zeros((len(rois), *self.size, x.shape[3]), np.float64)
         for r in range(len(rois)):
-            starts, cells, counts = self._layout(rois[r].astype(np.float64))
+            starts, cells, counts = self._layout(rois[r].astype(self.wide()))
             for cell in np.ndindex(*self.size):
                 samples = []
                 for n in np.ndindex(*counts):
@@ -78,42 +79,57 @@ class RoiAlignOp(GraphOp):
         """A Reduce over the samples of a cell; Special where their number depends on the region."""
         if self.samples == 0:
             return Special("roi_align")
-        dtype = self.operand_type(0).dtype
+        dtype, wide = self.operand_type(0).dtype, self.wide()
+        shares = (s.const(1 / self.samples, wide),) * 2
         extents = (self.samples, self.samples)
-        if self.mode == "max":
-            return Reduce(extents, "max", self._sample, lambda total: s.cast(total, dtype))
-        share = 1 / self.samples**2
-        return Reduce(extents, "add", self._sample, lambda total: s.cast(total * share, dtype))
 
-    def _sample(self, i: Indices, r: Indices) -> s.Scalar:
-        x = self.operand_type(0)
+        def body(i: Indices, r: Indices) -> s.Scalar:
+            return self.sample(i, r, shares)
+
+        if self.mode == "max":
+            return Reduce(extents, "max", body, lambda total: s.cast(total, dtype))
+        share = 1 / self.samples**2
+        return Reduce(extents, "add", body, lambda total: s.cast(total * share, dtype))
+
+    def sample(self, i: Indices, r: Indices, shares: Sequence[s.Scalar]) -> s.Scalar:
+        """A sample of a cell; each takes its share of the cell, along H and W."""
+        x, wide = self.operand_type(0), self.wide()
         image = inside_dim(s.load(2, [i[0]], self.operand_type(2).dtype), x.shape[0])
-        rows, columns = (self._corner(k, i, r[k]) for k in range(2))
+        positions = []
+        for k in range(2):
+            start, extent = self._extent(k, i[0])
+            offset = (s.cast(r[k], wide) + 0.5) * shares[k]
+            cell = extent / float(self.size[k])
+            positions.append(start + (s.cast(i[1 + k], wide) + offset) * cell)
+        rows, columns = (_around(p, size) for p, size in zip(positions, x.shape[1:3], strict=True))
         terms = []
         for row, by_row in zip(*rows[:2], strict=True):
             for column, by_column in zip(*columns[:2], strict=True):
                 value = s.load(0, [image, row, column, i[3]], x.dtype)
-                terms.append(s.cast(value, self._wide()) * (by_row * by_column))
+                terms.append(s.cast(value, wide) * (by_row * by_column))
         value = reduce(s.maximum if self.mode == "max" else add, terms)
         return unless_empty(s.select(rows[2] & columns[2], value, 0), x.shape[:3])
 
-    def _corner(self, k: int, i: Indices, sample: s.Scalar) -> Corner:
-        """Where the sample is along H (0) or W (1)."""
-        wide, size = self._wide(), self.operand_type(0).shape[1 + k]
-        start, end = self._edge(i[0], 1 - k), self._edge(i[0], 3 - k)
-        extent = end - start if self.half_pixel else s.maximum(end - start, 1)
-        offset = (s.cast(sample, wide) + 0.5) * (1 / self.samples)
-        position = start + (s.cast(i[1 + k], wide) + offset) * (extent * (1 / self.size[k]))
-        return _around(position, size)
+    def count(self, k: int, region: s.Scalar) -> s.Scalar:
+        """How many elements a cell of a region spans along H (0) or W (1)."""
+        extent = self._extent(k, region)[1]
+        return s.maximum(s.cast(s.unary("ceil", extent / float(self.size[k])), I64), 0)
+
+    def wide(self) -> np.dtype:
+        """The dtype that is computed in: at least f32."""
+        types = (accumulator(self.operand_type(k).dtype) for k in range(2))
+        return np.promote_types(np.promote_types(*types), F32)
+
+    def _extent(self, k: int, region: s.Scalar) -> tuple[s.Scalar, s.Scalar]:
+        """Where a region begins along H (0) or W (1), and its size."""
+        start, end = self._edge(region, 1 - k), self._edge(region, 3 - k)
+        extent = end - start
+        return start, extent if self.half_pixel else s.maximum(extent, 1)
 
     def _edge(self, region: s.Scalar, number: int) -> s.Scalar:
         rois = self.operand_type(1)
-        value = s.cast(s.load(1, [region, s.const(number, I64)], rois.dtype), self._wide())
+        value = s.cast(s.load(1, [region, s.const(number, I64)], rois.dtype), self.wide())
         return value * self.scale - (0.5 if self.half_pixel else 0.0)
-
-    def _wide(self) -> np.dtype:
-        types = (accumulator(self.operand_type(k).dtype) for k in range(2))
-        return np.promote_types(np.promote_types(*types), F32)
 
     def _layout(self, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         """Start, cell size and number of samples a cell, for H and W."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from .....ir.kernel import KernelOp
 from ...target import CpuTarget
 from ..frame import Code
+from .roi_align import roi_align_kernel
 from .scan import scan_kernel
 from .scatter import scatter_elements_kernel, scatter_nd_kernel
 from .select import compress_kernel, non_zero_kernel
@@ -24,4 +25,5 @@ SPECIAL: dict[str, Callable[[KernelOp, str, CpuTarget], Code]] = {
     "compress": compress_kernel,
     "unique": unique_kernel,
     "non_max_suppression": suppress_kernel,
+    "roi_align": roi_align_kernel,
 }

@@ -59,13 +59,16 @@ class Workbench:
     """The frame of a kernel of one op, and its values as expressions.
 
     Expressions are lowered where they are needed: by memory, loops and branches.
+
+    Attributes:
+        registers: Values at hand, by the number of the load that stands for them.
     """
 
     def __init__(self, kernel: KernelOp, name: str, target: CpuTarget):
         self.frame = Frame(kernel, name, target)
         self.b = self.frame.b
         (self.op,) = kernel.ops
-        self._registers: dict[int, SSAValue] = {}
+        self.registers: dict[int, SSAValue] = {}
 
     def type_of(self, operand: int) -> TensorType:
         """The type of an operand."""
@@ -100,7 +103,7 @@ class Workbench:
     def hold(self, value: SSAValue, dtype: np.dtype = I64) -> Scalar:
         """A value as an expression."""
         held = s.Scalar("load", (), dtype, self.frame.new_number())
-        self._registers[held.attr] = value
+        self.registers[held.attr] = value
         return held
 
     def value(self, expression: Index, lanes: int = 1, first: SSAValue | None = None) -> SSAValue:
@@ -109,7 +112,7 @@ class Workbench:
             return self.b.index(expression)
         tile = ((0, lanes),) if lanes > 1 else ()
         axes = {0: self.b.index(0) if first is None else first}
-        scope = self.frame.scope(IndexSpace((2,)), axes, tile, self._registers)
+        scope = self.frame.scope(IndexSpace((2,)), axes, tile, self.registers)
         lowering = ExpressionLowering(scope)
         return lowering.tile(expression) if lanes > 1 else lowering.lower(expression)
 
