@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from ..driver.explain import Explanation, Launch, explain
 from .arguments import Commands, add_model, command, model_of, shapes_of, write_text
@@ -37,25 +38,26 @@ def add_to(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Profiles the model and tells."""
     model = model_of(chosen)
+    title = Path(chosen.model).name
     found = explain(model, feeds_of(model, {}, shapes_of(chosen)))
     if chosen.html:
         from .page import page
 
-        write_text(page(found), chosen.html)
-        print(f"{chosen.html}: {summary(found)}")
+        write_text(page(title, found), chosen.html)
+        print(f"{chosen.html}: {summary(title, found)}")
     elif chosen.json:
         print(json.dumps(asdict(found), indent=1))
     else:
         lines = _nodes(found, chosen.top) if chosen.nodes else _launches(found, chosen)
-        print(f"{summary(found)}\n\n{lines}")
+        print(f"{summary(title, found)}\n\n{lines}")
     return 0
 
 
-def summary(found: Explanation) -> str:
+def summary(title: str, found: Explanation) -> str:
     """One line."""
     operations = sum(launch.operations for launch in found.launches)
     parts = [
-        f"{found.model or 'model'} for {found.target}",
+        f"{title} for {found.target}",
         f"{count(len(found.nodes), 'node')} in {count(len(found.launches), 'launch')}",
         f"{engineering(found.weights, 'B')} of weights",
         engineering(operations, "flop"),
@@ -74,8 +76,7 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
     head = [">#", ">time", "", "kernel", "algorithm", "result", *numbers, "nodes"]
     longest = max((launch.share for launch in launches), default=0)
     rows = [_row(launch, longest) for launch in launches[: chosen.top]]
-    reasons = {launch.algorithm: launch.why for launch in launches if launch.why}
-    why = [f"{name}: {reason}" for name, reason in reasons.items()]
+    why = dict.fromkeys(f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why)
     return "\n".join([table(head, rows), *(["", *why] if why else [])])
 
 
@@ -100,7 +101,9 @@ def _nodes(found: Explanation, top: int | None) -> str:
         launches = [found.launches[n] for n in node.launches]
         kernels = ", ".join(f"{launch.number} {launch.kernel}" for launch in launches)
         share = f"{100 * sum(launch.share for launch in launches):.1f}%" if launches else ""
-        rows.append([clipped(node.name, 48), clipped(_listed(node.ops), 32), share, kernels or "-"])
+        rows.append(
+            [clipped(node.name, 48), clipped(", ".join(node.ops), 40), share, kernels or "-"]
+        )
     return table(["node", "imported as", ">time of its kernels", "computed in"], rows)
 
 

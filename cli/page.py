@@ -46,9 +46,9 @@ document.querySelector("input").oninput = event => {
 """
 
 
-def page(found: Explanation) -> str:
-    """The page's text."""
-    title = escape(f"{found.model or 'model'} for {found.target}")
+def page(title: str, found: Explanation) -> str:
+    """The page's text; ``title`` names the model."""
+    title = escape(f"{title} for {found.target}")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style><h1>{title}</h1>{_facts(found)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from xdsl.ir import SSAValue
 
 from . import scalar as s
@@ -59,12 +61,21 @@ def _axes(shape: Shape) -> tuple[Scalar, ...]:
 
 
 def _arithmetic(node: Scalar) -> int:
-    """Operations in an expression, each once; the arithmetic of indices is not the model's."""
-    seen, waiting, count = {id(node)}, [node], 0
+    """Operations on elements in an expression, each once; index arithmetic is not the model's."""
+    return sum(_works_on_elements(n) for n in _values(node))
+
+
+def _works_on_elements(node: Scalar) -> bool:
+    deciding = node.args[:1] if node.op == "select" else node.args
+    return node.op not in _FREE and any(n.op == "load" for a in deciding for n in _values(a))
+
+
+def _values(node: Scalar) -> Iterator[Scalar]:
+    """``node`` and all below it but the indices of loads, each once."""
+    seen, waiting = {id(node)}, [node]
     while waiting:
         current = waiting.pop()
-        count += current.op not in _FREE
+        yield current
         below = () if current.op == "load" else current.args
         waiting += [a for a in below if id(a) not in seen]
         seen.update(id(a) for a in below)
-    return count

@@ -177,7 +177,7 @@ def test_explain_counts(mlc):
 def test_explain_writes_a_page_that_stands_alone(mlc, folder):
     code, out, _ = mlc("explain", "dense.onnx", "--html", "page.html", "--quiet")
     assert code == 0
-    assert out.startswith("page.html: small for cpu")
+    assert out.startswith("page.html: dense.onnx for cpu")
     text = (folder / "page.html").read_text()
     assert "<td><code>activation</code></td>" in text
     assert 'href="#l0"' in text

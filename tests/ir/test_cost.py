@@ -10,10 +10,10 @@ from mlc.ir.dims import substitute, symbol, symbols_of
 from mlc.ir.op import GraphOp
 from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.conv import ConvOp
-from mlc.ir.ops.elementwise import AddOp, GeluOp
+from mlc.ir.ops.elementwise import AddOp, GeluOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceSumOp
-from mlc.ir.ops.shape import TransposeOp
+from mlc.ir.ops.shape import PadOp, TransposeOp
 from mlc.ir.types import F32, tensor
 from xdsl.ir import Block
 
@@ -39,6 +39,8 @@ def op_of(kind: type[GraphOp], *shapes, **params) -> GraphOp:
         (ReduceSumOp, [(N, 4)], {"axes": (1,)}, 4 * N),
         (AddOp, [(N, 4), (N, 4)], {}, 4 * N),
         (TransposeOp, [(N, 4)], {"perm": (1, 0)}, 0),
+        (PadOp, [(N, 4), ()], {"pads": (0, 1, 0, 1)}, 0),
+        (ReluOp, [(N, 4)], {}, 4 * N),
     ],
 )
 def test_known_counts(kind: type[GraphOp], shapes, params: dict, wanted):
