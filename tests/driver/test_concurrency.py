@@ -67,3 +67,13 @@ def test_models_come_and_go_while_others_run(models: dict[int, Model]):
         for seed in range(4):
             call_often(mlc.compile(deep(), threads=3, cache=False), models[1], seed)
         running.result(timeout=60)
+
+
+def test_compilations_at_once(models: dict[int, Model], tmp_path):
+    """Into one cache, so that they also race for its entry."""
+    with ThreadPoolExecutor(4) as callers:
+        work = [callers.submit(mlc.compile, deep(), cache=tmp_path) for _ in range(4)]
+        made = [done.result(timeout=60) for done in work]
+    for model in made:
+        call_often(model, models[1], 3)
+    assert len(list(tmp_path.iterdir())) == 1
