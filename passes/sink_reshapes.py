@@ -21,7 +21,7 @@ from ..ir.op import Add, GraphOp
 from ..ir.ops.elementwise import ElementwiseOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.norm import NormOp
-from ..ir.ops.shape import ReshapeOp
+from ..ir.ops.shape import ReshapeOp, TransposeOp
 from ..ir.types import type_of
 from .contract import Pass, Promise
 from .fold_constants import placed
@@ -76,13 +76,33 @@ def _weight(op: MatmulOp, add: Add) -> SSAValue | None:
 
 def _batch(op: MatmulOp, add: Add) -> SSAValue | None:
     """A batch of products: the leading dims of both factors are regrouped likewise."""
-    x, y = producer(op.x, ReshapeOp), producer(op.y, ReshapeOp)
-    if x is None or y is None or min(_common_tail(x), _common_tail(y)) < 2:
+    x, y = _matrices(op.x), _matrices(op.y)
+    if x is None or y is None:
         return None
-    old, new = (tuple(type_of(v).shape[:-2] for v in pair) for pair in ((x.x, y.x), (op.x, op.y)))
+    old, new = ([type_of(v).shape[:-2] for v in pair] for pair in ((x.x, y.x), (op.x, op.y)))
     if old[0] != old[1] or new[0] != new[1]:
         return None
-    return _reshaped(MatmulOp(x.x, y.x), op, add)
+    left, right = (_turned_like(v, r, add) for v, r in ((op.x, x), (op.y, y)))
+    return _reshaped(MatmulOp(left, right), op, add)
+
+
+def _matrices(value: SSAValue) -> ReshapeOp | None:
+    """The reshape that regroups a batch of matrices, which may be turned afterwards."""
+    turn = producer(value, TransposeOp)
+    reshape = producer(turn.x if turn else value, ReshapeOp)
+    if reshape is None or _common_tail(reshape) < 2:
+        return None
+    rank = type_of(value).rank
+    whole = turn is None or turn.perm == (*range(rank - 2), rank - 1, rank - 2)
+    return reshape if whole else None
+
+
+def _turned_like(value: SSAValue, reshape: ReshapeOp, add: Add) -> SSAValue:
+    """What was regrouped, its matrices turned if those of ``value`` are."""
+    if not isinstance(value.owner, TransposeOp):
+        return reshape.x
+    rank = type_of(reshape.x).rank
+    return add(TransposeOp(reshape.x, perm=(*range(rank - 2), rank - 1, rank - 2)))
 
 
 def _twice(op: ReshapeOp, add: Add) -> SSAValue | None:
