@@ -15,6 +15,7 @@ from ..structure import Special
 from ..symbols import known_shape
 from ..types import BOOL, I64, TensorType, is_float, tensor
 from .shape import param_dims
+from .words import comparable
 
 
 class LateOp(GraphOp):
@@ -153,7 +154,7 @@ class UniqueOp(LateOp):
 
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         """Goes through the slices in ascending order and counts those that differ from the last."""
-        slices = np.moveaxis(x, self.axis, 0)
+        slices = np.moveaxis(comparable(x), self.axis, 0)
         rows = slices.reshape(len(slices), int(np.prod(slices.shape[1:])))
         # The last key decides first; an index at the end keeps equal slices in order.
         keys = [np.arange(len(rows)), *np.flip(rows.T, 0)]

@@ -17,7 +17,7 @@ from .compose import Composer
 from .elementwise import EqOp, IsnanOp, OrOp, SelectOp
 from .reduce import ReduceMaxOp, ReduceMinOp, ReduceOp, accumulator
 from .shape import IotaOp, dims_param, param_dims
-from .words import fits_word, index_of, word
+from .words import comparable, fits_word, index_of, word
 
 
 class AxisOp(GraphOp):
@@ -62,12 +62,13 @@ class TopKOp(AxisOp):
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A stable sort; the largest first are the smallest first of x seen backwards."""
         (k,) = known_shape(param_dims((self.k,)))
+        keys = comparable(x)
         if self.largest:
             last = x.shape[self.axis] - 1
-            backwards = np.argsort(np.flip(x, self.axis), self.axis, kind="stable")
+            backwards = np.argsort(np.flip(keys, self.axis), self.axis, kind="stable")
             order = last - np.flip(backwards, self.axis)
         else:
-            order = np.argsort(x, self.axis, kind="stable")
+            order = np.argsort(keys, self.axis, kind="stable")
         indices = np.take(order, np.arange(k), self.axis)
         return np.take_along_axis(x, indices, self.axis), indices.astype(np.int64)
 
@@ -98,6 +99,7 @@ class ArgReduceOp(AxisOp):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """The index of the first, or last, element that is the extreme one."""
+        x = comparable(x)
         choose = np.maximum if self.REDUCE.COMBINE == "max" else np.minimum
         extreme = choose.reduce(x, axis=self.axis, keepdims=True)
         hits = (x == extreme) | ((x != x) & (extreme != extreme))

@@ -12,6 +12,7 @@ from .. import scalar as s
 from ..types import DTYPES, F32, I32, I64, bit_width, is_float
 
 F64 = DTYPES["f64"]
+UI32 = DTYPES["ui32"]
 UI64 = DTYPES["ui64"]
 _INDEX = 2**32
 _LEAST = -(2**63)
@@ -37,7 +38,8 @@ def key(value: s.Scalar, nan_is_largest: bool = True) -> s.Scalar:
     if value.dtype == UI64:
         return s.binary("xor", s.cast(value, I64), _LEAST)
     if not is_float(value.dtype):
-        return s.cast(value, I64)
+        least = -(2**31) if value.dtype == UI32 else 0
+        return s.cast(value, I64) + least
     wide = value.dtype == F64
     bits = _bits(value, I64 if wide else I32)
     nan = np.iinfo(bits.dtype).max if nan_is_largest else np.iinfo(bits.dtype).min
@@ -50,3 +52,10 @@ def _bits(value: s.Scalar, dtype: np.dtype) -> s.Scalar:
     bits = s.Scalar("bitcast", (number,), dtype)
     sign = s.binary("shr", bits, bit_width(dtype) - 1)
     return s.binary("xor", bits, s.binary("and", sign, int(np.iinfo(dtype).max)))
+
+
+def comparable(x: np.ndarray) -> np.ndarray:
+    """The same values in a dtype that numpy itself sorts, NaN last."""
+    if is_float(x.dtype):
+        return x if x.itemsize >= 4 else x.astype(np.float32)
+    return x.astype(np.int16) if bit_width(x.dtype) < 8 else x
