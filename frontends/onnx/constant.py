@@ -22,9 +22,9 @@ def constant(node: Node) -> SSAValue:
     """A tensor, a sparse one, a number or a list of them."""
     (attribute,) = node.proto.attribute
     if attribute.name == "value":
-        array = node.weights.array(attribute.t)
+        array = node.shared.weights.array(attribute.t)
     elif attribute.name == "sparse_value":
-        array = node.weights.dense(attribute.sparse_tensor)
+        array = node.shared.weights.dense(attribute.sparse_tensor)
     elif attribute.name.startswith("value_string"):
         raise Refusal("strings are not supported")
     else:
@@ -50,7 +50,7 @@ def size(node: Node) -> SSAValue:
 def constant_of_shape(node: Node) -> SSAValue:
     """One value everywhere, 0.0 when none is given."""
     tensor = node.attribute("value")
-    value = np.zeros(1, F32) if tensor is None else node.weights.array(tensor)
+    value = np.zeros(1, F32) if tensor is None else node.shared.weights.array(tensor)
     return node.broadcast(node.constant(value.reshape(()), value.dtype), node.dims(0) or ())
 
 

@@ -72,7 +72,7 @@ def unary(node: Node) -> SSAValue:
 @importer(*_BINARY, since=7)
 def binary(node: Node) -> SSAValue:
     """Two operands, broadcast as in numpy since opset 7."""
-    return node.add(_BINARY[node.proto.op_type](node.input(0), node.input(1)))
+    return node.add(_BINARY[node.proto.op_type](*node.matched(node.input(0), node.input(1))))
 
 
 @importer(*_BINARY)
@@ -85,7 +85,7 @@ def aligned_binary(node: Node) -> SSAValue:
 def variadic(node: Node) -> SSAValue:
     """Any number of operands, from left to right."""
     kind = _VARIADIC[node.proto.op_type]
-    return reduce(lambda x, y: node.add(kind(x, y)), node.every())
+    return reduce(lambda x, y: node.add(kind(x, y)), node.matched(*node.every()))
 
 
 @importer("Mean")
@@ -125,7 +125,7 @@ def bit_shift(node: Node) -> SSAValue:
 @importer("Where")
 def where(node: Node) -> SSAValue:
     """A choice by element."""
-    return node.add(e.SelectOp(node.input(0), node.input(1), node.input(2)))
+    return node.add(e.SelectOp(*node.matched(*(node.input(k) for k in range(3)))))
 
 
 @importer("IsInf")

@@ -13,7 +13,7 @@ from xdsl.ir import Block, SSAValue
 
 from ...ir.data import DataAttr
 from ...ir.dims import symbols_of
-from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
+from ...ir.errors import InferenceError, InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.limits import assuming
 from ...ir.module import model_module, set_symbol_limits
 from ...ir.op import GraphOp, copy_source
@@ -25,7 +25,7 @@ from .fold import folded
 from .function import bound_body, local_functions, operator_function
 from .inputs import Constants, Shapes, input_types, obstacle
 from .reader import Source, domain_name, opsets_of, read_model
-from .registry import Node, Refusal, Result, Value, importer_of
+from .registry import SAME_NAME, Node, Refusal, Result, Shared, Value, importer_of
 from .scope import Lost, Scope
 from .weights import Weights
 
@@ -73,6 +73,7 @@ class _Importer:
         self.block = Block()
         self.problems: list[Unsupported] = []
         self.counter = itertools.count()
+        self.shared = Shared(self.emit, self._late_symbol, weights)
 
     def run(self, constants: Constants, shapes: Shapes) -> ModuleOp:
         scope = Scope(self.opsets)
@@ -148,6 +149,7 @@ class _Importer:
 
     def _node(self, proto: onnx.NodeProto, scope: Scope) -> None:
         source = scope.path + (proto.name or next(filter(None, proto.output), proto.op_type))
+        inputs: list[Value] = []
         try:
             inputs = [scope.get(name, source) for name in proto.input]
             result = self._imported(proto, inputs, scope, source)
@@ -157,7 +159,7 @@ class _Importer:
         except Lost:
             scope.lose(proto.output)
         except MlcError as error:
-            self._refuse(proto, source, scope, error)
+            self._refuse(proto, source, scope, error, _hint(error, inputs))
         except _DAMAGE as error:
             raise InvalidModelError(
                 f"node '{source}' ({proto.op_type}) is malformed: {type(error).__name__}: {error}"
@@ -190,8 +192,7 @@ class _Importer:
             return self._call(function, proto, inputs, scope, source)
 
         run = self._runner(scope, source)
-        late = self._late_symbol
-        return Node(proto, inputs, opset, source, self.emit, run, expand, late, self.weights)
+        return Node(proto, inputs, opset, source, self.shared, run, expand)
 
     def _late_symbol(self) -> str:
         taken = {s for a in self.block.args for d in type_of(a).shape for s in symbols_of(d)}
@@ -226,11 +227,12 @@ class _Importer:
 
         return run
 
-    def _refuse(self, proto: onnx.NodeProto, source: str, scope: Scope, error: MlcError) -> None:
+    def _refuse(
+        self, proto: onnx.NodeProto, source: str, scope: Scope, error: MlcError, hint: str
+    ) -> None:
         domain = domain_name(proto.domain)
         opset = scope.opsets.get(domain, "none")
         operator = f"{domain or 'ai.onnx'}::{proto.op_type} (opset {opset})"
-        hint = error.hint if isinstance(error, Refusal) else ""
         self.problems.append(Unsupported(source, operator, str(error), hint))
         scope.lose(proto.output)
 
@@ -250,6 +252,15 @@ class _Importer:
             if not isinstance(op, ReturnOp) and not any(r.uses for r in op.results):
                 op.detach()
                 op.erase()
+
+
+def _hint(error: MlcError, inputs: Sequence[Value]) -> str:
+    """What would help."""
+    if isinstance(error, Refusal):
+        return error.hint
+    types = [type_of(value) for value in inputs if isinstance(value, SSAValue)]
+    symbolic = isinstance(error, InferenceError) and not all(t.is_static for t in types)
+    return f"if sizes of different names are equal, {SAME_NAME}" if symbolic else ""
 
 
 def _assign(proto: onnx.NodeProto, result: Result, scope: Scope) -> None:

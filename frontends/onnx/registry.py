@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 from xdsl.ir import SSAValue
 
-from ...ir.dims import Dim, Shape, is_static
+from ...ir.dims import Dim, Shape, SymDim, is_static
 from ...ir.errors import InvalidModelError, MlcError
 from ...ir.op import GraphOp, set_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import CastOp
 from ...ir.ops.index import GatherOp
 from ...ir.ops.reduce import ReduceOp
-from ...ir.ops.shape import BroadcastOp, IotaOp, ReshapeOp, TransposeOp, dims_param
+from ...ir.ops.shape import BroadcastOp, IotaOp, PadOp, ReshapeOp, TransposeOp, dims_param
 from ...ir.types import DTYPE_NAMES, I64, TensorType, type_of
 from .fold import elements, known_op
 from .weights import Weights
 
 Value = SSAValue | list["Value"] | None
 """What a name stands for: a tensor, a sequence of values, or an optional without one."""
+
+SAME_NAME = "give them one name: load_onnx(…, shapes={input: [dims]})"
 
 Result = SSAValue | Sequence[Value] | None
 Importer = Callable[["Node"], Result]
@@ -38,6 +40,28 @@ class Refusal(MlcError):
 
 
 @dataclass
+class Shared:
+    """What all nodes of a model have in common.
+
+    Attributes:
+        emit: Appends an op to the graph and gives its results, folded where they are known.
+        late_symbol: A new name for a size that only the data tells.
+        weights: Makes arrays of tensors.
+        unclipped: For sizes of slices, what they are if no bound of the slice has to be clipped.
+    """
+
+    emit: Callable[[GraphOp], Sequence[SSAValue]]
+    late_symbol: Callable[[], str]
+    weights: Weights
+    unclipped: dict[Dim, Dim] = field(default_factory=dict)
+
+    def note_clipped(self, size: Dim, unclipped: Dim | None) -> None:
+        """Remembers what the size of a slice should be."""
+        if isinstance(size, SymDim) and unclipped is not None and unclipped != size:
+            self.unclipped[size] = unclipped
+
+
+@dataclass
 class Node:
     """One ONNX node while it is imported.
 
@@ -46,23 +70,19 @@ class Node:
         inputs: Its operands; None where one is left out.
         opset: The version of the operators of its domain.
         source: Where it is in the user's model.
-        emit: Appends an op to the graph and gives its results, folded where they are known.
+        shared: What all nodes of the model have in common.
         run: Imports a subgraph on values for its inputs and gives its outputs; the text precedes
             the names of its nodes.
         expand: Imports what onnx defines the operator as.
-        late_symbol: A new name for a size that only the data tells.
-        weights: Makes arrays of tensors.
     """
 
     proto: onnx.NodeProto
     inputs: Sequence[Value]
     opset: int
     source: str
-    emit: Callable[[GraphOp], Sequence[SSAValue]]
+    shared: Shared
     run: Callable[[onnx.GraphProto, Sequence[Value], str], list[Value]]
     expand: Callable[[], list[Value]]
-    late_symbol: Callable[[], str]
-    weights: Weights
 
     def add(self, op: GraphOp) -> SSAValue:
         """Appends an op that stems from this node; gives its first result."""
@@ -71,7 +91,7 @@ class Node:
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""
         set_source(op, self.source)
-        return self.emit(op)
+        return self.shared.emit(op)
 
     def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
         """A constant."""
@@ -202,6 +222,36 @@ class Node:
     def broadcast(self, value: SSAValue, shape: Shape) -> SSAValue:
         """The value repeated to a shape; itself where it has it."""
         return value if type_of(value).shape == shape else self.add(BroadcastOp.to(value, shape))
+
+    def matched(self, *values: SSAValue) -> list[SSAValue]:
+        """Values that are to be broadcast against each other.
+
+        Where the sizes of two differ, but would not if a slice were not clipped, zeros fill the
+        place of what was clipped: a model that works never gets there.
+        """
+        shapes = [type_of(v).shape for v in values]
+        wanted: dict[int, Dim] = {}
+        for shape in shapes:
+            for k, d in enumerate(reversed(shape)):
+                if wanted.get(k, 1) != d and d != 1:
+                    wanted[k] = self._agreed(wanted.get(k, 1), d)
+        return [self._grown(v, wanted) for v in values]
+
+    def _agreed(self, a: Dim, b: Dim) -> Dim:
+        clipped = self.shared.unclipped
+        if a == 1 or a == b or clipped.get(a) == b:
+            return b
+        return clipped[a] if a in clipped and clipped[a] == clipped.get(b) else a
+
+    def _grown(self, value: SSAValue, wanted: Mapping[int, Dim]) -> SSAValue:
+        shape = type_of(value).shape
+        missing = [
+            wanted[k] - d if d in self.shared.unclipped and d != wanted[k] else 0
+            for k, d in reversed(list(enumerate(reversed(shape))))
+        ]
+        if not any(m != 0 for m in missing):
+            return value
+        return self.add(PadOp(value, pads=dims_param((*(0,) * len(shape), *missing))))
 
     def reduce(
         self, kind: type[ReduceOp], value: SSAValue, axes: Sequence[int], keep: bool = True

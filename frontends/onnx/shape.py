@@ -10,9 +10,7 @@ from ...ir.dims import Dim, Shape, ceildiv, floordiv, note_mismatch, product
 from ...ir.errors import InvalidModelError
 from ...ir.ops.shape import ConcatOp, SliceOp, dims_param
 from ...ir.types import BOOL, type_of
-from .registry import Node, Refusal, Value, importer
-
-SAME_NAME = "give them one name: load_onnx(…, shapes={input: [dims]})"
+from .registry import SAME_NAME, Node, Refusal, Value, importer
 
 
 @importer("Identity")
@@ -56,8 +54,7 @@ def reshape(node: Node) -> SSAValue:
             raise InvalidModelError(f"node '{node.source}' copies dim {k} of {x}")
         shape.append(x.shape[k] if d == 0 and copies else d)
     if -1 in shape:
-        known = product(d for d in shape if d != -1)
-        shape[shape.index(-1)] = floordiv(x.size, known) if known != 0 else 0
+        shape[shape.index(-1)] = _what_is_left(x.shape, [d for d in shape if d != -1])
     return node.reshape(node.input(), tuple(shape))
 
 
@@ -141,6 +138,18 @@ def space_to_depth(node: Node) -> SSAValue:
     column_first = node.attribute("mode", "DCR") == "CRD"
     value = node.transpose(value, (0, 1, 3, 5, 2, 4) if column_first else (0, 3, 5, 1, 2, 4))
     return node.reshape(value, (n, c * b * b, rows, columns))
+
+
+def _what_is_left(shape: Shape, taken: list[Dim]) -> Dim:
+    """The product of ``shape`` over that of ``taken``; dims in both cancel."""
+    rest: list[Dim] = []
+    for d in shape:
+        if d in taken:
+            taken.remove(d)
+        else:
+            rest.append(d)
+    divisor = product(taken)
+    return floordiv(product(rest), divisor) if divisor != 0 else 0
 
 
 def common_shape(*shapes: Shape) -> Shape:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
-from ...ir.dims import Dim, SymDim, dim_max, dim_min
+from ...ir.dims import Dim, ceildiv, dim_max, dim_min
 from ...ir.errors import InvalidModelError
 from ...ir.ops.shape import PadOp, ReverseOp, SliceOp, dims_param
 from ...ir.types import type_of
@@ -27,6 +27,11 @@ class Bounds:
     stop: Dim
     step: int = 1
     reverse: bool = False
+
+    @property
+    def count(self) -> Dim:
+        """How many elements there are."""
+        return ceildiv(self.stop - self.start, self.step)
 
 
 @importer("Slice")
@@ -128,33 +133,39 @@ def _sliced(
             raise Refusal(f"a slice with step {step} is not supported")
         axis = node.counted(axis, len(shape))
         bounds[axis] = _bounds(start, end, step, shape[axis])
+        node.shared.note_clipped(bounds[axis].count, _unclipped(start, end, step, shape[axis]))
     return taken(node, node.input(), bounds)
 
 
 def _bounds(start: Dim, end: Dim, step: int, size: Dim) -> Bounds:
     """Numpy's bounds, clipped; those of a negative step become bounds of the reversed dim."""
     if step > 0:
-        first = _clipped(_from_front(start, size), 0, size)
-        last = _clipped(_from_front(end, size), 0, size)
-        return Bounds(first, dim_max(first, last), step)
-    first = _clipped(_from_front(start, size), -1, size - 1)
-    last = _clipped(_from_front(end, size), -1, size - 1)
-    first, last = size - 1 - first, size - 1 - last
-    return Bounds(first, dim_max(first, last), -step, reverse=True)
+        first, last = (_place(bound, size, 0, size) for bound in (start, end))
+    else:
+        first, last = (size - 1 - _place(bound, size, -1, size - 1) for bound in (start, end))
+    stop = last if last == size or first == 0 else dim_max(first, last)
+    return Bounds(first, stop, abs(step), reverse=step < 0)
 
 
-def _from_front(bound: Dim, size: Dim) -> Dim:
-    """A bound that is negative counts from the end."""
-    negative = bound < 0 if isinstance(bound, int) else dim_min(bound, -1) == bound
-    return bound + size if negative else bound
-
-
-def _clipped(bound: Dim, low: Dim, high: Dim) -> Dim:
-    if isinstance(bound, int) and bound >= _FAR:
-        return high
-    if isinstance(bound, SymDim) and bound == high:
-        return high
+def _place(bound: Dim, size: Dim, low: Dim, high: Dim) -> Dim:
+    """A bound counted from the front, and clipped."""
+    if isinstance(bound, int) and abs(bound) >= _FAR:
+        return high if bound > 0 else low
+    if _is_negative(bound):
+        return size - dim_min(-bound, size - low)
     return dim_max(dim_min(bound, high), low)
+
+
+def _unclipped(start: Dim, end: Dim, step: int, size: Dim) -> Dim | None:
+    """How many elements there are if no bound has to be clipped."""
+    if step < 0 or any(isinstance(b, int) and abs(b) >= _FAR for b in (start, end)):
+        return None
+    first, last = (b + size if _is_negative(b) else b for b in (start, end))
+    return ceildiv(last - first, step)
+
+
+def _is_negative(bound: Dim) -> bool:
+    return bound < 0 if isinstance(bound, int) else dim_min(bound, -1) == bound
 
 
 def _not_negative(pad: Dim) -> Dim:
