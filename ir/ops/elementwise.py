@@ -15,7 +15,7 @@ from ..evaluate import erf as erf_values
 from ..op import GraphOp, graph_op, param
 from ..scalar import Scalar
 from ..structure import Indices, Map
-from ..types import BOOL, TensorType, astype, is_float, tensor
+from ..types import BOOL, TensorType, astype, bit_width, is_float, tensor
 
 
 def broadcast_dims(op: GraphOp, *shapes: Shape) -> Shape:
@@ -196,6 +196,32 @@ class CastOp(UnaryOp):
         """Numpy's conversion."""
         with np.errstate(all="ignore"):
             return astype(x, self.to)
+
+
+@graph_op
+class BitcastOp(UnaryOp):
+    """The bits of ``x`` read as another dtype of the same width.
+
+    ``%r = "mlc.bitcast"(%x) <{to = #mlc.param<i32>}> : …``
+    """
+
+    name = "mlc.bitcast"
+    to = param()
+
+    def infer(self) -> TensorType:
+        """The shape of x; the widths must agree."""
+        x = self.operand_type(0)
+        if bit_width(x.dtype) != bit_width(self.to) or BOOL in (x.dtype, self.to):
+            raise self.fail(f"the bits cannot be read as {self.to}")
+        return x.with_dtype(self.to)
+
+    def body(self, x: Scalar) -> Scalar:
+        """The bits."""
+        return Scalar("bitcast", (x,), self.to)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """Numpy's view."""
+        return np.ascontiguousarray(x).view(self.to).reshape(x.shape)
 
 
 @graph_op

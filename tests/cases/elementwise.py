@@ -16,7 +16,7 @@ UI32 = np.dtype(np.uint32)
 def _unary(op: type[GraphOp]) -> list[Case]:
     if op is e.NotOp:
         return [Case(op, (((5,), BOOL),)), Case(op, (((3,), I32),))]
-    params = {"to": I32} if op is e.CastOp else {}
+    params = {"to": I32} if op in (e.CastOp, e.BitcastOp) else {}
     return [Case(op, ((s, F32),), params) for s in ((), (0, 3), (1,), (7, 5))]
 
 
