@@ -1,6 +1,6 @@
 """Scalar operators as loop-level arithmetic, on scalars and register tiles alike.
 
-Integer division never traps, shifts by the width or more leave nothing but the sign.
+Shifts by the width or more leave nothing but the sign.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...ir.errors import TargetError
 from ...ir.scalar import COMPARE, Scalar
 from ...ir.types import bit_width, is_float, is_signed
 from .builder import LoopBuilder
+from .division import divide
 from .elements import is_tile, settle
 from .vector_math import expand
 
@@ -39,14 +40,10 @@ _INTEGER_BINARY: dict[str, type[Operation]] = {
 _SIGNED_BINARY: dict[str, type[Operation]] = {
     "max": arith.MaxSIOp,
     "min": arith.MinSIOp,
-    "div": arith.DivSIOp,
-    "rem": arith.RemSIOp,
 }
 _UNSIGNED_BINARY: dict[str, type[Operation]] = {
     "max": arith.MaxUIOp,
     "min": arith.MinUIOp,
-    "div": arith.DivUIOp,
-    "rem": arith.RemUIOp,
 }
 _FLOAT_UNARY: dict[str, type[Operation]] = {
     "neg": arith.NegfOp,
@@ -156,7 +153,7 @@ def _integer(b: LoopBuilder, op: str, operands: list[SSAValue], dtype: np.dtype)
     if op in ("shl", "shr"):
         return _shift(b, op, operands, bit_width(dtype), signed)
     if op in ("div", "rem", "mod", "floordiv"):
-        return _division(b, op, operands, signed)
+        return divide(b, op, operands, signed, bit_width(dtype))
     kind = _INTEGER_BINARY.get(op) or (_SIGNED_BINARY if signed else _UNSIGNED_BINARY).get(op)
     if kind is not None:
         return _index_folded(b, op, operands) or b.op(kind, operands, operands[0].type)
@@ -214,31 +211,3 @@ def _shift(b: LoopBuilder, op: str, operands: list[SSAValue], width: int, signed
         return b.op(arith.ShRSIOp, [x, amount], type)
     shifted = b.op(arith.ShLIOp if op == "shl" else arith.ShRUIOp, [x, amount], type)
     return b.select(fits, shifted, b.constant(0, type))
-
-
-def _division(b: LoopBuilder, op: str, operands: list[SSAValue], signed: bool) -> SSAValue:
-    """Division that never traps: x / 0 is 0, and the least value over -1 wraps."""
-    (x, y), type = operands, operands[0].type
-    zero, one = b.constant(0, type), b.constant(1, type)
-    is_zero = b.compare("eq", y, zero)
-    minus = b.compare("eq", y, b.constant(-1, type)) if signed else is_zero
-    unsafe = b.op(arith.OrIOp, [is_zero, minus], minus.type) if signed else is_zero
-    safe = b.select(unsafe, one, y)
-    table = _SIGNED_BINARY if signed else _UNSIGNED_BINARY
-    rest = b.op(table["rem"], [x, safe], type)
-    if op in ("rem", "mod"):
-        return _floored(b, rest, y) if op == "mod" and signed else rest
-    if op == "floordiv" and signed:
-        x = b.op(arith.SubiOp, [x, _floored(b, rest, y)], type)
-    quotient = b.op(table["div"], [x, safe], type)
-    if signed:
-        quotient = b.select(minus, b.op(arith.SubiOp, [zero, x], type), quotient)
-    return b.select(is_zero, zero, quotient)
-
-
-def _floored(b: LoopBuilder, rest: SSAValue, y: SSAValue) -> SSAValue:
-    type, zero = rest.type, b.constant(0, rest.type)
-    is_rest = b.compare("ne", rest, zero)
-    differ = b.compare("slt", b.op(arith.XOrIOp, [rest, y], type), zero)
-    move = b.op(arith.AndIOp, [is_rest, differ], is_rest.type)
-    return b.select(move, b.op(arith.AddiOp, [rest, y], type), rest)

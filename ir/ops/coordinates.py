@@ -56,10 +56,13 @@ class Line:
         """The largest integer not above the position."""
         return self.numerator(index) // s.size(self.divisor)
 
-    def fraction(self, index: s.Scalar, dtype: np.dtype) -> s.Scalar:
-        """What the position is above its floor."""
-        rest = self.numerator(index) % s.size(self.divisor)
-        return s.cast(rest, dtype) / s.cast(s.size(self.divisor), dtype)
+    def split(self, index: s.Scalar, dtype: np.dtype) -> tuple[s.Scalar, s.Scalar]:
+        """The floor of a position, and what the position is above it."""
+        low = self.floor(index)
+        rest = s.cast(self.numerator(index) - low * s.size(self.divisor), dtype)
+        if isinstance(self.divisor, int):
+            return low, rest * (1 / max(self.divisor, 1))
+        return low, rest / s.cast(s.size(self.divisor), dtype)
 
     def nearest(self, index: s.Scalar, rounding: str) -> s.Scalar:
         """The position rounded to an integer."""

@@ -25,9 +25,9 @@ def taps(kernel: str) -> range:
 
 def tap_weight(kernel: str, offset: int, part: s.Scalar, cubic: float) -> s.Scalar:
     """The weight of the element ``offset`` from the floor of a position with fraction ``part``."""
-    distance = offset - part if offset > 0 else part - offset
     if kernel == "linear":
-        return 1 - distance
+        return part if offset else 1 - part
+    distance = offset - part if offset > 0 else part - offset
     return _near(distance, cubic) if offset in (0, 1) else _far(distance, cubic)
 
 

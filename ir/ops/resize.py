@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,7 +125,8 @@ class ResizeOp(ResampleOp):
 
     def _body(self, i: Indices) -> s.Scalar:
         x = self.operand_type(0)
-        value = self._blend(list(i), 0)
+        chosen = [self._taps(k, i[axis]) for k, axis in enumerate(self.axes)]
+        value = self._blend(list(i), chosen)
         value = value if self.mode == "nearest" else rounded(value, x.dtype)
         for k, axis in enumerate(self.axes):
             if self.coordinates == "tf_crop_and_resize":
@@ -133,19 +136,17 @@ class ResizeOp(ResampleOp):
                 )
         return unless_empty(value, tuple(x.shape[axis] for axis in self.axes))
 
-    def _blend(self, where: list[s.Scalar], k: int) -> s.Scalar:
-        """The weighted sum over the taps of ``axes[k]`` and those after it, at ``where``."""
+    def _blend(self, where: list[s.Scalar], chosen: list[list[Tap]]) -> s.Scalar:
+        """The weighted sum over the taps of the axes from the last ``len(chosen)`` on."""
         x = self.operand_type(0)
-        if k == len(self.axes):
+        if not chosen:
             value = s.load(0, where, x.dtype)
             return value if self.mode == "nearest" else s.cast(value, self.wide())
-        axis, total = self.axes[k], None
-        for index, factor in self._taps(k, where[axis]):
-            value = self._blend([*where[:axis], index, *where[axis + 1 :]], k + 1)
-            value = value if factor is None else value * factor
-            total = value if total is None else total + value
-        assert total is not None, "an axis has at least one tap"
-        return total
+        axis, terms = self.axes[-len(chosen)], []
+        for index, factor in chosen[0]:
+            value = self._blend([*where[:axis], index, *where[axis + 1 :]], chosen[1:])
+            terms.append(value if factor is None else value * factor)
+        return reduce(add, terms)
 
     def _taps(self, k: int, index: s.Scalar) -> list[Tap]:
         """The elements that a result reads along ``axes[k]``, with their weights."""
@@ -154,7 +155,7 @@ class ResizeOp(ResampleOp):
             return [(index, None)]
         if self.mode == "nearest":
             return [(clamped(at.nearest(index, self.rounding), size), None)]
-        low, part = at.floor(index), at.fraction(index, self.wide())
+        low, part = at.split(index, self.wide())
         places = [low + offset for offset in taps(self.mode)]
         factors = [
             tap_weight(self.mode, offset, part, self.cubic_coefficient)
