@@ -68,10 +68,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _passes(chosen: argparse.Namespace) -> Sequence[Pass]:
-    from ..passes.pipeline import PIPELINE, all_passes
+    from ..passes.pipeline import all_passes, pipeline
 
     known = all_passes()
-    names = [p.name for p in PIPELINE] if chosen.passes is None else chosen.passes.split(",")
+    names = [p.name for p in pipeline()] if chosen.passes is None else chosen.passes.split(",")
     names = [] if names == ["none"] else names
     watched = [n for n in (chosen.stop_after, chosen.print_after) if n not in ("", "all")]
     unknown = [n for n in [*names, *watched] if n not in known]

@@ -110,13 +110,13 @@ class _Compilation:
 
     def _compile(self, module: ModuleOp, digest: str) -> Artifact:
         from ..passes.manager import Options, run_passes
-        from ..passes.pipeline import PIPELINE
+        from ..passes.pipeline import pipeline
         from .report import origins
 
         options = Options(verify=self.verify)
         report: dict[str, Any] = {"nodes": origins(module)}
         with self.stages("simplify"):
-            run_passes(module, PIPELINE, options)
+            run_passes(module, pipeline(), options)
         made = self.target.compile(module, options, self.stages)
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})

@@ -6,8 +6,10 @@ import hashlib
 import json
 import mmap
 import re
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent.parent
 _ROOMS = ("ir", "passes", "frontends", "codegen", "runtime", "driver")
 _PACKAGES = ("llvmlite", "ml_dtypes", "numpy", "onnx", "xdsl")
+# The group of passes.plugins, which is not imported here, since nothing is compiled yet.
+_PLUGINS = "mlc.passes"
 # The entry "location" of a tensor's external data, as protobuf writes it before the file's name.
 _LOCATION = b"\x08location\x12"
 
@@ -79,10 +83,20 @@ def digest_of_module(module: ModuleOp) -> str:
 
 @cache
 def digest_of_compiler() -> str:
-    """The digest of mlc's own source and of the versions it works with."""
+    """The digest of mlc's own source, of the versions it works with, and of passes from outside."""
     files = sorted(f for room in _ROOMS for f in (_ROOT / room).rglob("*.py"))
     sources = [(str(f.relative_to(_ROOT)), f.read_text()) for f in files]
-    return digest_of_values(sources, [(name, version(name)) for name in _PACKAGES])
+    versions = [(name, version(name)) for name in _PACKAGES]
+    return digest_of_values(sources, versions, [_plugin(e) for e in entry_points(group=_PLUGINS)])
+
+
+def _plugin(entry: EntryPoint) -> list[str]:
+    """What tells a pass of another package from its other versions, edited ones included."""
+    source = ""
+    with suppress(ImportError, OSError):  # compiling says what is wrong
+        spec = find_spec(entry.module)
+        source = Path(spec.origin or "").read_text() if spec else ""
+    return [entry.name, entry.value, entry.dist.version if entry.dist else "", source]
 
 
 def _protobuf_text(data: bytes) -> str:

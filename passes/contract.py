@@ -22,10 +22,15 @@ class Pass(ABC):
 
     Subclasses are frozen dataclasses in a file of their own; options are fields. The module is
     valid before and after ``apply``.
+
+    A pass of another package says with ``before`` or ``after`` next to which pass it runs; without
+    either it runs only where it is asked for by name.
     """
 
     name: ClassVar[str]
     promise: ClassVar[Promise]
+    before: ClassVar[str] = ""
+    after: ClassVar[str] = ""
 
     @abstractmethod
     def apply(self, module: ModuleOp) -> None:

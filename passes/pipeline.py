@@ -9,6 +9,7 @@ from .dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
 from .fold_scales import FoldScales
 from .lowering import lowering
+from .plugins import plugin_passes, with_plugins
 from .recognize.attention import RecognizeAttention
 from .recognize.gelu import RecognizeGelu
 from .recognize.layer_norm import RecognizeLayerNorm
@@ -20,7 +21,6 @@ from .recognize.softmax import RecognizeSoftmax
 from .simplify_arithmetic import SimplifyArithmetic
 from .sink_reshapes import SinkReshapes
 from .sink_transposes import SinkTransposes
-from .transposes import MergeTransposes
 
 SIMPLIFY: tuple[Pass, ...] = (
     FoldConstants(),  # first: importers leave shape arithmetic on constants
@@ -48,11 +48,9 @@ RECOGNIZE: tuple[Pass, ...] = (
 
 LAYOUT: tuple[Pass, ...] = (
     SinkTransposes(),
-    MergeTransposes(),
-    FoldConstants(),  # weights that were transposed on the way
+    Canonicalize(),  # merges them, and folds the weights that were transposed on the way
     SinkTransposes(),  # once more: those that met the operands of an op from two sides
-    MergeTransposes(),
-    FoldConstants(),
+    Canonicalize(),
     EliminateCommonSubexpressions(),
     EliminateDeadCode(),
 )
@@ -61,6 +59,19 @@ LAYOUT: tuple[Pass, ...] = (
 PIPELINE = (*SIMPLIFY, *RECOGNIZE, *LAYOUT)
 
 
+def pipeline() -> tuple[Pass, ...]:
+    """``PIPELINE``, and the passes of other packages in the places they ask for.
+
+    Raises:
+        PassError: A pass of another package cannot be loaded or placed.
+    """
+    return with_plugins(PIPELINE, plugin_passes())
+
+
 def all_passes() -> dict[str, Pass]:
-    """Every pass by name, with its default options."""
-    return {step.name: step for step in (*PIPELINE, *lowering())}
+    """Every pass by name, those of other packages included, with its default options.
+
+    Raises:
+        PassError: As ``pipeline``.
+    """
+    return {step.name: step for step in (*pipeline(), *lowering(), *plugin_passes())}

@@ -5,7 +5,7 @@
 
 Importers put transposes around every op that is channels-last here and channels-first in the
 user's model. Sunk, the transpose after one such op meets the transpose before the next, and both
-vanish (see merge-transposes): the whole network is channels-last without a layout pass.
+vanish (see canonicalize): the whole network is channels-last without a layout pass.
 """
 
 from __future__ import annotations

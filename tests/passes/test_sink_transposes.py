@@ -13,15 +13,14 @@ from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from mlc.ir.types import tensor
+from mlc.passes.canonicalize import Canonicalize
 from mlc.passes.dead_code import EliminateDeadCode
-from mlc.passes.fold_constants import FoldConstants
 from mlc.passes.manager import Options, run_passes
 from mlc.passes.sink_transposes import SinkTransposes
-from mlc.passes.transposes import MergeTransposes
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
-PASSES = (SinkTransposes(), MergeTransposes(), FoldConstants(), EliminateDeadCode())
+PASSES = (SinkTransposes(), Canonicalize(), EliminateDeadCode())
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
