@@ -16,7 +16,7 @@ from itertools import dropwhile
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
-from ..ir.dims import product
+from ..ir.dims import Dim, Shape, product
 from ..ir.op import Add, GraphOp
 from ..ir.ops.elementwise import ElementwiseOp
 from ..ir.ops.matmul import MatmulOp
@@ -26,7 +26,7 @@ from ..ir.types import type_of
 from .contract import Pass, Promise
 from .fold_constants import placed
 from .rewrite import again, rewrite
-from .values import producer, used_once
+from .values import is_constant, producer, used_once
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,23 @@ def _before(value: SSAValue, like: ReshapeOp, add: Add) -> SSAValue | None:
     old, new = type_of(like.x).shape, type_of(like.results[0]).shape
     if reshape and shape == new and type_of(reshape.x).shape == old:
         return reshape.x
+    if is_constant(value) and _long(old) == _long(new):
+        return placed(ReshapeOp.to(value, _units_moved(shape, new, old)), add)
     own = tuple(dropwhile(lambda d: d == 1, shape))
     if len(own) > _common_tail(like) or product(own) == product(old) != 1:
         return None
     return value if len(shape) <= len(old) else placed(ReshapeOp.to(value, own), add)
+
+
+def _units_moved(shape: Shape, new: Shape, old: Shape) -> Shape:
+    """``shape``, which broadcasts to ``new``, for dims of size 1 where ``old`` has them."""
+    own = (1,) * (len(new) - len(shape)) + shape
+    long = iter(d for d, n in zip(own, new, strict=True) if n != 1)
+    return tuple(1 if d == 1 else next(long) for d in old)
+
+
+def _long(shape: Shape) -> list[Dim]:
+    return [d for d in shape if d != 1]
 
 
 def _common_tail(op: ReshapeOp) -> int:

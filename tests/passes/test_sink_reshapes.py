@@ -68,6 +68,7 @@ def test_joined_heads():
         lambda g, x: g(MulOp, g(ReshapeOp, x, shape=("12*N",)), array(1)),
         lambda g, x: g(MulOp, y := g(ReshapeOp, x, shape=("6*N", 2)), y),
         lambda g, x: g(MulOp, g(ReshapeOp, x, shape=("2*N", 3, 2)), array(1, 1, 2)),
+        lambda g, x: g(MulOp, g(ReshapeOp, x, shape=("N", 6, 1, 2, 1)), array(6, 1, 1, 1)),
     ],
 )
 def test_through_elementwise_ops(graph: Any):
