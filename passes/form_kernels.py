@@ -249,8 +249,8 @@ def _is_identity(indices: Sequence[Scalar], shape: Shape) -> bool:
 def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     """Whether ``op`` still reads by strides when the moves that make ``value`` are drawn in.
 
-    Along the last dim of the result neighbours must read the same element, or neighbours; in a
-    thin matrix product, neighbours along its depth may instead.
+    Along the last dim of the result neighbours must read the same element, or neighbours. The left
+    factor of a product, and the right one of a thin product, must have neighbours along the depth.
     """
     if isinstance(op, AttentionOp):
         return _keeps_features(op, value)
@@ -272,8 +272,12 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     form = space.position(indices, type_of(source).shape)
     if form.rest:
         return False
-    by_depth = _is_thin(op) and form.coefficient(len(shape)) == 1
-    return not shape or form.coefficient(len(shape) - 1) in (0, 1) or by_depth
+    if not shape:
+        return True
+    last, depth = form.coefficient(len(shape) - 1), form.coefficient(len(space.extents) - 1)
+    if isinstance(structure, Contraction) and last == 0:
+        return depth in (0, 1)
+    return last in (0, 1) or (_is_thin(op) and depth == 1)
 
 
 def _is_thin(op: GraphOp) -> bool:

@@ -22,6 +22,7 @@ from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import ElementwiseOp
 from ..ir.ops.reduce import ReduceOp
+from ..ir.ops.resample import ResampleOp
 from ..ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp, param_dims
 from ..ir.types import type_of
 from .contract import Pass, Promise
@@ -123,6 +124,15 @@ class _Sink:
         source = self.op.operands[0].owner.operands[0]  # pyright: ignore[reportAttributeAccessIssue]
         return self.transposed(self._again([source], **moved), perm)
 
+    def resample(self) -> SSAValue | None:
+        perm = _perm(self.op.operands[0])
+        if perm is None:
+            return None
+        assert isinstance(self.op, ResampleOp)
+        source = self.op.operands[0].owner.operands[0]  # pyright: ignore[reportAttributeAccessIssue]
+        moved = self._again([source], axes=tuple(perm[a] for a in self.op.axes))
+        return self.transposed(moved, perm)
+
     def pad(self) -> SSAValue | None:
         perm = _perm(self.op.operands[0])
         if perm is None:
@@ -158,6 +168,7 @@ _RULES: dict[type[GraphOp], Callable[[_Sink], SSAValue | None]] = {
     ConcatOp: _Sink.concat,
     SliceOp: _Sink.slice,
     PadOp: _Sink.pad,
+    ResampleOp: _Sink.resample,
     ReshapeOp: _Sink.reshape,
 }
 

@@ -11,6 +11,7 @@ from mlc.ir.ops.control import ReturnOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp
 from mlc.ir.ops.reduce import ReduceMeanOp
+from mlc.ir.ops.resize import ResizeOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from mlc.ir.types import tensor
 from mlc.passes.canonicalize import Canonicalize
@@ -74,7 +75,7 @@ def test_squeeze_and_excitation_stays_channels_last():
     assert transposes(g.module(g.add(ReduceMeanOp(y, axes=(2, 3), keepdims=False)))) == 1
 
 
-@pytest.mark.parametrize("kind", ["concat", "slice", "pad", "flatten", "scale"])
+@pytest.mark.parametrize("kind", ["concat", "slice", "pad", "flatten", "scale", "resize"])
 def test_ops_on_channels_move_with_them(kind: str):
     g = Graph(1, 3, 5, 4)
     y = g.conv(g.x, 3, 8)
@@ -85,6 +86,8 @@ def test_ops_on_channels_move_with_them(kind: str):
     elif kind == "pad":
         zero = g.add(ConstantOp.of(np.zeros((), np.float32)))
         y = g.add(PadOp(y, zero, pads=(0, 1, 0, 0, 0, 2, 0, 3), mode="constant"))
+    elif kind == "resize":
+        y = g.add(ResizeOp(y, axes=(2, 3), sizes=(7, 9), mode="linear"))
     elif kind == "scale":
         y = g.add(MulOp(y, g.weight(8, 1, 1)))
     else:
