@@ -50,6 +50,7 @@ LAYOUT: tuple[Pass, ...] = (
     SinkTransposes(),
     Canonicalize(),  # merges them, and folds the weights that were transposed on the way
     SinkTransposes(),  # once more: those that met the operands of an op from two sides
+    SinkReshapes(),  # that stood behind them, so that ops of one shape stand together
     Canonicalize(),
     EliminateCommonSubexpressions(),
     EliminateDeadCode(),
