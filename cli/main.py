@@ -14,13 +14,13 @@ from ..runtime import ModelError
 from . import bench, compile, explain, opt, passes, run, targets
 
 COMMANDS = (compile, run, bench, explain, opt, passes, targets)
-USER_ERROR, INTERNAL_ERROR = 2, 1
+USER_ERROR, INTERNAL_ERROR = 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
-    0: done; 1: the result is not as it should be, or mlc itself failed; 2: the user's mistake.
+    0: done; 1: the input or the result is not as it should be; 2: the command line; 3: mlc failed.
     """
     chosen = parser().parse_args(arguments)
     try:

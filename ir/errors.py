@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class MlcError(Exception):
-    """Base of everything mlc raises on purpose. The command line prints it and exits with 2."""
+    """Base of everything mlc raises on purpose. The command line prints it and exits with 1."""
 
 
 class InvalidModelError(MlcError):
