@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.export import ExportedProgram, default_decompositions
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from ...ir.errors import InvalidModelError, Unsupported, UnsupportedError
-from .registry import imported_overloads
+from .decompositions import decompositions
 
 
 def exported(
@@ -35,14 +35,6 @@ def exported(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return program.run_decompositions(decompositions())
-
-
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """How torch decomposes the operators that have no importer."""
-    table = default_decompositions()
-    for overload in imported_overloads():
-        table.pop(overload, None)
-    return dict(table)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,58 +14,20 @@ from torch.fx.node import map_arg
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
-from ...ir.dims import symbols_of
+from ...ir.dims import SymDim, symbols_of
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.module import model_module, set_symbol_limits
+from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
 from ...ir.types import I64, tensor, type_of
-from . import (
-    activation,
-    adaptive_pool,
-    attention,
-    constant,
-    control,
-    conv,
-    elementwise,
-    functions,
-    index,
-    join,
-    matmul,
-    norm,
-    pool,
-    reduce,
-    resample,
-    scatter,
-    shape,
-    sort,
-)
+from . import families as families
 from .names import source_line, source_name
 from .program import Program
 from .registry import Node, Refusal, importer_of, packet_of
 from .sizes import Sizes, symbol_maxima, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
-FAMILIES = (
-    activation,
-    adaptive_pool,
-    attention,
-    constant,
-    control,
-    conv,
-    elementwise,
-    functions,
-    index,
-    join,
-    matmul,
-    norm,
-    pool,
-    reduce,
-    resample,
-    scatter,
-    shape,
-    sort,
-)
 _RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
 
 
@@ -92,7 +55,7 @@ class _Import:
     def run(self) -> ModuleOp:
         for node in self.program.placeholders:
             self.values[node] = self._placeholder(node)
-        self._check_symbols()
+        self._bind_symbols()
         for node in self.program.owner.graph.nodes:
             if node.op not in ("placeholder", "output"):
                 self._node(node)
@@ -121,10 +84,16 @@ class _Import:
         self.inputs.append(node.name)
         return self.block.insert_arg(type, len(self.block.args))
 
-    def _check_symbols(self) -> None:
+    def _bind_symbols(self) -> None:
+        """Finds who tells the value of each symbol: a shape, or an integer given to the model."""
         dims = [d for a in self.block.args for d in type_of(a).shape]
-        used = {name for dim in dims for name in symbols_of(dim)}
-        unknown = used - set(map(str, dims))
+        shapes = set(map(str, dims))
+        for node, value in list(self.values.items()):
+            if isinstance(value, SymDim) and str(value) not in shapes:
+                self.inputs.append(node.name)
+                number = self.block.insert_arg(tensor((), I64), len(self.block.args))
+                self.sizes.numbers[str(value)] = number
+        unknown = {name for dim in dims for name in symbols_of(dim)} - shapes
         if unknown:
             raise InvalidModelError(
                 f"no input has {', '.join(sorted(unknown))} alone as a dimension, so its value "
@@ -184,7 +153,17 @@ class _Import:
         bound = _bound(node)
         fakes = map_arg(bound, lambda n: n.meta.get("val"))
         source = source_name(node.meta.get("nn_module_stack"), node.name)
-        return Node(node, self._mapped(bound), fakes, self.sizes, source, self.block.add_op)
+        return Node(node, self._mapped(bound), fakes, self.sizes, source, self._emit)
+
+    def _emit(self, op: GraphOp) -> None:
+        if self.sizes.numbers:
+            self._refuse_numbers_as_sizes(op)
+        self.block.add_op(op)
+
+    def _refuse_numbers_as_sizes(self, op: GraphOp) -> None:
+        words = set(re.findall(r"\w+", f"{op.properties} {op.result_types}"))
+        for name in words & self.sizes.numbers.keys():
+            raise Refusal(f"a size depends on the number {name}", "take it from a tensor's shape")
 
     def _mapped(self, argument: Any) -> Any:
         return map_arg(argument, lambda n: self.values[n])
@@ -205,7 +184,7 @@ class _Import:
         end = self.program.owner.graph.output_node()
         results = self._mapped(end.args[0])
         named = zip(self.program.outputs, results, strict=True)
-        adder = Node(end, {}, {}, self.sizes, "", self.block.add_op)
+        adder = Node(end, {}, {}, self.sizes, "", self._emit)
         return {name: _as_tensor(adder, value) for name, value in named if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def source_name(stack: dict[str, Any] | None, node: str) -> str:
     """Where a node is: the path of its module, then its own name."""
     paths = [path for path, _ in (stack or {}).values() if isinstance(path, str)]
     path = next((p for p in reversed(paths) if not p.startswith("_empty")), "")
-    path = path.removeprefix("L['self'].").removeprefix("L['self']")
+    path = re.sub(r"^L\['\w+'\]\.?", "", path)
     return f"{path}/{node}" if path else node
 
 

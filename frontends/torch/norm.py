@@ -83,7 +83,7 @@ def instance_norm(node: Node) -> SSAValue:
 
 
 @importer(
-    *(aten.batch_norm, aten.native_batch_norm),
+    *(aten.batch_norm, aten.native_batch_norm, aten._native_batch_norm_legit_functional),
     *(aten._native_batch_norm_legit_no_training, aten._batch_norm_no_update),
 )
 def batch_norm(node: Node) -> SSAValue | list[SSAValue | None]:

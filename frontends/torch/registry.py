@@ -9,16 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import fx
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 
-from ...ir.dims import Dim, Shape, SymDim
+from ...ir.dims import Dim, Shape, SymDim, ceildiv
 from ...ir.errors import MlcError
 from ...ir.op import GraphOp, set_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import AddOp, CastOp, MulOp
-from ...ir.ops.reduce import ReduceSumOp
+from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import BroadcastOp, IotaOp, ReshapeOp, SliceOp, TransposeOp, dims_param
 from ...ir.types import I64, TensorType, tensor, type_of
+from .dim_value import dim_value, is_number
 from .sizes import Sizes
 from .tensors import numpy_dtype
 
@@ -53,7 +54,7 @@ class Node:
     fakes: Mapping[str, Any]
     sizes: Sizes
     source: str
-    emit: Callable[[Operation], None]
+    emit: Callable[[GraphOp], None]
 
     @property
     def packet(self) -> Any:
@@ -129,11 +130,8 @@ class Node:
         return [self.operand(self.arg(n), self.result.dtype) for n in names or ("self", "other")]
 
     def size(self, dim: Dim) -> SSAValue:
-        """A dim as a scalar of i64: the sum of as many ones."""
-        if isinstance(dim, int):
-            return self.constant(dim, I64)
-        ones = self.add(BroadcastOp.to(self.constant(1, I64), (dim,)))
-        return self.add(ReduceSumOp(ones, axes=(0,)))
+        """A dim as a scalar of i64."""
+        return dim_value(self.add, dim, self.sizes.numbers)
 
     def counted(self, count: Dim, start: Dim = 0, step: Dim = 1) -> SSAValue:
         """``count`` numbers of i64 from ``start`` in steps of ``step``."""
@@ -167,6 +165,9 @@ class Node:
         shape = type_of(value).shape
         if (start, stop, step) == (0, shape[axis], 1):
             return value
+        if is_number(start, self.sizes.numbers):
+            places = self.counted(ceildiv(stop - start, step), start, step)
+            return self.add(GatherOp(value, places, axis=axis))
         starts: list[Dim] = [0] * len(shape)
         stops, steps = list(shape), [1] * len(shape)
         starts[axis], stops[axis], steps[axis] = start, stop, step

@@ -11,6 +11,7 @@ import sympy
 import torch
 from torch import fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, statically_known_true
+from xdsl.ir import SSAValue
 
 from ...ir.dims import Dim, Shape, ceildiv, dim_max, dim_min, floordiv, mod, product, symbol
 from ...ir.errors import MlcError
@@ -33,10 +34,16 @@ _UNBOUNDED = sys.maxsize - 1
 
 
 class Sizes:
-    """Turns sizes into dims; torch's symbols get the names that the user gave them."""
+    """Turns sizes into dims; torch's symbols get the names that the user gave them.
+
+    Attributes:
+        names: What torch's symbols are called.
+        numbers: The symbols that are no sizes but integers given to the model, and their values.
+    """
 
     def __init__(self, names: Mapping[str, str]):
         self.names = names
+        self.numbers: dict[str, SSAValue] = {}
 
     def dim(self, size: int | torch.SymInt) -> Dim:
         """One size.
