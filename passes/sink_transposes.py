@@ -178,10 +178,12 @@ def _perm(value: SSAValue) -> Perm | None:
 
 
 def _cheap(value: SSAValue, perm: Perm) -> bool:
-    """Whether an operand comes without its transpose at no cost worth naming."""
+    """Whether an operand comes without its transpose at no cost: only dims of size 1 would move."""
     if _perm(value) == perm or isinstance(value.owner, ConstantOp):
         return True
-    return sum(d != 1 for d in type_of(value).shape) <= 1
+    shape = (1,) * (len(perm) - type_of(value).rank) + type_of(value).shape
+    moved = [k for k in _inverse(perm) if shape[k] != 1]
+    return moved == sorted(moved)
 
 
 def _inverse(perm: Perm) -> Perm:
