@@ -39,7 +39,7 @@ def attention(node: Node) -> list[Value]:
         causal = False
     bias = _bias(node, mask, allowed)
     result = attended(node, q, k, v, bias, causal)
-    return [_merged(node, result) if node.type().rank == 3 else result, k, v]
+    return [merged_heads(node, result) if node.type().rank == 3 else result, k, v]
 
 
 def attended(
@@ -47,7 +47,9 @@ def attended(
 ) -> SSAValue:
     """Attention over heads ``[B, H, S, D]``; 0 for a query that may see no key."""
     masks = [] if bias is None else [bias]
-    op = AttentionOp(q, k, v, *masks, scale=_scale(node, type_of(q).shape[3]), causal=causal)
+    op = AttentionOp(
+        q, k, v, *masks, scale=attention_scale(node, type_of(q).shape[3]), causal=causal
+    )
     result = node.add(op)
     if bias is None:
         return result
@@ -57,7 +59,8 @@ def attended(
     return node.add(e.SelectOp(blind, node.constant(0, dtype), result))
 
 
-def _scale(node: Node, features: Dim) -> float:
+def attention_scale(node: Node, features: Dim) -> float:
+    """The factor of the scores: given, or by the size of a head."""
     given = node.attribute("scale")
     if given is not None:
         return float(given)
@@ -110,7 +113,8 @@ def split_heads(node: Node, x: SSAValue, count: int) -> SSAValue:
     return node.transpose(apart, (0, 2, 1, 3))
 
 
-def _merged(node: Node, x: SSAValue) -> SSAValue:
+def merged_heads(node: Node, x: SSAValue) -> SSAValue:
+    """``[B, H, S, D]`` as ``[B, S, H * D]``."""
     batch, heads, length, features = type_of(x).shape
     return node.reshape(node.transpose(x, (0, 2, 1, 3)), (batch, length, heads * features))
 

@@ -11,7 +11,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import SelectOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import BOOL, I64, tensor, type_of
-from .registry import Node, Refusal, Value, dtype_of, importer
+from .registry import FIX_INPUT, FIX_SIZE, Node, Refusal, Value, dtype_of, importer
 from .shape import cut
 
 _UNROLL_LIMIT = 1024
@@ -23,9 +23,9 @@ def branch(node: Node) -> list[Value]:
     condition = _truth(node.input())
     if condition is not None:
         taken = "then_branch" if condition else "else_branch"
-        return node.run(node.attribute(taken), [], "")
-    first = node.run(node.attribute("then_branch"), [], "")
-    second = node.run(node.attribute("else_branch"), [], "")
+        return node.run(node.required(taken), [], "")
+    first = node.run(node.required("then_branch"), [], "")
+    second = node.run(node.required("else_branch"), [], "")
     choice = node.reshape(node.input(), ())
     return [_chosen(node, choice, a, b) for a, b in zip(first, second, strict=True)]
 
@@ -33,7 +33,7 @@ def branch(node: Node) -> list[Value]:
 @importer("Loop")
 def loop(node: Node) -> list[Value]:
     """As many copies of the body as there are iterations."""
-    body = node.attribute("body")
+    body = node.required("body")
     trips = _UNROLL_LIMIT + 1 if node.optional(0) is None else node.integer(0)
     condition = True if node.optional(1) is None else _truth(node.input(1))
     state, stacks = list(node.inputs[2:]), _Stacks.of(node, len(node.inputs) - 2)
@@ -53,7 +53,7 @@ def loop(node: Node) -> list[Value]:
 @importer("Scan", since=9)
 def scan(node: Node) -> list[Value]:
     """As many copies of the body as the scanned dim is long."""
-    body, scanned = node.attribute("body"), node.attribute("num_scan_inputs")
+    body, scanned = node.required("body"), node.required("num_scan_inputs")
     first = len(node.inputs) - scanned
     state = list(node.inputs[:first])
     slices = [_slices(node, first, k) for k in range(scanned)]
@@ -126,7 +126,7 @@ def _slices(node: Node, first: int, index: int) -> list[SSAValue]:
     if not isinstance(length, int) or length > _UNROLL_LIMIT:
         raise Refusal(
             f"the scanned dim has size {length}; at most {_UNROLL_LIMIT} steps are unrolled",
-            "fix the size: load_onnx(…, shapes={input: [dims]})",
+            FIX_SIZE,
         )
     kept = tuple(d for k, d in enumerate(type_of(x).shape) if k != axis)
     parts = [node.reshape(cut(node, x, axis, k, k + 1), kept) for k in range(length)]
@@ -145,7 +145,7 @@ def _chosen(node: Node, condition: SSAValue, first: Value, second: Value) -> Val
         return node.add(SelectOp(condition, first, second))
     raise Refusal(
         "the condition is computed from data, and the branches give different types",
-        "fix the inputs it depends on: load_onnx(…, constants={name: array})",
+        FIX_INPUT,
     )
 
 
@@ -153,6 +153,6 @@ def _endless(condition: bool | None) -> Refusal:
     if condition is None:
         return Refusal(
             "whether the loop goes on is computed from data",
-            "fix the inputs it depends on: load_onnx(…, constants={name: array})",
+            FIX_INPUT,
         )
     return Refusal(f"more than {_UNROLL_LIMIT} iterations are not unrolled")

@@ -36,7 +36,7 @@ def einsum(node: Node) -> SSAValue:
 
 
 def _parsed(node: Node) -> tuple[list[Term], str]:
-    equation = str(node.attribute("equation")).replace(" ", "")
+    equation = str(node.required("equation")).replace(" ", "")
     left, arrow, output = equation.partition("->")
     operands, inputs = node.every(), left.split(",")
     if len(inputs) != len(operands):

@@ -118,7 +118,7 @@ def modulo(node: Node) -> SSAValue:
 @importer("BitShift")
 def bit_shift(node: Node) -> SSAValue:
     """By ``direction``."""
-    kind = {"LEFT": e.ShlOp, "RIGHT": e.ShrOp}[node.attribute("direction")]
+    kind = {"LEFT": e.ShlOp, "RIGHT": e.ShrOp}[node.required("direction")]
     return node.add(kind(node.input(0), node.input(1)))
 
 
@@ -142,13 +142,22 @@ def is_infinite(node: Node) -> SSAValue:
 @importer("Cast")
 def cast(node: Node) -> SSAValue:
     """Another dtype."""
-    return _converted(node, dtype_of(node.attribute("to")))
+    return _converted(node, dtype_of(node.required("to")))
 
 
 @importer("CastLike")
 def cast_like(node: Node) -> SSAValue:
     """The dtype of the second operand."""
     return _converted(node, node.type(1).dtype)
+
+
+@importer("BitCast")
+def bit_cast(node: Node) -> SSAValue:
+    """The bits read as another dtype."""
+    dtype = dtype_of(node.required("to"))
+    if BOOL in (dtype, node.type().dtype) or dtype == node.type().dtype:
+        return node.cast(node.input(), dtype)
+    return node.add(e.BitcastOp(node.input(), to=dtype))
 
 
 @importer("Reciprocal")

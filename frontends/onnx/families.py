@@ -11,7 +11,10 @@ from . import einsum as einsum
 from . import elementwise as elementwise
 from . import index as index
 from . import matmul as matmul
+from . import microsoft as microsoft
+from . import microsoft_attention as microsoft_attention
 from . import norm as norm
+from . import patch as patch
 from . import pool as pool
 from . import quant as quant
 from . import reduce as reduce
@@ -20,4 +23,5 @@ from . import rnn as rnn
 from . import select as select
 from . import sequence as sequence
 from . import shape as shape
+from . import signal as signal
 from . import slice as slice

@@ -60,6 +60,8 @@ def load_onnx(
                     raise
                 limits = {**limits, **wanted}
                 continue
+            except _DAMAGE as error:
+                raise InvalidModelError(f"the model is malformed: {_described(error)}") from error
         set_symbol_limits(module, limits)
         return module
 
@@ -162,14 +164,14 @@ class _Importer:
             self._refuse(proto, source, scope, error, _hint(error, inputs))
         except _DAMAGE as error:
             raise InvalidModelError(
-                f"node '{source}' ({proto.op_type}) is malformed: {type(error).__name__}: {error}"
+                f"node '{source}' ({proto.op_type}) is malformed: {_described(error)}"
             ) from error
 
     def _imported(
         self, proto: onnx.NodeProto, inputs: list[Value], scope: Scope, source: str
     ) -> Result:
         domain = domain_name(proto.domain)
-        opset = scope.opsets.get(domain, 0)
+        opset = scope.opsets.get(domain, 1)
         function = self.functions.get((domain, proto.op_type, proto.overload))
         if function is None:
             importer = importer_of(domain, proto.op_type, opset)
@@ -183,7 +185,7 @@ class _Importer:
     def _importable(
         self, proto: onnx.NodeProto, inputs: list[Value], scope: Scope, source: str
     ) -> Node:
-        opset = scope.opsets.get(domain_name(proto.domain), 0)
+        opset = scope.opsets.get(domain_name(proto.domain), 1)
 
         def expand() -> list[Value]:
             function = operator_function(proto, opset, inputs)
@@ -252,6 +254,10 @@ class _Importer:
             if not isinstance(op, ReturnOp) and not any(r.uses for r in op.results):
                 op.detach()
                 op.erase()
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _hint(error: MlcError, inputs: Sequence[Value]) -> str:

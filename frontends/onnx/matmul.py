@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
-from ...ir.ops.elementwise import AddOp, MulOp
+from ...ir.ops.elementwise import AddOp, MulOp, SubOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.types import type_of
-from .registry import Node, importer
+from .registry import Node, Refusal, importer
+from .shape import cut
+
+_DETERMINANT_LIMIT = 4
 
 
 @importer("MatMul")
@@ -26,6 +29,34 @@ def gemm(node: Node) -> SSAValue:
     if c is None:
         return result
     return node.add(AddOp(result, _scaled(node, c, node.attribute("beta", 1.0))))
+
+
+@importer("Det")
+def determinant(node: Node) -> SSAValue:
+    """Of small matrices, by expansion along rows."""
+    size = node.type().shape[-1]
+    if not isinstance(size, int) or size > _DETERMINANT_LIMIT:
+        limit = _DETERMINANT_LIMIT
+        raise Refusal(f"determinants of more than {limit} rows are not supported, this has {size}")
+    outer = node.type().shape[:-2]
+    rows = node.reshape(node.input(), (*outer, size * size))
+    entries = [
+        node.reshape(cut(node, rows, len(outer), k, k + 1), outer) for k in range(size * size)
+    ]
+    matrix = [entries[k * size : (k + 1) * size] for k in range(size)]
+    return _expansion(node, matrix) if matrix else node.constant(1, node.type().dtype)
+
+
+def _expansion(node: Node, rows: list[list[SSAValue]]) -> SSAValue:
+    first, *rest = rows
+    if not rest:
+        return first[0]
+    total = None
+    for k, entry in enumerate(first):
+        minor = _expansion(node, [[*row[:k], *row[k + 1 :]] for row in rest])
+        term = node.add(MulOp(entry, minor))
+        total = term if total is None else node.add((SubOp if k % 2 else AddOp)(total, term))
+    return first[0] if total is None else total
 
 
 def product(node: Node, x: SSAValue, y: SSAValue) -> SSAValue:

@@ -73,7 +73,7 @@ def group_normalization(node: Node) -> SSAValue:
 @importer("GroupNormalization")
 def group_normalization_by_group(node: Node) -> SSAValue:
     """Before opset 21, scale and bias are one a group."""
-    groups = node.attribute("num_groups")
+    groups = node.required("num_groups")
     each = floordiv(node.type().shape[1], groups)
     weights = [
         node.reshape(
@@ -162,7 +162,7 @@ def _inverse_root(node: Node, variance: SSAValue) -> SSAValue:
 
 
 def _group_normalized(node: Node) -> SSAValue:
-    x, groups = node.type(), node.attribute("num_groups")
+    x, groups = node.type(), node.required("num_groups")
     apart = (x.shape[0], groups, floordiv(x.shape[1], groups), *x.shape[2:])
     rows = node.reshape(node.input(), apart)
     return node.reshape(node.add(norm.LayerNormOp(rows, axis=2, epsilon=_epsilon(node))), x.shape)

@@ -113,7 +113,7 @@ def max_unpool(node: Node) -> SSAValue:
 @importer("LRN")
 def local_response_normalization(node: Node) -> SSAValue:
     """``x / (bias + alpha * mean of squares of near channels) ** beta``: a pool over channels."""
-    x, dtype, size = node.type(), node.type().dtype, node.attribute("size")
+    x, dtype, size = node.type(), node.type().dtype, node.required("size")
     squares = node.add(e.MulOp(node.input(), node.input()))
     batch, channels, *spatial = x.shape
     rows = node.reshape(squares, (batch, channels, product(spatial)))
@@ -128,7 +128,7 @@ def local_response_normalization(node: Node) -> SSAValue:
 
 
 def _window(node: Node) -> Window:
-    spatial, kernel = node.type().shape[2:], list(node.attribute("kernel_shape"))
+    spatial, kernel = node.type().shape[2:], list(node.required("kernel_shape"))
     rank = len(spatial)
     strides, dilations = listed(node, "strides", rank, 1), listed(node, "dilations", rank, 1)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -176,7 +176,7 @@ def _column_major(node: Node, where: SSAValue, spatial: list[Dim]) -> SSAValue:
 
 
 def _unpooled(node: Node, spatial: Shape) -> Shape:
-    rank, kernel = len(spatial), node.attribute("kernel_shape")
+    rank, kernel = len(spatial), node.required("kernel_shape")
     strides, pads = listed(node, "strides", rank, 1), node.attribute("pads") or [0] * (2 * rank)
     rows = zip(spatial, strides, kernel, pads[:rank], pads[rank:], strict=True)
     return tuple((n - 1) * s + k - a - b for n, s, k, a, b in rows)

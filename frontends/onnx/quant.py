@@ -37,7 +37,7 @@ def quantized_matmul(node: Node) -> SSAValue:
     """The product of what the operands stand for, quantized."""
     a, a_scale, a_zero, b, b_scale, b_zero, scale, zero = (node.input(k) for k in range(8))
     x = dequantized(node, a, *(_rows(node, v, type_of(a).rank) for v in (a_scale, a_zero)))
-    y = dequantized(node, b, *(_columns(node, v, type_of(b).rank) for v in (b_scale, b_zero)))
+    y = dequantized(node, b, *(of_columns(node, v, type_of(b).rank) for v in (b_scale, b_zero)))
     result = product(node, x, y)
     rank = type_of(result).rank
     scale, zero = (_rows(node, v, rank) for v in (scale, zero))
@@ -65,7 +65,7 @@ def integer_matmul(node: Node) -> SSAValue:
     a, b = node.input(0), node.input(1)
     a_zero, b_zero = node.optional(2), node.optional(3)
     a_zero = None if a_zero is None else _rows(node, a_zero, type_of(a).rank)
-    b_zero = None if b_zero is None else _columns(node, b_zero, type_of(b).rank)
+    b_zero = None if b_zero is None else of_columns(node, b_zero, type_of(b).rank)
     return product(node, _centred(node, a, a_zero), _centred(node, b, b_zero))
 
 
@@ -129,7 +129,8 @@ def _rows(node: Node, value: SSAValue, rank: int) -> SSAValue:
     return node.reshape(value, (*(1,) * (rank - 2), *type.shape, 1))
 
 
-def _columns(node: Node, value: SSAValue, rank: int) -> SSAValue:
+def of_columns(node: Node, value: SSAValue, rank: int) -> SSAValue:
+    """One number a column, to be broadcast with matrices; a scalar stays one."""
     type = type_of(value)
     if type.size == 1 or type.rank != 1:
         return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -26,9 +26,12 @@ Value = SSAValue | list["Value"] | None
 """What a name stands for: a tensor, a sequence of values, or an optional without one."""
 
 SAME_NAME = "give them one name: load_onnx(…, shapes={input: [dims]})"
+FIX_SIZE = "fix the size: load_onnx(…, shapes={input: [dims]})"
+FIX_INPUT = "fix the inputs it depends on: load_onnx(…, constants={name: array})"
 
 Result = SSAValue | Sequence[Value] | None
 Importer = Callable[["Node"], Result]
+ImporterT = TypeVar("ImporterT", bound=Importer)
 
 
 class Refusal(MlcError):
@@ -55,9 +58,9 @@ class Shared:
     weights: Weights
     unclipped: dict[Dim, Dim] = field(default_factory=dict)
 
-    def note_clipped(self, size: Dim, unclipped: Dim | None) -> None:
+    def note_clipped(self, size: Dim, unclipped: Dim) -> None:
         """Remembers what the size of a slice should be."""
-        if isinstance(size, SymDim) and unclipped is not None and unclipped != size:
+        if isinstance(size, SymDim) and unclipped != size:
             self.unclipped[size] = unclipped
 
 
@@ -137,11 +140,16 @@ class Node:
                 return value.decode() if isinstance(value, bytes) else value
         return default
 
+    def required(self, name: str) -> Any:
+        """An attribute that must be there, as a Python value."""
+        value = self.attribute(name)
+        if value is None:
+            raise InvalidModelError(f"node '{self.source}' lacks its attribute {name}")
+        return value
+
     def axis(self, default: int | None = None, rank: int | None = None) -> int:
         """The attribute ``axis`` of the first operand (or of ``rank``), not negative."""
-        value = self.attribute("axis", default)
-        if value is None:
-            raise InvalidModelError(f"node '{self.source}' lacks its attribute axis")
+        value = self.required("axis") if default is None else self.attribute("axis", default)
         return self.counted(value, self.type().rank if rank is None else rank)
 
     def counted(self, axis: int, rank: int) -> int:
@@ -194,7 +202,7 @@ class Node:
         name = self.proto.input[index]
         return Refusal(
             f"input {index} ('{name}') is computed from data, but decides about shapes",
-            "fix the model inputs it depends on: load_onnx(…, constants={name: array})",
+            FIX_INPUT,
         )
 
     def iota(self, size: Dim, dtype: np.dtype = I64) -> SSAValue:
@@ -263,10 +271,10 @@ class Node:
 _TABLE: dict[tuple[str, str], dict[int, Importer]] = {}
 
 
-def importer(*names: str, since: int = 1, domain: str = "") -> Callable[[Importer], Importer]:
+def importer(*names: str, since: int = 1, domain: str = "") -> Callable[[ImporterT], ImporterT]:
     """Registers an importer for operators of ``domain`` from opset ``since`` on."""
 
-    def register(function: Importer) -> Importer:
+    def register(function: ImporterT) -> ImporterT:
         for name in names:
             _TABLE.setdefault((domain, name), {})[since] = function
         return function

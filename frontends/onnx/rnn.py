@@ -13,7 +13,7 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import type_of
 from .index import reversed_sequences
-from .registry import Node, Refusal, importer
+from .registry import FIX_SIZE, Node, Refusal, importer
 from .shape import cut
 
 _STEP_LIMIT = 1024
@@ -86,7 +86,7 @@ def recurrent(node: Node) -> list[SSAValue]:
     if not isinstance(steps, int) or not 0 < steps <= _STEP_LIMIT:
         raise Refusal(
             f"the sequence has length {steps}; 1 to {_STEP_LIMIT} steps are unrolled",
-            "fix the length: load_onnx(…, shapes={input: [dims]})",
+            FIX_SIZE,
         )
     directions = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     runs = [

@@ -7,7 +7,7 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Dim
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import BOOL, I64, type_of
-from .registry import Node, Refusal, Value, importer
+from .registry import FIX_SIZE, Node, Refusal, Value, importer
 from .shape import parts
 
 
@@ -60,7 +60,7 @@ def split_to_sequence(node: Node) -> list[Value]:
     size, keep = node.type().shape[axis], node.attribute("keepdims", 1)
     given = node.optional(1)
     if not isinstance(size, int):
-        raise Refusal(f"dim {axis} has size {size}, a fixed number is needed")
+        raise Refusal(f"dim {axis} has size {size}, a fixed number is needed", FIX_SIZE)
     sizes: list[Dim] = [1] * size
     if given is not None and type_of(given).rank == 0:
         step = node.integer(1)

@@ -22,7 +22,9 @@ def identity(node: Node) -> list[Value]:
 @importer("Dropout")
 def dropout(node: Node) -> list[SSAValue]:
     """Nothing happens at inference: the mask is all true."""
-    if node.opset >= 12 and node.optional(2) is not None and any(node.dims(2) or ()):
+    training = node.opset >= 12 and node.optional(2) is not None and any(node.dims(2) or ())
+    ratio = node.known(1) if training else None
+    if training and (ratio is None or ratio.any()):
         raise Refusal("dropout in training mode draws random numbers", "export in eval mode")
     x = node.input()
     mask = BOOL if node.opset >= 10 else type_of(x).dtype
@@ -119,7 +121,7 @@ def split(node: Node) -> list[SSAValue]:
 def depth_to_space(node: Node) -> SSAValue:
     """Channels become blocks of pixels, which come first (DCR) or last (CRD) among them."""
     n, c, h, w = node.type().shape
-    b = node.attribute("blocksize")
+    b = node.required("blocksize")
     column_first = node.attribute("mode", "DCR") == "CRD"
     rest = floordiv(c, b * b)
     apart = (n, rest, b, b, h, w) if column_first else (n, b, b, rest, h, w)
@@ -132,7 +134,7 @@ def depth_to_space(node: Node) -> SSAValue:
 def space_to_depth(node: Node) -> SSAValue:
     """Blocks of pixels become channels."""
     n, c, h, w = node.type().shape
-    b = node.attribute("blocksize")
+    b = node.required("blocksize")
     rows, columns = floordiv(h, b), floordiv(w, b)
     value = node.reshape(node.input(), (n, c, rows, b, columns, b))
     column_first = node.attribute("mode", "DCR") == "CRD"

@@ -37,7 +37,7 @@ class Bounds:
 @importer("Slice")
 def slice_by_attributes(node: Node) -> SSAValue:
     """Before opset 10, bounds are attributes."""
-    starts, ends = node.attribute("starts"), node.attribute("ends")
+    starts, ends = node.required("starts"), node.required("ends")
     axes = node.attribute("axes", list(range(len(starts))))
     return _sliced(node, starts, ends, axes, [1] * len(starts))
 
@@ -133,7 +133,7 @@ def _sliced(
             raise Refusal(f"a slice with step {step} is not supported")
         axis = node.counted(axis, len(shape))
         bounds[axis] = _bounds(start, end, step, shape[axis])
-        node.shared.note_clipped(bounds[axis].count, _unclipped(start, end, step, shape[axis]))
+        _note(node, bounds[axis].count, _unclipped(start, end, step, shape[axis]), shape[axis])
     return taken(node, node.input(), bounds)
 
 
@@ -154,6 +154,13 @@ def _place(bound: Dim, size: Dim, low: Dim, high: Dim) -> Dim:
     if _is_negative(bound):
         return size - dim_min(-bound, size - low)
     return dim_max(dim_min(bound, high), low)
+
+
+def _note(node: Node, count: Dim, unclipped: Dim | None, size: Dim) -> None:
+    """Remembers what a count should be; not for what a limit of a symbol makes right."""
+    limited = str(unclipped).isidentifier() and isinstance(size, int)
+    if unclipped is not None and not (limited and count == dim_min(unclipped, size)):
+        node.shared.note_clipped(count, unclipped)
 
 
 def _unclipped(start: Dim, end: Dim, step: int, size: Dim) -> Dim | None:

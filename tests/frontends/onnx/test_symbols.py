@@ -13,8 +13,8 @@ from mlc.ir.interpreter import interpret
 from mlc.ir.module import input_names, main_function
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.types import type_of
-from onnx_models import i64, model, node
 from onnx.reference import ReferenceEvaluator
+from onnx_models import Array, Of, i64, model, node
 from xdsl.dialects.builtin import ModuleOp
 
 SIZES = {"N": (3, 1), "S": (5, 2), "P": (4, 0)}
@@ -46,7 +46,7 @@ def _values(value: onnx.ValueInfoProto, k: int) -> np.ndarray:
     return np.random.default_rng(k).integers(0, 9, dims).astype(dtype)
 
 
-def reshaped_by(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, np.ndarray]):
+def reshaped_by(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array]):
     """x ``[N, S, 6]`` reshaped to what ``nodes`` compute of it as ``shape``."""
     last = node("Reshape", "x shape", "out")
     return model([*nodes, last], {"x": ["N", "S", 6]}, dict(weights))
@@ -215,7 +215,7 @@ def test_what_is_known_is_computed_at_once():
 
 
 def test_inputs_that_decide_a_shape_are_fixed_by_the_caller():
-    proto = model([node("Reshape", "x shape", "out")], {"x": [2, 6], "shape": (np.int64, [2])})
+    proto = model([node("Reshape", "x shape", "out")], {"x": [2, 6], "shape": Of(np.int64, [2])})
     with pytest.raises(UnsupportedError, match=r"input 1 \('shape'\).*constants="):
         load_onnx(proto)
     module = load_onnx(proto, constants={"shape": i64(3, -1)})

@@ -1,0 +1,114 @@
+"""ONNX Runtime's own operators, against ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from mlc.frontends.onnx import load_onnx
+from mlc.ir.interpreter import interpret
+from mlc.ir.module import input_names
+from onnx_models import Of, model
+
+ort = pytest.importorskip("onnxruntime")
+
+RNG = np.random.default_rng(3)
+
+
+def weight(*shape: int) -> np.ndarray:
+    return RNG.uniform(-1, 1, shape).astype(np.float32)
+
+
+def own(op: str, inputs: dict, weights: dict, operands: str, outputs: str = "out", **attributes):
+    names = ["" if n == "-" else n for n in operands.split()]
+    made = onnx.helper.make_node(op, names, outputs.split(), domain="com.microsoft", **attributes)
+    return model([made], inputs, weights, 17, outputs.split(), {"com.microsoft": 1})
+
+
+X, W4, W44 = {"x": [2, 3, 4]}, weight(4), weight(4, 4)
+IDS = {"ids": Of(np.int32, [2, 3])}
+TABLES = {"words": weight(9, 4), "places": weight(5, 4), "kinds": weight(2, 4), "g": W4, "b": W4}
+MODELS = {
+    "gelu": own("Gelu", X, {}, "x"),
+    "bias gelu": own("BiasGelu", X, {"b": W4}, "x b"),
+    "fast gelu": own("FastGelu", X, {"b": W4}, "x b"),
+    "quick gelu": own("QuickGelu", X, {}, "x", alpha=1.5),
+    "fused matmul": own("FusedMatMul", X, {"w": W44}, "x w", transB=1, alpha=0.5),
+    "skip norm": own(
+        "SkipLayerNormalization",
+        {**X, "y": [2, 3, 4]},
+        {"g": W4, "b": W4, "c": W4},
+        "x y g b c",
+        epsilon=1e-3,
+    ),
+    "skip rms norm": own(
+        "SkipSimplifiedLayerNormalization", {**X, "y": [2, 3, 4]}, {"g": W4}, "x y g"
+    ),
+    "embeddings": own(
+        "EmbedLayerNormalization",
+        {**IDS, "kind": Of(np.int32, [2, 3])},
+        TABLES,
+        "ids kind words places kinds g b",
+        "out index",
+    ),
+    "attention": own(
+        "Attention",
+        {**X, "mask": Of(np.int32, [2, 3])},
+        {"w": weight(4, 12), "b": weight(12)},
+        "x w b mask",
+        num_heads=2,
+    ),
+    "causal attention": own(
+        "Attention",
+        X,
+        {"w": weight(4, 12), "b": weight(12)},
+        "x w b",
+        num_heads=2,
+        unidirectional=1,
+    ),
+    "multi-head attention": own(
+        "MultiHeadAttention",
+        {**X, "k": [2, 5, 4], "v": [2, 5, 4], "m": [1, 2, 3, 5]},
+        {"b": weight(12)},
+        "x k v b - m",
+        num_heads=2,
+    ),
+    "rotary embedding": own(
+        "RotaryEmbedding",
+        {"x": [2, 3, 8], "at": Of(np.int64, [2, 3])},
+        {"c": weight(9, 2), "s": weight(9, 2)},
+        "x at c s",
+        num_heads=2,
+    ),
+    "packed weights": own(
+        "MatMulNBits",
+        {"x": [3, 32]},
+        {"w": RNG.integers(0, 255, (5, 2, 8)).astype(np.uint8), "s": weight(10)},
+        "x w s",
+        K=32,
+        N=5,
+        bits=4,
+        block_size=16,
+    ),
+}
+
+
+@pytest.mark.parametrize("proto", MODELS.values(), ids=list(MODELS))
+def test_values_agree_with_onnx_runtime(proto: onnx.ModelProto):
+    feed = {i.name: _values(i) for i in proto.graph.input}
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = session.run(None, feed)[0]
+    del proto.graph.output[1:]
+    module = load_onnx(proto)
+    module.verify()
+    (got,) = interpret(module, [feed[name] for name in input_names(module)])
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def _values(value: onnx.ValueInfoProto) -> np.ndarray:
+    declared = value.type.tensor_type
+    shape = [d.dim_value for d in declared.shape.dim]
+    if declared.elem_type == onnx.TensorProto.FLOAT:
+        return weight(*shape)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type)
+    return RNG.integers(0, 2, shape).astype(dtype)
