@@ -5,7 +5,8 @@
     %c = "mlc.add"(%a, %b)
 
 A large result much larger than its operands is left alone, and so is a repetition, so that the
-artifact does not grow; results are lazy, so nothing large is computed before it is needed.
+artifact does not grow; so is a decoded weight, whose code is the point. Results are lazy, so
+nothing large is computed before it is needed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from ..ir.dims import static_size
 from ..ir.interpreter import run_op
 from ..ir.op import Add, GraphOp, Param
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.quant import DequantizeOp
 from ..ir.ops.shape import BroadcastOp
 from ..ir.types import type_of
 from .contract import Pass, Promise
 from .rewrite import rewrite
+
+# Ops that turn a weight from what is stored into what it means.
+DECODERS = (DequantizeOp,)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class FoldConstants(Pass):
         growth: The most elements a folded result may have, as a multiple of its operands'.
         always: Results up to this many elements are always folded.
         repeats: The same for repetitions.
+        decode: Whether encoded weights are decoded, for targets that do not compute on them.
     """
 
     name = "fold-constants"
@@ -42,6 +48,7 @@ class FoldConstants(Pass):
     growth: int = 2
     always: int = 1 << 19
     repeats: int = 4096
+    decode: bool = False
 
     def apply(self, module: ModuleOp) -> None:
         """Replaces foldable ops by constants."""
@@ -50,6 +57,8 @@ class FoldConstants(Pass):
     def fold(self, op: GraphOp, add: Add) -> SSAValue | None:
         """The constant that ``op`` computes, as a rule of ``rewrite``."""
         if isinstance(op, ConstantOp) or len(op.results) != 1 or op.regions:
+            return None
+        if isinstance(op, DECODERS) and not self.decode:
             return None
         sources = [o.owner.value for o in op.operands if isinstance(o.owner, ConstantOp)]
         if len(sources) != len(op.operands) or not self._affordable(op) or _names_symbols(op):

@@ -20,7 +20,7 @@ def lowering(keep: Callable[[GraphOp], bool] = lambda op: False) -> tuple[Pass, 
         Decompose(keep=keep),  # first: everything after it sees simple ops only
         ExplicitPads(),  # so that windows read by plain strides
         MergeTrailingReductions(),
-        FoldConstants(),
+        FoldConstants(decode=True),  # no kernel computes on encoded weights yet
         EliminateDeadCode(),
         FormKernels(),  # last: from here on the level is kernel
     )

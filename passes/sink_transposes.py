@@ -21,6 +21,7 @@ from ..ir.dims import Dim, Shape, product
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import ElementwiseOp
+from ..ir.ops.quant import ScaledOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.resample import ResampleOp
 from ..ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp, param_dims
@@ -92,6 +93,18 @@ class _Sink:
         """The same op on other operands, with some parameters changed."""
         kept = {k: v for k, v in self.op.properties.items() if k not in params}
         return self.add(type(self.op)(*operands, **kept, **params))
+
+    def scaled(self) -> SSAValue | None:
+        """Quantization: scales by dim, and the sizes of blocks, turn with the dims."""
+        x, *scales = self.op.operands
+        perm = _perm(x)
+        if perm is None:
+            return None
+        assert isinstance(self.op, ScaledOp)
+        straight = [self._straight(v, perm) if type_of(v).rank else v for v in scales]
+        blocks = self.op.blocks and _moved(self.op.blocks, perm)
+        changed = {"blocks": blocks} if blocks else {}
+        return self.transposed(self._again([self._straight(x, perm), *straight], **changed), perm)
 
     def reduce(self) -> SSAValue | None:
         perm = _perm(self.op.operands[0])
@@ -165,6 +178,7 @@ class _Sink:
 _RULES: dict[type[GraphOp], Callable[[_Sink], SSAValue | None]] = {
     ElementwiseOp: _Sink.elementwise,
     ReduceOp: _Sink.reduce,
+    ScaledOp: _Sink.scaled,
     ConcatOp: _Sink.concat,
     SliceOp: _Sink.slice,
     PadOp: _Sink.pad,

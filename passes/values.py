@@ -51,6 +51,13 @@ def is_number(value: SSAValue, wanted: float) -> bool:
     return number(value) == wanted
 
 
+def same(a: SSAValue, b: SSAValue) -> bool:
+    """Whether two values are one, or small constants of equal data."""
+    if isinstance(a.owner, ConstantOp) and isinstance(b.owner, ConstantOp):
+        return a.owner.value == b.owner.value
+    return a is b
+
+
 def used_once(value: SSAValue) -> bool:
     """Whether exactly one operand in the program reads ``value``."""
     return value.has_one_use()

@@ -15,6 +15,7 @@ from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.ops.index import GatherNdOp, GatherOp
 from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.shape import (
     BroadcastOp,
     ConcatOp,
@@ -46,6 +47,19 @@ def key_heads(g: Graph, q: SSAValue, k: SSAValue, v: SSAValue) -> SSAValue:
         return g(ReshapeOp, many, shape=(1, 6, 5, 4))
 
     return g(AttentionOp, q, repeated(k), repeated(v))
+
+
+I8 = np.dtype(np.int8)
+
+
+def quantized(g: Graph, x: SSAValue) -> SSAValue:
+    return g(QuantizeOp, x, 0.5, to=I8)
+
+
+def weight(g: Graph) -> SSAValue:
+    """A stored weight [2, 3] with a scale for each row."""
+    scale = np.array([[0.5], [0.25]], np.float32)
+    return g(DequantizeOp, np.arange(6, dtype=I8).reshape(2, 3), scale)
 
 
 def masked(mask: np.ndarray) -> Build:
@@ -250,6 +264,27 @@ CASES: dict[str, tuple[Build, tuple, list[str]]] = {
         lambda g, x: g(ReshapeOp, g(r.ReduceMaxOp, x, axes=(1,)), shape=(2, 1, 4)),
         ((2, 3, 4),),
         ["reduce_max"],
+    ),
+    # quantization
+    "decoded and encoded": (
+        lambda g, x: g(QuantizeOp, g(DequantizeOp, quantized(g, x), 0.5), 0.5, to=I8),
+        ((2, 3),),
+        ["quantize"],
+    ),
+    "encoded by another scale": (
+        lambda g, x: g(QuantizeOp, g(DequantizeOp, quantized(g, x), 0.25), 0.5, to=I8),
+        ((2, 3),),
+        ["quantize", "dequantize", "quantize"],
+    ),
+    "transposed weight": (
+        lambda g, x: g(e.MulOp, x, g(TransposeOp, weight(g), perm=(1, 0))),
+        ((3, 2),),
+        ["dequantize", "mul"],
+    ),
+    "reshaped around": (
+        lambda g, x: g(ReshapeOp, quantized(g, g(ReshapeOp, x, shape=(6,))), shape=(2, 3)),
+        ((2, 3),),
+        ["quantize"],
     ),
     # attention
     "key heads": (key_heads, ((1, 6, 5, 4), K, K), ["attention"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphs
 import numpy as np
 import pytest
 from mlc.ir.module import main_function, model_module
@@ -10,6 +11,7 @@ from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.ops.control import ReturnOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.resize import ResizeOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
@@ -93,3 +95,16 @@ def test_ops_on_channels_move_with_them(kind: str):
     else:
         y = g.add(ReshapeOp.to(y, (1, 8, 20)))
     assert transposes(g.module(y)) == (3 if kind == "concat" else 2)
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_quantization_moves_with_its_scales(by_channel: bool):
+    shape = (1, 4, 1, 1) if by_channel else ()
+    scale = np.full(shape, 0.5, np.float32)
+
+    def graph(g: graphs.Graph, x: SSAValue) -> SSAValue:
+        x = g(QuantizeOp, g(TransposeOp, x, perm=TO_FIRST), scale, to=np.dtype(np.int8))
+        return g(TransposeOp, g(DequantizeOp, x, scale), perm=TO_LAST)
+
+    module = graphs.apply(graphs.build(graph, (2, 5, 6, 4)), *PASSES)
+    assert graphs.names(module) == ["quantize", "dequantize"]

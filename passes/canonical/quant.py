@@ -1,0 +1,50 @@
+"""Quantization that is undone, and movement around it: what is moved is encoded."""
+
+from __future__ import annotations
+
+from xdsl.ir import SSAValue
+
+from ...ir.op import Add
+from ...ir.ops.quant import DequantizeOp, QuantizeOp, ScaledOp
+from ...ir.ops.shape import ReshapeOp, TransposeOp
+from ...ir.types import type_of
+from ..fold_constants import placed
+from ..rewrite import again
+from ..values import is_constant, producer, same
+from .registry import canonical
+
+
+@canonical(QuantizeOp)
+def quantized_again(op: QuantizeOp, add: Add) -> SSAValue | None:
+    """What was just decoded, by the same scale and zero point, is still there."""
+    inner = producer(op.x, DequantizeOp)
+    if inner is None or inner.blocks != op.blocks or inner.x.type != op.results[0].type:
+        return None
+    if len(inner.operands) != len(op.operands):
+        return None
+    pairs = zip(inner.operands[1:], op.operands[1:], strict=True)
+    return inner.x if all(same(a, b) for a, b in pairs) else None
+
+
+@canonical(TransposeOp)
+def transpose_before_decoding(op: TransposeOp, add: Add) -> SSAValue | None:
+    """A weight is transposed as it is stored."""
+    inner = producer(op.x, DequantizeOp)
+    if inner is None or not is_constant(inner.x):
+        return None
+    scales = (v if type_of(v).rank == 0 else _turned(v, op, add) for v in inner.operands[1:])
+    blocks = {"blocks": tuple(inner.blocks[p] for p in op.perm)} if inner.blocks else {}
+    return add(again(inner, _turned(inner.x, op, add), *scales, **blocks))
+
+
+@canonical(ScaledOp)
+def scale_before_reshape(op: ScaledOp, add: Add) -> SSAValue | None:
+    """The same for reshapes, where one scale is for all."""
+    reshape = producer(op.x, ReshapeOp)
+    if reshape is None or type_of(op.scale).rank != 0 or op.blocks is not None:
+        return None
+    return add(ReshapeOp(add(again(op, reshape.x, *op.operands[1:])), shape=reshape.shape))
+
+
+def _turned(value: SSAValue, like: TransposeOp, add: Add) -> SSAValue:
+    return placed(TransposeOp(value, perm=like.perm), add)
