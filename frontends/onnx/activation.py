@@ -9,7 +9,8 @@ from xdsl.ir import SSAValue
 from ...ir.ops import elementwise as e
 from ...ir.ops.reduce import accumulator
 from ...ir.types import type_of
-from .registry import Node, importer
+from .node import Node
+from .registry import importer
 
 Activation = Callable[[Node, SSAValue], SSAValue]
 

@@ -14,7 +14,9 @@ from ...ir.ops.index import GatherOp
 from ...ir.ops.reduce import ReduceMaxOp
 from ...ir.ops.shape import ConcatOp, PadOp, dims_param
 from ...ir.types import BOOL, I64, type_of
-from .registry import Node, Refusal, Value, importer
+from .node import Node, Value
+from .refusal import Refusal
+from .registry import importer
 from .shape import cut
 
 

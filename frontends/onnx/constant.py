@@ -10,8 +10,11 @@ from ...ir.dims import SymDim, ceildiv
 from ...ir.errors import InvalidModelError
 from ...ir.ops import elementwise as e
 from ...ir.types import F32, I64, is_float, type_of
+from .dtypes import dtype_of
 from .fold import elements
-from .registry import Node, Refusal, dtype_of, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64}

@@ -11,7 +11,10 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import SelectOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import BOOL, I64, tensor, type_of
-from .registry import FIX_INPUT, FIX_SIZE, Node, Refusal, Value, dtype_of, importer
+from .dtypes import dtype_of
+from .node import Node, Value
+from .refusal import FIX_INPUT, FIX_SIZE, Refusal
+from .registry import importer
 from .shape import cut
 
 _UNROLL_LIMIT = 1024

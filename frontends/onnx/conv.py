@@ -12,7 +12,8 @@ from ...ir.ops.conv import ConvOp, ConvTransposeOp
 from ...ir.ops.elementwise import AddOp
 from ...ir.ops.shape import dims_param
 from ...ir.types import type_of
-from .registry import Node, importer
+from .node import Node
+from .registry import importer
 from .slice import padded
 
 

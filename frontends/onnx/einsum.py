@@ -12,7 +12,9 @@ from ...ir.ops.elementwise import EqOp, MulOp, SelectOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.reduce import ReduceSumOp
 from ...ir.types import type_of
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 
 @dataclass

@@ -11,7 +11,10 @@ from xdsl.ir import SSAValue
 from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.types import BOOL, DTYPE_NAMES, DTYPES, F32, is_float, type_of
-from .registry import Node, Refusal, dtype_of, importer
+from .dtypes import dtype_of
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 _UNARY: dict[str, type[GraphOp]] = {
     "Abs": e.AbsOp,

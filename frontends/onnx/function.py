@@ -9,8 +9,8 @@ import onnx
 
 from ...ir.errors import InvalidModelError
 from ...ir.types import type_of
+from .node import Value
 from .reader import domain_name
-from .registry import Value
 
 _tensor_type = onnx.helper.make_tensor_type_proto
 Functions = dict[tuple[str, str, str], onnx.FunctionProto]

@@ -24,8 +24,10 @@ from . import families as families
 from .fold import folded
 from .function import bound_body, local_functions, operator_function
 from .inputs import Constants, Shapes, input_types, obstacle
+from .node import Node, Shared, Value
 from .reader import Source, domain_name, opsets_of, read_model
-from .registry import SAME_NAME, Node, Refusal, Result, Shared, Value, importer_of
+from .refusal import SAME_NAME, Refusal
+from .registry import Result, importer_of
 from .scope import Lost, Scope
 from .weights import Weights
 

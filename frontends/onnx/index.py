@@ -9,7 +9,8 @@ from ...ir.ops import elementwise as e
 from ...ir.ops import index, scatter
 from ...ir.ops.shape import dims_param
 from ...ir.types import I64, type_of
-from .registry import Node, importer
+from .node import Node
+from .registry import importer
 
 
 @importer("Gather")

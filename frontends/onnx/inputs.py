@@ -11,7 +11,8 @@ import onnx
 from ...ir.dims import Dim, Shape, SymDim, parse_dim, substitute, symbol, symbols_of
 from ...ir.errors import InferenceError, InvalidModelError
 from ...ir.types import TensorType, tensor
-from .registry import Refusal, dtype_of
+from .dtypes import dtype_of
+from .refusal import Refusal
 
 Dims = Sequence[int | str | None]
 Shapes = Mapping[str, Dims | int]

@@ -7,7 +7,9 @@ from xdsl.ir import SSAValue
 from ...ir.ops.elementwise import AddOp, MulOp, SubOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.types import type_of
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 from .shape import cut
 
 _DETERMINANT_LIMIT = 4

@@ -15,8 +15,10 @@ from ...ir.ops.quant import DequantizeOp
 from ...ir.types import DTYPES, type_of
 from .conv import convolved, of_channels
 from .matmul import gemm, product
+from .node import Node, Value
 from .quant import dequantized, of_columns, quantized
-from .registry import ImporterT, Node, Refusal, Value, importer
+from .refusal import Refusal
+from .registry import ImporterT, importer
 from .shape import cut
 
 _QUICK = 1.702

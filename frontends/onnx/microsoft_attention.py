@@ -13,7 +13,8 @@ from ...ir.ops.shape import ConcatOp
 from ...ir.types import I64, type_of
 from .attention import attention_scale, merged_heads, split_heads
 from .microsoft import microsoft
-from .registry import Node, Refusal, Value
+from .node import Node, Value
+from .refusal import Refusal
 from .shape import cut
 
 _FAR = -10000.0

@@ -11,8 +11,10 @@ from ...ir.ops import norm
 from ...ir.ops import reduce as r
 from ...ir.types import type_of
 from .conv import of_channels
+from .node import Node
 from .reduce import flattened
-from .registry import Node, Refusal, importer
+from .refusal import Refusal
+from .registry import importer
 
 _SOFTMAX: dict[str, type[GraphOp]] = {
     "Softmax": norm.SoftmaxOp,

@@ -13,7 +13,9 @@ from ...ir.ops.scatter import ScatterElementsOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import I64, type_of
 from .conv import channels_first, channels_last, listed, of_channels
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 from .shape import cut
 from .slice import padded
 

@@ -16,7 +16,9 @@ from ...ir.ops.scatter import ScatterElementsOp
 from ...ir.ops.shape import dims_param
 from ...ir.types import type_of
 from .conv import channels_first, channels_last, listed, resolved_pads
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 from .slice import padded
 
 

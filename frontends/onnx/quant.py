@@ -10,8 +10,10 @@ from ...ir.ops import elementwise as e
 from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.types import DTYPES, I32, is_float, type_of
 from .conv import convolved, of_channels
+from .dtypes import dtype_of
 from .matmul import product
-from .registry import Node, dtype_of, importer
+from .node import Node
+from .registry import importer
 
 _UI8 = DTYPES["ui8"]
 

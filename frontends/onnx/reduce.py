@@ -13,7 +13,8 @@ from ...ir.ops import reduce as r
 from ...ir.ops import sort
 from ...ir.ops.shape import dims_param
 from ...ir.types import BOOL, DTYPES, F32, is_float, type_of
-from .registry import Node, importer
+from .node import Node
+from .registry import importer
 
 _REDUCE: dict[str, type[r.ReduceOp]] = {
     "ReduceSum": r.ReduceSumOp,

@@ -16,7 +16,9 @@ from ...ir.ops.sample import GridSampleOp
 from ...ir.ops.shape import dims_param
 from ...ir.types import I64
 from .conv import channels_first, channels_last
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 _GRID_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 

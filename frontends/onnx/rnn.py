@@ -13,7 +13,9 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import type_of
 from .index import reversed_sequences
-from .registry import FIX_SIZE, Node, Refusal, importer
+from .node import Node
+from .refusal import FIX_SIZE, Refusal
+from .registry import importer
 from .shape import cut
 
 _STEP_LIMIT = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...ir.errors import InvalidModelError, MlcError
-from .registry import Value
+from .node import Value
 
 _DEPTH_LIMIT = 50
 

@@ -7,7 +7,8 @@ from xdsl.ir import SSAValue
 from ...ir.ops import select
 from ...ir.ops.shape import dims_param
 from ...ir.types import type_of
-from .registry import Node, importer
+from .node import Node
+from .registry import importer
 
 
 @importer("NonZero")

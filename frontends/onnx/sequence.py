@@ -7,7 +7,9 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Dim
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import BOOL, I64, type_of
-from .registry import FIX_SIZE, Node, Refusal, Value, importer
+from .node import Node, Value
+from .refusal import FIX_SIZE, Refusal
+from .registry import importer
 from .shape import parts
 
 

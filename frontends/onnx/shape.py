@@ -10,7 +10,9 @@ from ...ir.dims import Dim, Shape, ceildiv, floordiv, note_mismatch, product
 from ...ir.errors import InvalidModelError
 from ...ir.ops.shape import ConcatOp, SliceOp, dims_param
 from ...ir.types import BOOL, type_of
-from .registry import SAME_NAME, Node, Refusal, Value, importer
+from .node import Node, Value
+from .refusal import SAME_NAME, Refusal
+from .registry import importer
 
 
 @importer("Identity")

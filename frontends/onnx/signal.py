@@ -11,7 +11,10 @@ from ...ir.ops import elementwise as e
 from ...ir.ops.index import GatherOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.types import type_of
-from .registry import Node, Refusal, dtype_of, importer
+from .dtypes import dtype_of
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 _MATRIX_LIMIT = 1 << 24
 

@@ -10,7 +10,9 @@ from ...ir.dims import Dim, ceildiv, dim_max, dim_min
 from ...ir.errors import InvalidModelError
 from ...ir.ops.shape import PadOp, ReverseOp, SliceOp, dims_param
 from ...ir.types import type_of
-from .registry import Node, Refusal, importer
+from .node import Node
+from .refusal import Refusal
+from .registry import importer
 
 _FAR = 1 << 30
 """Bounds at least this far out mean the end of a dim, whatever its size."""
