@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
 from ..ir.errors import MlcError
@@ -14,13 +15,13 @@ from ..runtime import ModelError
 from . import bench, compile, explain, opt, passes, run, targets
 
 COMMANDS = (compile, run, bench, explain, opt, passes, targets)
-USER_ERROR, INTERNAL_ERROR = 1, 3
+USER_ERROR, INTERNAL_ERROR = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code.
 
-    0: done; 1: the input or the result is not as it should be; 2: the command line; 3: mlc failed.
+    0: done; 1: what was given, or the result, is not as it should be; 2: mlc itself failed.
     """
     chosen = parser().parse_args(arguments)
     try:
@@ -37,9 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("mlc: this is a bug of mlc; please report the lines above", INTERNAL_ERROR)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Mistakes on the command line are the user's as well."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USER_ERROR, f"{self.prog}: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="mlc",
         description="Compiles machine-learning models to native code.",
         epilog="Every command explains itself: mlc COMMAND --help",

@@ -7,20 +7,25 @@ from io import StringIO
 
 import numpy as np
 from xdsl.context import Context
+from xdsl.dialects.arith import Arith
 from xdsl.dialects.builtin import Builtin, ModuleOp
 from xdsl.dialects.func import Func
+from xdsl.dialects.math import Math
+from xdsl.dialects.scf import Scf
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
 from .data import DataAttr, weight_store
 from .dialect import Mlc
 from .errors import InvalidModelError
+from .kernel import Kernel
+from .loop import Tile
 
 
 def context() -> Context:
-    """A context that knows every dialect of the graph level."""
+    """A context that knows the dialects of every level."""
     ctx = Context()
-    for dialect in (Builtin, Func, Mlc):
+    for dialect in (Builtin, Func, Mlc, Kernel, Arith, Math, Scf, Tile):
         ctx.load_dialect(dialect)
     return ctx
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from xdsl.dialects.builtin import ModuleOp
 
+from ..ir.levels import Level
+
 
 class Promise(Enum):
     """What a pass may do to the values that a model computes."""
@@ -21,7 +23,7 @@ class Pass(ABC):
     """A change of a module in place.
 
     Subclasses are frozen dataclasses in a file of their own; options are fields. The module is
-    valid before and after ``apply``.
+    valid before and after ``apply``, at the level it ``takes`` and the one it ``gives``.
 
     A pass of another package says with ``before`` or ``after`` next to which pass it runs; without
     either it runs only where it is asked for by name.
@@ -29,6 +31,8 @@ class Pass(ABC):
 
     name: ClassVar[str]
     promise: ClassVar[Promise]
+    takes: ClassVar[Level] = Level.GRAPH
+    gives: ClassVar[Level] = Level.GRAPH
     before: ClassVar[str] = ""
     after: ClassVar[str] = ""
 

@@ -24,6 +24,7 @@ from ..ir.affine import IndexSpace
 from ..ir.dims import Shape
 from ..ir.kernel import KernelOp, YieldOp, is_immediate
 from ..ir.late import mentioned
+from ..ir.levels import Level
 from ..ir.module import main_function
 from ..ir.op import GraphOp
 from ..ir.ops.attention import AttentionOp
@@ -48,6 +49,7 @@ class FormKernels(Pass):
 
     name = "form-kernels"
     promise = Promise.EXACT
+    gives = Level.KERNEL
 
     def apply(self, module: ModuleOp) -> None:
         """Groups the ops of the model's block, and wraps each group."""

@@ -11,8 +11,9 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import VerifyException
 
-from ..ir.errors import InferenceError, PassError
+from ..ir.errors import MlcError, PassError
 from ..ir.interpreter import interpret
+from ..ir.levels import check_level
 from ..ir.text import print_module
 from .contract import Pass, Promise
 
@@ -73,15 +74,24 @@ def run_passes(module: ModuleOp, passes: Sequence[Pass], options: Options | None
 
 def _apply(step: Pass, module: ModuleOp, timing: Timing, options: Options) -> None:
     before = ", ".join(name for name, _ in timing.seconds) or "none"
+    _check_taken(step, module)
     try:
         step.apply(module)
         if options.verify:
             module.verify()
-    except (InferenceError, VerifyException) as error:
+            check_level(module, step.gives)
+    except (MlcError, VerifyException) as error:
         raise PassError(
             f"pass {step.name} broke the module (passes before it: {before}): {error}\n"
             f"To see what it got, run again with --stop-after={before.split(', ')[-1]}."
         ) from error
+
+
+def _check_taken(step: Pass, module: ModuleOp) -> None:
+    try:
+        check_level(module, step.takes)
+    except MlcError as error:
+        raise PassError(f"pass {step.name} takes another level: {error}") from None
 
 
 def _check_promise(step: Pass, wanted: list[np.ndarray], got: list[np.ndarray]) -> None:

@@ -8,6 +8,7 @@ from xdsl.dialects.builtin import MemRefType
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation
 
+from ....ir.levels import Level, check_ops
 from ..target import CpuTarget
 from . import arith, control, memory, tiles
 from .function import FunctionEmitter, Handler, llvm_type
@@ -29,6 +30,7 @@ def emit_module(functions: Iterable[FuncOp], target: CpuTarget) -> str:
     declarations: set[str] = set()
     texts: list[str] = []
     for function in functions:
+        check_ops(function, Level.LOOP)
         emitter = FunctionEmitter(target, HANDLERS)
         texts.append(_emit_function(emitter, function))
         declarations |= emitter.intrinsics
