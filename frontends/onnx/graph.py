@@ -32,6 +32,7 @@ from .scope import Lost, Scope
 from .weights import Weights
 
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_STEP_LIMIT = 1_000_000
 
 
 def load_onnx(
@@ -77,6 +78,7 @@ class _Importer:
         self.block = Block()
         self.problems: list[Unsupported] = []
         self.counter = itertools.count()
+        self.steps = 0
         self.shared = Shared(self.emit, self._late_symbol, weights)
 
     def run(self, constants: Constants, shapes: Shapes) -> ModuleOp:
@@ -152,6 +154,9 @@ class _Importer:
             self._node(node, scope)
 
     def _node(self, proto: onnx.NodeProto, scope: Scope) -> None:
+        self.steps += 1
+        if self.steps > _STEP_LIMIT:
+            raise InvalidModelError(f"functions and loops make more than {_STEP_LIMIT} nodes")
         source = scope.path + (proto.name or next(filter(None, proto.output), proto.op_type))
         inputs: list[Value] = []
         try:

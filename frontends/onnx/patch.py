@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from xdsl.ir import SSAValue
 
 from ...ir.dims import Dim, Shape, floordiv, product
+from ...ir.errors import InvalidModelError
 from ...ir.ops import elementwise as e
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.sample import GridSampleOp
@@ -28,7 +31,7 @@ def columns_to_image(node: Node) -> SSAValue:
     strides, dilations = listed(node, "strides", rank, 1), listed(node, "dilations", rank, 1)
     pads = node.attribute("pads") or [0] * (2 * rank)
     sizes = [d + a + b for d, a, b in zip(image, pads[:rank], pads[rank:], strict=True)]
-    where = _places(sizes, patch, strides, dilations)
+    where = _places(node, sizes, patch, strides, dilations)
     channels = floordiv(node.type().shape[1], int(np.prod(patch)))
     columns = node.reshape(node.input(), (batch, channels, where.size))
     places = node.broadcast(node.constant(where, I64), (batch, channels, where.size))
@@ -65,12 +68,14 @@ def deformable_conv(node: Node) -> SSAValue:
 
 
 def _places(
-    sizes: list[int], patch: list[int], strides: list[int], dilations: list[int]
+    node: Node, sizes: list[int], patch: list[int], strides: list[int], dilations: list[int]
 ) -> np.ndarray:
     """Where in the image each element of each patch is: flat, patch elements first."""
     rank = len(sizes)
     rows = zip(sizes, patch, strides, dilations, strict=True)
     counts = [(size - (p - 1) * d - 1) // s + 1 for size, p, s, d in rows]
+    if math.prod(counts) != node.type().shape[2] or min(counts) < 1:
+        raise InvalidModelError(f"node '{node.source}' has {node.type()} for {counts} patches")
     index = np.indices([*patch, *counts])
     steps = [index[k] * dilations[k] + index[rank + k] * strides[k] for k in range(rank)]
     return np.ravel_multi_index(steps, sizes).reshape(-1)

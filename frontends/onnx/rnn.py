@@ -191,7 +191,8 @@ _STEPS = {"RNN": _rnn_step, "GRU": _gru_step, "LSTM": _lstm_step}
 
 def _functions(node: Node, k: int) -> list[Activation]:
     defaults = _DEFAULTS[node.proto.op_type]
-    names = [n.decode() if isinstance(n, bytes) else n for n in node.attribute("activations") or []]
+    given = node.attribute("activations") or []
+    names = [(n.decode() if isinstance(n, bytes) else n).capitalize() for n in given]
     names = names[k * len(defaults) : (k + 1) * len(defaults)] or defaults
     unknown = [n for n in names if n not in _ACTIVATIONS]
     if unknown:

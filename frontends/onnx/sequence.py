@@ -12,6 +12,8 @@ from .refusal import FIX_SIZE, Refusal
 from .registry import importer
 from .shape import parts
 
+_LENGTH_LIMIT = 1 << 12
+
 
 @importer("SequenceConstruct")
 def construct(node: Node) -> list[Value]:
@@ -61,7 +63,7 @@ def split_to_sequence(node: Node) -> list[Value]:
     axis = node.axis(0)
     size, keep = node.type().shape[axis], node.attribute("keepdims", 1)
     given = node.optional(1)
-    if not isinstance(size, int):
+    if not isinstance(size, int) or size > _LENGTH_LIMIT:
         raise Refusal(f"dim {axis} has size {size}, a fixed number is needed", FIX_SIZE)
     sizes: list[Dim] = [1] * size
     if given is not None and type_of(given).rank == 0:

@@ -197,8 +197,9 @@ def cut(node: Node, value: SSAValue, axis: int, start: Dim, stop: Dim) -> SSAVal
 
 
 def _equal_parts(node: Node, axis: int) -> Shape:
-    size = node.type().shape[axis]
-    count = node.attribute("num_outputs", len(node.proto.output))
+    size, count = node.type().shape[axis], len(node.proto.output)
+    if node.attribute("num_outputs", count) != count:
+        raise InvalidModelError(f"node '{node.source}' does not have num_outputs outputs")
     part = ceildiv(size, count)
     return (*(part,) * (count - 1), size - part * (count - 1))
 

@@ -16,7 +16,7 @@ from .node import Node
 from .refusal import Refusal
 from .registry import importer
 
-_MATRIX_LIMIT = 1 << 24
+_MATRIX_LIMIT = 1 << 22
 
 
 @importer("DFT")
@@ -51,6 +51,8 @@ def stft(node: Node) -> SSAValue:
 def mel_weight_matrix(node: Node) -> SSAValue:
     """Triangular filters on the mel scale (Stevens, Volkmann and Newman, 1937)."""
     bands, length, rate = (node.integer(k) for k in range(3))
+    if min(bands, length, rate) < 1 or bands * length > _MATRIX_LIMIT:
+        raise Refusal(f"{bands} bands of {length} elements at {rate} Hz are not supported")
     edges = [float(v.reshape(())) for v in (node.known(3), node.known(4)) if v is not None]
     low, high = (2595 * np.log10(1 + f / 700) for f in edges)
     mels = low + np.arange(bands + 2) * (high - low) / (bands + 2)

@@ -12,7 +12,7 @@ import onnx
 from ...ir.errors import InvalidModelError
 from ...ir.types import BOOL, DTYPE_NAMES, bit_width
 
-_SPARSE_LIMIT = 1 << 30
+_SPARSE_LIMIT = 1 << 26
 
 
 class Weights:
