@@ -1,4 +1,4 @@
-"""Finds rotary position embeddings, written by halves.
+"""Finds rotary position embeddings, by halves of the features or by pairs of neighbours.
 
     %a = "mlc.slice"(%x)  [0, D/2)         ->   %r = "mlc.rotary"(%x, %cos, %sin)
     %b = "mlc.slice"(%x)  [D/2, D)
@@ -8,8 +8,9 @@
     %s = "mlc.mul"(%t, %sin2)
     %r = "mlc.add"(%c, %s)
 
-There the cosines are given twice, side by side (``%cos2``), and once to the op. The other way of
-writing is ``concat(a * cos - b * sin, b * cos + a * sin)``.
+There the cosines are given twice, side by side (``%cos2``), and once to the op. Another way of
+writing is ``concat(a * cos - b * sin, b * cos + a * sin)``. Pairs of neighbours are sliced in steps
+of 2, and joined along a dim of their own.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from xdsl.ir import SSAValue
 from ...ir.op import Add, GraphOp
 from ...ir.ops.attention import RotaryOp
 from ...ir.ops.elementwise import AddOp, MulOp, SubOp
-from ...ir.ops.shape import ConcatOp, SliceOp
+from ...ir.ops.shape import ConcatOp, ReshapeOp, SliceOp
 from ...ir.types import is_float, type_of
 from ..contract import Pass, Promise
 from ..match import Found, Op, Product, Var, match
 from ..rewrite import rewrite
-from .halves import first_half
+from .twice import said_once
 
 X, COS, SIN = Var(), Var(), Var()
 A, B = Op(SliceOp, X), Op(SliceOp, X)
 TURNED = Op(ConcatOp, Product(B, -1), A)
 WHOLE = Op(AddOp, Op(MulOp, X, COS), Op(MulOp, TURNED, SIN))
+PAIRS = Op(ConcatOp, Op(ReshapeOp, Product(B, -1)), Op(ReshapeOp, A))
+BY_PAIRS = Op(AddOp, Op(MulOp, X, COS), Op(MulOp, Op(ReshapeOp, PAIRS), SIN))
 BY_PARTS = Op(
     ConcatOp,
     Op(SubOp, Op(MulOp, A, COS), Op(MulOp, B, SIN)),
@@ -49,15 +52,23 @@ class RecognizeRotary(Pass):
 
     def apply(self, module: ModuleOp) -> None:
         """Looks at every sum and concatenation."""
-        rewrite(module, {AddOp: [_whole], ConcatOp: [_by_parts]})
+        rewrite(module, {AddOp: [_whole, _by_pairs], ConcatOp: [_by_parts]})
 
 
 def _whole(op: GraphOp, add: Add) -> SSAValue | None:
     found = match(WHOLE, op.results[0])
     if found is None or not _is_by_halves(found, found.op(TURNED).axis, op.results[0]):
         return None
-    cos, sin = first_half(found[COS], add), first_half(found[SIN], add)
+    cos, sin = (said_once(found[table], add) for table in (COS, SIN))
     return add(RotaryOp(found[X], cos, sin)) if cos and sin else None
+
+
+def _by_pairs(op: GraphOp, add: Add) -> SSAValue | None:
+    found = match(BY_PAIRS, op.results[0])
+    if found is None or not _is_by_pairs(found, op.results[0]):
+        return None
+    cos, sin = (said_once(found[table], add, pairs=True) for table in (COS, SIN))
+    return add(RotaryOp(found[X], cos, sin, interleaved=True)) if cos and sin else None
 
 
 def _by_parts(op: ConcatOp, add: Add) -> SSAValue | None:
@@ -69,12 +80,35 @@ def _by_parts(op: ConcatOp, add: Add) -> SSAValue | None:
 
 def _is_by_halves(found: Found, axis: int, result: SSAValue) -> bool:
     """Whether A and B are the halves of X along its last dim, where they are joined."""
+    x, size = type_of(found[X]), _even_size(found[X])
+    if x != result.type or axis != x.rank - 1 or size is None:
+        return False
+    return _are_slices(found, size // 2, 1)
+
+
+def _is_by_pairs(found: Found, result: SSAValue) -> bool:
+    """Whether A and B are the first and second of each pair of X, which are joined again."""
+    x, pairs = type_of(found[X]), found.op(PAIRS)
+    if x != result.type or _even_size(found[X]) is None or pairs.axis != x.rank:
+        return False
+    return type_of(pairs.results[0]).shape[-1] == 2 and _are_slices(found, 1, 2)
+
+
+def _even_size(x: SSAValue) -> int | None:
+    """The last dim of a float tensor, if it is even."""
+    type = type_of(x)
+    size = type.shape[-1] if type.rank else 0
+    return size if is_float(type.dtype) and isinstance(size, int) and size % 2 == 0 else None
+
+
+def _are_slices(found: Found, start: int, step: int) -> bool:
+    """Whether A and B split the last dim of X: B begins at ``start``, both go by ``step``."""
     x, a, b = type_of(found[X]), found.op(A), found.op(B)
-    if x != result.type or axis != x.rank - 1 or not is_float(x.dtype):
+    starts, steps = (0,) * x.rank, (*(1,) * (x.rank - 1), step)
+    half = (*x.shape[:-1], type_of(a.results[0]).shape[-1])
+    if not a.results[0].type == b.results[0].type == x.with_shape(half):
         return False
-    size = x.shape[-1]
-    if not isinstance(size, int) or size % 2:
+    if type_of(a.results[0]).shape[-1] * 2 != x.shape[-1]:
         return False
-    starts, stops = (0,) * x.rank, type_of(a.results[0]).shape
-    halves = all(step == 1 for step in (*a.steps, *b.steps)) and stops[-1] == size // 2
-    return halves and a.starts == starts and b.starts == (*starts[:-1], size // 2)
+    whole = a.starts == starts and b.starts == (*starts[:-1], start)
+    return whole and a.steps == b.steps == steps

@@ -193,6 +193,20 @@ def test_a_causal_constant():
     assert first(module, AttentionOp).causal
 
 
+def test_a_softmax_in_a_wider_dtype():
+    half = np.dtype(np.float16)
+
+    def graph(g: Graph, q: SSAValue, k: SSAValue, v: SSAValue) -> SSAValue:
+        wide = g(e.CastOp, g(e.MulOp, scores(g, q, k), 0.5), to=np.dtype(np.float32))
+        p = g(e.CastOp, g(SoftmaxOp, wide, axis=3), to=half)
+        return g(MatmulOp, p, v)
+
+    module = build(graph, Q, K, K, dtype=half)
+    for step in ALL:
+        step.apply(module)
+    assert names(module) == ["attention"]
+
+
 def test_symbolic_sizes():
     def graph(g: Graph, q: SSAValue, k: SSAValue, v: SSAValue, mask: SSAValue) -> SSAValue:
         return mixed(g, g(e.AddOp, g(e.DivOp, scores(g, q, k), 2.0), mask), v)
@@ -238,6 +252,42 @@ def test_rotary_by_angles():
     module = recognized(graph, (2, 3, 5, 8), (2, 5, 4))
     assert counts(module)["rotary"] == 1
     assert counts(module)["add"] == 0
+
+
+def by_pairs(g: Graph, x: SSAValue, cos: Any, sin: Any) -> SSAValue:
+    steps = (1, 1, 1, 2)
+    a = g(SliceOp, x, starts=(0, 0, 0, 0), stops=(2, 3, 5, 8), steps=steps)
+    b = g(SliceOp, x, starts=(0, 0, 0, 1), stops=(2, 3, 5, 8), steps=steps)
+    a, b = (g(ReshapeOp, y, shape=(2, 3, 5, 4, 1)) for y in (a, g(e.NegOp, b)))
+    turned = g(ReshapeOp, g(ConcatOp, b, a, axis=4), shape=(2, 3, 5, 8))
+    return g(e.AddOp, g(e.MulOp, x, cos), g(e.MulOp, turned, sin))
+
+
+def test_rotary_by_pairs():
+    """As GPT-J writes it."""
+
+    def graph(g: Graph, x: SSAValue) -> SSAValue:
+        return by_pairs(g, x, array(5, 4).repeat(2, -1), array(5, 4, seed=1).repeat(2, -1))
+
+    module = recognized(graph, (2, 3, 5, 8))
+    assert names(module) == ["rotary"]
+    assert first(module, RotaryOp).interleaved
+
+
+def test_rotary_by_pairs_of_angles():
+    def graph(g: Graph, x: SSAValue, angles: SSAValue) -> SSAValue:
+        both = g(BroadcastOp, g(ReshapeOp, angles, shape=(5, 4, 1)), shape=(5, 4, 2))
+        both = g(ReshapeOp, both, shape=(5, 8))
+        return by_pairs(g, x, g(e.CosOp, both), g(e.SinOp, both))
+
+    assert counts(recognized(graph, (2, 3, 5, 8), (5, 4)))["rotary"] == 1
+
+
+def test_halves_are_no_pairs():
+    def graph(g: Graph, x: SSAValue) -> SSAValue:
+        return by_pairs(g, x, twice(array(5, 4)), twice(array(5, 4, seed=1)))
+
+    assert "rotary" not in names(recognized(graph, (2, 3, 5, 8)))
 
 
 def test_rotary_by_parts():
