@@ -154,7 +154,7 @@ class _Sink:
         rank = len(perm)
         pads = _moved(self.op.pads[:rank], perm) + _moved(self.op.pads[rank:], perm)
         source = self.op.operands[0].owner.operands[0]  # pyright: ignore[reportAttributeAccessIssue]
-        return self.transposed(self._again([source, self.op.operands[1]], pads=pads), perm)
+        return self.transposed(self._again([source, *self.op.operands[1:]], pads=pads), perm)
 
     def reshape(self) -> SSAValue | None:
         """Where dims are merged or split that lie side by side before the transpose too."""
