@@ -25,8 +25,9 @@ from .fold import folded
 from .function import bound_body, local_functions, operator_function
 from .inputs import Constants, Shapes, input_types, obstacle
 from .node import Node, Shared, Value
+from .plugins import load_plugins
 from .reader import Source, domain_name, opsets_of, read_model
-from .refusal import SAME_NAME, Refusal
+from .refusal import ADD_IMPORTER, SAME_NAME, Refusal
 from .registry import Result, importer_of
 from .scope import Lost, Scope
 from .weights import Weights
@@ -52,6 +53,7 @@ def load_onnx(
         InvalidModelError: The source is no sound ONNX model, or the arguments do not fit it.
         UnsupportedError: Some nodes have no counterpart; it lists all of them.
     """
+    load_plugins()
     model, folder = read_model(source)
     weights, limits = Weights(folder), {}
     while True:
@@ -186,7 +188,7 @@ class _Importer:
                 return importer(self._importable(proto, inputs, scope, source))
             function = operator_function(proto, opset, inputs)
         if function is None:
-            raise Refusal("no importer for this operator")
+            raise Refusal("no importer for this operator", ADD_IMPORTER)
         return self._call(function, proto, inputs, scope, source)
 
     def _importable(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mlc.ir.errors import MlcError
-from onnx_backend import RUNNERS, BackendCase, backend_cases
+from onnx_suite import RUNNERS, BackendCase, backend_cases
 
 # What no compiled model does, by the names of the cases.
 OUT_OF_SCOPE = {
