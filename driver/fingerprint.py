@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent.parent
 _ROOMS = ("ir", "passes", "frontends", "codegen", "runtime", "driver")
 _PACKAGES = ("llvmlite", "ml_dtypes", "numpy", "onnx", "xdsl")
-# The group of passes.plugins, which is not imported here, since nothing is compiled yet.
-_PLUGINS = "mlc.passes"
+# The groups of passes.plugins and of the ONNX importer's plugins, which are not imported here,
+# since nothing is compiled yet.
+_PLUGINS = ("mlc.passes", "mlc.onnx")
 # The entry "location" of a tensor's external data, as protobuf writes it before the file's name.
 _LOCATION = b"\x08location\x12"
 
@@ -83,15 +84,16 @@ def digest_of_module(module: ModuleOp) -> str:
 
 @cache
 def digest_of_compiler() -> str:
-    """The digest of mlc's own source, of the versions it works with, and of passes from outside."""
+    """The digest of mlc's own source, of the versions it works with, and of what is plugged in."""
     files = sorted(f for room in _ROOMS for f in (_ROOT / room).rglob("*.py"))
     sources = [(str(f.relative_to(_ROOT)), f.read_text()) for f in files]
     versions = [(name, version(name)) for name in _PACKAGES]
-    return digest_of_values(sources, versions, [_plugin(e) for e in entry_points(group=_PLUGINS)])
+    plugins = [_plugin(e) for group in _PLUGINS for e in entry_points(group=group)]
+    return digest_of_values(sources, versions, plugins)
 
 
 def _plugin(entry: EntryPoint) -> list[str]:
-    """What tells a pass of another package from its other versions, edited ones included."""
+    """What tells a plug-in of another package from its other versions, edited ones included."""
     source = ""
     with suppress(ImportError, OSError):  # compiling says what is wrong
         spec = find_spec(entry.module)
