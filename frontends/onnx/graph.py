@@ -19,6 +19,7 @@ from ...ir.module import model_module, set_symbol_limits
 from ...ir.op import GraphOp, copy_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
+from ...ir.ops.select import LateOp
 from ...ir.types import tensor, type_of
 from . import families as families
 from .fold import folded
@@ -259,8 +260,10 @@ class _Importer:
         return None
 
     def _drop_unused(self) -> None:
+        """Removes ops without a use; those that find out a size may have one in some shape."""
         for op in reversed(list(self.block.ops)):
-            if not isinstance(op, ReturnOp) and not any(r.uses for r in op.results):
+            kept = isinstance(op, (ReturnOp, LateOp))
+            if not kept and not any(r.uses for r in op.results):
                 op.detach()
                 op.erase()
 

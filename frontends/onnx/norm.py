@@ -91,7 +91,9 @@ def group_normalization_by_group(node: Node) -> SSAValue:
 def layer_normalization(node: Node) -> list[SSAValue]:
     """Over the dims from ``axis`` on; mean and inverse deviation on request."""
     x, axis = node.input(), node.axis(-1)
-    weights = [_like_rows(node, v, axis) for v in (node.input(1), node.optional(2)) if v]
+    weights = [
+        _like_rows(node, v, axis) for v in (node.input(1), node.optional(2)) if v is not None
+    ]
     result = node.add(norm.LayerNormOp(x, *weights, axis=axis, epsilon=_epsilon(node)))
     return [result, *(_row_statistics(node, axis) if node.wants(1) or node.wants(2) else [])]
 

@@ -14,7 +14,7 @@ from mlc.ir.module import input_names, main_function
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.types import type_of
 from onnx.reference import ReferenceEvaluator
-from onnx_models import Array, Of, i64, model, node
+from onnx_models import Array, Of, f32, i64, model, node
 from xdsl.dialects.builtin import ModuleOp
 
 SIZES = {"N": (3, 1), "S": (5, 2), "P": (4, 0)}
@@ -204,6 +204,13 @@ def test_shapes_alone_leave_no_ops():
     proto, _ = COMPUTED["heads"]
     ops = list(main_function(load_onnx(proto)).body.block.ops)
     assert [op.name for op in ops] == ["mlc.reshape", "mlc.return"]
+
+
+def test_sizes_that_only_the_data_tells():
+    nodes = [node("NonZero", "x", "places"), node("Shape", "places", "out")]
+    module = load_onnx(model(nodes, {"x": ["N", "S"]}))
+    (got,) = interpret(module, [f32(1, 0, 2, 0, 0, 5).reshape(2, 3)])
+    np.testing.assert_array_equal(got, [2, 3])
 
 
 def test_what_is_known_is_computed_at_once():
