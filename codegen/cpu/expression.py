@@ -241,7 +241,7 @@ class ExpressionLowering:
         return not any(self._may_miss(n) for n in nodes_of(node))
 
     def _may_miss(self, node: Scalar) -> bool:
-        if node.op != "load" or node.attr in self.scope.registers:
+        if node.op != "load" or node.attr not in self.scope.buffers:
             return False
         return not self.scope.space.inside(node.args, self.scope.buffers[node.attr].shape)
 
