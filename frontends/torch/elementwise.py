@@ -11,7 +11,7 @@ from xdsl.ir import SSAValue
 from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.types import BOOL, is_float, type_of
-from .registry import Node, Refusal, importer
+from .registry import Node, Refusal, importer, with_copies
 from .tensors import numpy_dtype
 
 aten = torch.ops.aten
@@ -45,7 +45,13 @@ _LOGICAL: dict[Any, type[GraphOp]] = {
     aten.logical_xor: e.XorOp,
 }
 _SAME = (
-    *(aten.clone, aten.alias, aten.detach, aten.contiguous, aten.lift_fresh_copy, aten.lift_fresh),
+    *(
+        aten.clone,
+        *with_copies(aten.alias, aten.detach),
+        aten.contiguous,
+        aten.lift_fresh_copy,
+        aten.lift_fresh,
+    ),
     *(aten.to, aten._to_copy, aten.type_as, aten.positive),
     *(aten.dropout, aten.native_dropout, aten.feature_dropout, aten.alpha_dropout),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import fx
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
@@ -29,6 +30,8 @@ from .sizes import Sizes, symbol_maxima, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
 _RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
+
+_UNKNOWN_SIZE = ("how large its result is depends on values", "use operators of fixed sizes")
 
 
 def import_program(program: Program) -> ModuleOp:
@@ -131,15 +134,17 @@ class _Import:
         if node.target is operator.getitem:
             return self._item(node)
         value = node.meta.get("val")
-        if isinstance(value, torch.SymInt):
+        if isinstance(value, torch.SymInt) and not free_unbacked_symbols(value):
             return self.sizes.dim(value)
         if isinstance(value, torch.SymBool):
             return value
         function = importer_of(node.target)
         if function is None:
-            raise _unknown(node.target)
+            raise _unknown(node.target, value)
         call = self._call(node)
         result = function(call)
+        if value is not None and free_unbacked_symbols(value):
+            raise Refusal(*_UNKNOWN_SIZE)
         _check(call, result)
         return result
 
@@ -220,9 +225,11 @@ def _operator(target: str | Callable[..., Any]) -> str:
     return getattr(target, "__name__", str(target))
 
 
-def _unknown(target: Any) -> Refusal:
+def _unknown(target: Any, result: Any) -> Refusal:
     if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()):
         return Refusal("it draws random numbers", _RANDOM)
     if packet_of(target) in (torch.ops.aten._local_scalar_dense, torch.ops.aten.item):
         return Refusal("a Python number is read from a tensor", "keep it a tensor")
+    if result is not None and free_unbacked_symbols(result):
+        return Refusal(*_UNKNOWN_SIZE)
     return Refusal("no importer for this operator")

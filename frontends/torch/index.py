@@ -14,7 +14,7 @@ from ...ir.ops.reduce import ReduceSumOp
 from ...ir.ops.shape import dims_param
 from ...ir.types import I64, type_of
 from .indices import Indexing
-from .registry import Node, Refusal, importer
+from .registry import Node, Refusal, importer, with_copies
 
 aten = torch.ops.aten
 
@@ -76,7 +76,7 @@ def triangle_indices(node: Node) -> SSAValue:
     return node.constant(np.stack(pairs), node.result.dtype)
 
 
-@importer(aten.unfold)
+@importer(*with_copies(aten.unfold))
 def unfold(node: Node) -> SSAValue:
     """Windows along a dim, each at the end of the result: a gather with known indices."""
     axis, step, rank = node.axis("dimension"), node.arg("step"), node.type().rank
@@ -90,18 +90,35 @@ def unfold(node: Node) -> SSAValue:
 
 @importer(aten.bucketize, aten.searchsorted)
 def bucketize(node: Node) -> SSAValue:
-    """How many of the sorted boundaries are below; with ``right`` or equal."""
+    """How many of the sorted boundaries (of the same row) are below; with ``right`` or equal."""
     name = "boundaries" if node.packet is aten.bucketize else "sorted_sequence"
     bounds, values = node.input(name), node.arg("self")
-    if type_of(bounds).rank != 1 or node.optional("sorter") is not None:
-        raise Refusal("the boundaries are not one sorted vector", "sort them, search row by row")
+    if node.optional("sorter") is not None:
+        raise Refusal("the boundaries are not sorted", "sort them first")
     dtype = np.result_type(type_of(bounds).dtype, _dtype_of(values))
     values = node.operand(values, dtype)
     column = node.reshape(values, (*type_of(values).shape, 1))
+    *rows, count = type_of(bounds).shape
+    bounds = node.reshape(node.cast(bounds, dtype), (*rows, 1, count) if rows else (count,))
     right = node.arg("right", False) or node.arg("side") == "right"
-    below = node.add((e.LeOp if right else e.LtOp)(node.cast(bounds, dtype), column))
-    count = node.add(ReduceSumOp(node.cast(below, I64), axes=(type_of(column).rank - 1,)))
-    return node.cast(count, node.result.dtype)
+    below = node.add((e.LeOp if right else e.LtOp)(bounds, column))
+    total = node.add(ReduceSumOp(node.cast(below, I64), axes=(type_of(column).rank - 1,)))
+    return node.cast(total, node.result.dtype)
+
+
+@importer(*with_copies(aten.as_strided))
+def as_strided(node: Node) -> SSAValue:
+    """Any elements of the memory, which the graph knows only where it is in order."""
+    if not node.fakes["self"].is_contiguous():
+        raise Refusal("the memory of a tensor is read that is not in order", "use .contiguous()")
+    sizes, strides = node.arg("size"), node.arg("stride")
+    if not all(isinstance(n, int) for n in (*sizes, *strides)):
+        raise Refusal("sizes and strides must be constants")
+    steps = (np.arange(n) * step for n, step in zip(sizes, strides, strict=True))
+    places = np.sum(np.meshgrid(*steps, indexing="ij"), 0) if sizes else np.zeros((), np.int64)
+    flat = node.reshape(node.input(), (node.type().size,))
+    places = node.constant(places + node.arg("storage_offset", 0), I64)
+    return node.add(GatherOp(flat, places, axis=0))
 
 
 def _dtype_of(value: SSAValue | Sequence[float] | float) -> np.dtype:

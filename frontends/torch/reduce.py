@@ -14,7 +14,7 @@ from ...ir.ops import elementwise as e
 from ...ir.ops import reduce as r
 from ...ir.ops.sort import ArgMaxOp, ArgMinOp
 from ...ir.types import BOOL, DTYPES, F32, I64, TensorType, is_float, type_of
-from .registry import Node, Refusal, importer
+from .registry import Node, importer
 
 aten = torch.ops.aten
 
@@ -87,18 +87,19 @@ def variance_and_mean(node: Node) -> list[SSAValue]:
 
 @importer(aten.linalg_vector_norm)
 def vector_norm(node: Node) -> SSAValue:
-    """Euclidean, of absolute values, or the largest one; others through powers."""
+    """Euclidean, of absolute values, the largest, how many are not 0; else through powers."""
     dtype = node.result.dtype
     x, order = node.cast(node.input(), dtype), float(node.arg("ord", 2))
     if order == 2:
         return node.add(e.SqrtOp(_reduced(node, r.ReduceSumOp, node.add(e.MulOp(x, x)))))
+    if order == 0:
+        different = node.add(e.NeOp(x, node.constant(0, dtype)))
+        return _reduced(node, r.ReduceSumOp, node.cast(different, dtype))
     x = node.add(e.AbsOp(x))
     if np.isinf(order):
         return _reduced(node, r.ReduceMaxOp if order > 0 else r.ReduceMinOp, x)
     if order == 1:
         return _reduced(node, r.ReduceSumOp, x)
-    if order == 0:
-        raise Refusal("the norm of order 0 counts elements", "write (x != 0).sum(dim)")
     total = _reduced(node, r.ReduceSumOp, node.add(e.PowOp(x, node.constant(order, dtype))))
     return node.add(e.PowOp(total, node.constant(1 / order, dtype)))
 

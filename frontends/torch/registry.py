@@ -199,6 +199,12 @@ def importer(*packets: Any) -> Callable[[ImporterT], ImporterT]:
     return register
 
 
+def with_copies(*packets: Any) -> list[Any]:
+    """Operators that give views, and their twins that copy, such as ``aten.view_copy``."""
+    twins = (getattr(torch.ops.aten, f"{p.__name__}_copy", None) for p in packets)
+    return [*packets, *(twin for twin in twins if twin is not None)]
+
+
 def packet_of(target: Any) -> Any:
     """The operator of an overload; other targets are their own."""
     return target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target

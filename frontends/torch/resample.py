@@ -11,7 +11,7 @@ from ...ir.ops.resize import ResizeOp
 from ...ir.ops.sample import GridSampleOp
 from ...ir.ops.shape import dims_param
 from .layout import channels_first, channels_last
-from .registry import Node, importer
+from .registry import Node, Refusal, importer
 
 aten = torch.ops.aten
 
@@ -53,9 +53,11 @@ def cubic(node: Node) -> SSAValue:
 @importer(*_ANTIALIASED)
 def antialiased(node: Node) -> SSAValue:
     """With a filter as wide as an element of the result; nothing is outside."""
+    if node.arg("align_corners", False):
+        raise Refusal("a filter between aligned corners", "use align_corners=False")
     mode = _ANTIALIASED[node.packet]
     params = {"antialias": True, "exclude_outside": True, "cubic_coefficient": -0.5}
-    return _resized(node, mode=mode, coordinates=_coordinates(node), **params)
+    return _resized(node, mode=mode, coordinates="half_pixel", **params)
 
 
 @importer(aten.grid_sampler, aten.grid_sampler_2d, aten.grid_sampler_3d)

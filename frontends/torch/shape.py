@@ -12,15 +12,15 @@ from ...ir.dims import Dim
 from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import ReverseOp
 from ...ir.types import type_of
-from .registry import Node, Refusal, importer
+from .registry import Node, Refusal, importer, with_copies
 from .sizes import from_begin
 
 aten = torch.ops.aten
 
 
 @importer(
-    *(aten.view, aten.reshape, aten._unsafe_view, aten.view_as, aten.reshape_as),
-    *(aten.flatten, aten.unflatten, aten.squeeze, aten.unsqueeze),
+    *(aten.reshape, aten._unsafe_view, aten.view_as, aten.reshape_as, aten.flatten),
+    *with_copies(aten.view, aten.unflatten, aten.squeeze, aten.unsqueeze, aten._reshape_alias),
 )
 def reshape(node: Node) -> SSAValue:
     """The shape that torch gives the result."""
@@ -29,31 +29,31 @@ def reshape(node: Node) -> SSAValue:
     return node.reshape(node.input(), node.result.shape)
 
 
-@importer(aten.permute)
+@importer(*with_copies(aten.permute))
 def permute(node: Node) -> SSAValue:
     """Dims in a given order."""
     return node.transpose(node.input(), node.axes(node.arg("dims")))
 
 
-@importer(aten.transpose, aten.t)
+@importer(*with_copies(aten.transpose, aten.t))
 def transpose(node: Node) -> SSAValue:
     """Two dims swapped; ``t`` does nothing to vectors."""
     rank = node.type().rank
     if rank < 2:
         return node.input()
     perm = list(range(rank))
-    a, b = (0, 1) if node.packet is aten.t else node.axes([node.arg("dim0"), node.arg("dim1")])
+    a, b = node.axes([node.arg("dim0", 0), node.arg("dim1", 1)])
     perm[a], perm[b] = b, a
     return node.transpose(node.input(), perm)
 
 
-@importer(aten.expand, aten.expand_as, aten.broadcast_to)
+@importer(*with_copies(aten.expand, aten.expand_as, aten.broadcast_to))
 def expand(node: Node) -> SSAValue:
     """Dims of size 1 repeated, leading ones added."""
     return node.broadcast(node.input(), node.result.shape)
 
 
-@importer(aten.slice)
+@importer(*with_copies(aten.slice))
 def slice_(node: Node) -> SSAValue:
     """Elements from ``start`` in steps; torch knows how many."""
     axis, step = node.axis(), node.arg("step", 1)
@@ -63,7 +63,7 @@ def slice_(node: Node) -> SSAValue:
     return node.slice(node.input(), axis, start, stop, step)
 
 
-@importer(aten.select)
+@importer(*with_copies(aten.select))
 def select(node: Node) -> SSAValue:
     """One element along a dim, which goes away."""
     axis = node.axis()
@@ -72,14 +72,14 @@ def select(node: Node) -> SSAValue:
     return node.reshape(piece, node.result.shape)
 
 
-@importer(aten.split, aten.split_with_sizes, aten.chunk, aten.tensor_split)
+@importer(*with_copies(aten.split, aten.split_with_sizes, aten.chunk, aten.tensor_split))
 def split(node: Node) -> list[SSAValue]:
     """Pieces one after another along a dim."""
     axis = node.axis()
     return _pieces(node, axis, [t.shape[axis] for t in node.results])
 
 
-@importer(aten.unbind)
+@importer(*with_copies(aten.unbind))
 def unbind(node: Node) -> list[SSAValue]:
     """All elements along a dim, which goes away."""
     pieces = _pieces(node, node.axis(), [1] * len(node.results))
@@ -105,7 +105,7 @@ def flip(node: Node) -> SSAValue:
     return node.add(ReverseOp(node.input(), axes=axes)) if axes else node.input()
 
 
-@importer(aten.diagonal)
+@importer(*with_copies(aten.diagonal))
 def diagonal(node: Node) -> SSAValue:
     """Row k of column k + offset, of two dims that become one at the end."""
     rank, offset = node.type().rank, node.arg("offset", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -182,13 +183,22 @@ def test_mutation_is_refused():
         load_torch(Counter(), (X,))
 
 
-def test_masks_that_select():
-    class Select(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x[x > 0].sum()
+DEPENDS_ON_VALUES: list[tuple[Callable[[torch.Tensor], Any], str]] = [
+    (lambda x: x[x > 0].sum(), "a mask selects a number of elements"),
+    (lambda x: x.nonzero(), "aten.nonzero.default: how large its result is depends on values"),
+    (lambda x: x * x.argmax().item(), "a Python number is read from a tensor"),
+    (lambda x: x.repeat_interleave(x[:, 0].int().abs(), 0), "depends on values"),
+]
 
-    with pytest.raises(UnsupportedError, match="known only when the model runs"):
-        load_torch(Select(), (X,))
+
+@pytest.mark.parametrize(("function", "message"), DEPENDS_ON_VALUES)
+def test_sizes_that_depend_on_values(function: Callable[..., Any], message: str):
+    class Call(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return function(x)
+
+    with pytest.raises(UnsupportedError, match=message):
+        load_torch(Call(), (X,))
 
 
 @pytest.mark.parametrize(

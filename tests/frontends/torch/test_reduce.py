@@ -38,7 +38,7 @@ CASES: dict[str, tuple[Callable[..., Any], list[torch.Tensor]]] = {
     ),
     "norms": (
         lambda x: [
-            *(torch.linalg.vector_norm(x, p, dim=1) for p in (1, 2, 3, float("inf"))),
+            *(torch.linalg.vector_norm(x, p, dim=1) for p in (0, 1, 2, 3, float("inf"))),
             *(x.norm(), x.norm(dim=-1, keepdim=True), torch.nn.functional.normalize(x)),
             *(x.logsumexp(1), x.logsumexp((0, 2), keepdim=True)),
         ],
