@@ -140,6 +140,23 @@ class TransposeOp(IRDLOperation):
 
 
 @irdl_op_definition
+class StackOp(IRDLOperation):
+    """Tiles of one row each, one below the other: a name for registers, no code."""
+
+    name = "tile.stack"
+    rows = var_operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, rows: Sequence[SSAValue]):
+        first = rows[0].type
+        assert isinstance(first, VectorType)
+        shape = (len(rows), *first.get_shape()[1:])
+        super().__init__(
+            operands=[list(rows)], result_types=[tile(shape, first.get_element_type())]
+        )
+
+
+@irdl_op_definition
 class ReduceOp(IRDLOperation):
     """All elements of a tile combined to a scalar.
 
@@ -158,6 +175,18 @@ class ReduceOp(IRDLOperation):
             properties={"combine": StringAttr(combine)},
             result_types=[source.type.get_element_type()],
         )
+
+
+@irdl_op_definition
+class PrefetchOp(IRDLOperation):
+    """Asks for the cache line of ``buffer[offset]``, which may be past the buffer's end."""
+
+    name = "tile.prefetch"
+    source = operand_def(MemRefType)
+    offset = operand_def()
+
+    def __init__(self, source: SSAValue, offset: SSAValue):
+        super().__init__(operands=[source, offset])
 
 
 @irdl_op_definition
@@ -201,7 +230,7 @@ Tile = Dialect(
     "tile",
     [
         *(LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp),
-        *(IotaOp, GatherOp, TransposeOp, ReduceOp),
-        *(AllocaOp, MallocOp, FreeOp),
+        *(IotaOp, GatherOp, TransposeOp, StackOp, ReduceOp),
+        *(AllocaOp, MallocOp, FreeOp, PrefetchOp),
     ],
 )

@@ -8,6 +8,7 @@ A window over a padded copy never asks where the border is, so that its reads ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +22,19 @@ from ..ir.ops.conv import ConvOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.shape import PadOp
 from ..ir.structure import neutral
-from ..ir.types import type_of
+from ..ir.types import F32, type_of
 from .contract import Pass, Promise
 
 
 @dataclass(frozen=True)
 class ExplicitPads(Pass):
-    """Pads with what changes nothing: zeros for sums, the least value for maxima."""
+    """Pads with what changes nothing: zeros for sums, the least value for maxima.
+
+    Attributes:
+        keep: Which ops keep their pads, since their kernels watch the border themselves.
+    """
+
+    keep: Callable[[GraphOp], bool] = lambda op: False
 
     name = "explicit-pads"
     promise = Promise.EXACT
@@ -35,8 +42,14 @@ class ExplicitPads(Pass):
     def apply(self, module: ModuleOp) -> None:
         """Moves pads out of the ops that have some."""
         for op in list(module.walk()):
-            if isinstance(op, ConvOp | MaxPoolOp) and any(p != 0 for p in op.pads):
+            if isinstance(op, ConvOp | MaxPoolOp) and _reads_pads(op) and not self.keep(op):
                 _move_out(op)
+
+
+def _reads_pads(op: ConvOp | MaxPoolOp) -> bool:
+    """Whether a window has pads; one of a single channel leaves out what is outside by itself."""
+    alone = isinstance(op, ConvOp) and op.by_channel and type_of(op.x).dtype == F32
+    return any(p != 0 for p in op.pads) and not alone
 
 
 def _move_out(op: ConvOp | MaxPoolOp) -> None:

@@ -6,9 +6,11 @@ Shifts by the width or more leave nothing but the sign.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isnan
 
 import numpy as np
 from xdsl.dialects import arith, math
+from xdsl.dialects.builtin import FloatAttr
 from xdsl.ir import Operation, SSAValue
 
 from ...ir import loop
@@ -98,6 +100,8 @@ def _compare(b: LoopBuilder, op: str, operands: Sequence[SSAValue], dtype: np.dt
 
 def _float(b: LoopBuilder, op: str, operands: list[SSAValue]) -> SSAValue:
     type = operands[0].type
+    if op in ("max", "min") and any(_is_number(v) for v in operands):
+        return _limited(b, op, *sorted(operands, key=_is_number))
     kind = _FLOAT_BINARY.get(op) or _FLOAT_UNARY.get(op)
     if kind is not None:
         return b.op(kind, operands, type)
@@ -106,6 +110,19 @@ def _float(b: LoopBuilder, op: str, operands: list[SSAValue]) -> SSAValue:
     if op not in _FLOAT_SPECIAL:
         raise TargetError(f"CPU code has no float form of '{op}'")
     return _FLOAT_SPECIAL[op](b, *operands)
+
+
+def _is_number(value: SSAValue) -> bool:
+    """Whether a value is a constant that is not NaN."""
+    owner = value.owner.source.owner if isinstance(value.owner, loop.BroadcastOp) else value.owner
+    number = owner.value if isinstance(owner, arith.ConstantOp) else None
+    return isinstance(number, FloatAttr) and not isnan(number.value.data)
+
+
+def _limited(b: LoopBuilder, op: str, x: SSAValue, limit: SSAValue) -> SSAValue:
+    """The larger or smaller of both, as one instruction; NaN stays, since it is not beyond."""
+    beyond = b.compare("ogt" if op == "max" else "olt", limit, x)
+    return b.select(beyond, limit, x)
 
 
 def _is_infinite(b: LoopBuilder, x: SSAValue) -> SSAValue:

@@ -17,6 +17,7 @@ from .target import CpuTarget
 from .templates.attention import attention_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
+from .templates.depthwise import depthwise_kernel
 from .templates.frame import Code
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
@@ -39,17 +40,25 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self.codes: dict[Hashable, Code] = {}
+        self._chosen: dict[Hashable, KernelOp] = {}
 
     def code(self, kernel: KernelOp) -> Code:
         """The code of a kernel; its ``algorithm`` and ``why`` are set to what was chosen."""
         key = kernel_key(kernel)
         if key not in self.codes:
             self.codes[key] = self._generate(kernel, f"k{len(self.codes)}_{_title(kernel)}")
+            self._chosen[key] = kernel
+        for name in ("algorithm", "why"):
+            kernel.properties[name] = self._chosen[key].properties[name]
         return self.codes[key]
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
         algorithm = kernel.algorithm.data
         if algorithm == "contraction":
+            code = depthwise_kernel(kernel, name, self.target)
+            if code is not None:
+                kernel.properties["algorithm"] = Param("depthwise")
+                return code
             code = contraction_kernel(kernel, name, self.target)
             if code is not None:
                 return code

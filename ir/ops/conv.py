@@ -74,6 +74,13 @@ class ConvOp(ConvolutionOp):
 
     name = "mlc.conv"
 
+    @property
+    def by_channel(self) -> bool:
+        """Whether every channel is convolved on its own, with one filter of known size."""
+        shape = self.operand_type(1).shape
+        known = all(isinstance(k, int) for k in shape)
+        return known and self.groups > 1 and shape[-2:] == (1, self.groups)
+
     def infer(self) -> TensorType:
         """``[N, *out, O]`` with ``out = (size + begin + end - reach) // stride + 1``."""
         self.check()

@@ -86,6 +86,11 @@ def emit_gather(e: FunctionEmitter, op: Any) -> None:
     e.bind(op.result, results)
 
 
+def emit_stack(e: FunctionEmitter, op: Any) -> None:
+    """The registers of all rows."""
+    e.bind(op.result, [register for row in op.rows for register in e.registers(row)])
+
+
 def emit_transpose(e: FunctionEmitter, op: Any) -> None:
     """Exchanges ever larger blocks between pairs of rows: log2(side) steps of a shuffle a row."""
     side, _ = op.source.type.get_shape()
@@ -206,6 +211,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.IotaOp: emit_iota,
     loop.GatherOp: emit_gather,
     loop.TransposeOp: emit_transpose,
+    loop.StackOp: emit_stack,
     loop.ReduceOp: emit_reduce,
     loop.AllocaOp: emit_alloca,
 }

@@ -1,0 +1,249 @@
+"""The depthwise template: each channel is convolved on its own, channels last.
+
+A task is a row of results. It is cut into tiles of some places of the window; a tile goes through
+the channels, some vectors at a time, and keeps its sums in registers while the window's rows pass:
+what it reads of a row is loaded once for all places that take part in it. Pads are not copied: rows
+and taps outside the image are left out, at compile time where its size is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import IndexType, f32
+from xdsl.ir import Attribute, SSAValue
+
+from ....ir import loop
+from ....ir.affine import Affine
+from ....ir.dims import Dim, ceildiv, floordiv, product
+from ....ir.kernel import KernelOp
+from ....ir.ops.conv import ConvOp
+from ....ir.scalar import Scalar
+from ....ir.types import F32, type_of
+from ..expression import ExpressionLowering
+from ..target import CpuTarget
+from .columns import for_columns
+from .frame import Code, Frame, grain_of, static
+from .products import Factor
+from .rooted import Rooted, root_of
+from .windows import Side, Taps, bounds_of, runs_of, sides_of
+
+_PLACES = 8
+_STRIP = 14
+_TASKS = 16
+_L1 = 32 * 1024
+_LINE, _SETS, _WAYS = 64, 64, 12
+
+
+def depthwise_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
+    """Code for a kernel around a depthwise convolution of f32; None where its root is none."""
+    root = root_of(kernel.ops)
+    if not isinstance(root, ConvOp) or not root.by_channel or type_of(root.x).dtype != F32:
+        return None
+    rooted = Rooted(Frame(kernel, name, target))
+    factors = [_factor(rooted, a) for a in rooted.body.args]
+    if len(factors) != 2 or factors[0] is None or factors[1] is None:
+        return None
+    return _Depthwise(rooted, root, factors[0], factors[1]).build()
+
+
+def _factor(rooted: Rooted, node: Scalar) -> Factor | None:
+    """The buffer that a factor is read from, channels side by side; guards are left out."""
+    if node.op == "select":
+        node = node.args[1]
+    if node.op != "load" or node.attr not in rooted.frame.buffers:
+        return None
+    form = rooted.space.position(node.args, rooted.frame.buffers[node.attr].shape)
+    channel = len(rooted.indices) - 1
+    return Factor(node.attr, form) if not form.rest and form.coefficient(channel) == 1 else None
+
+
+@dataclass
+class _Depthwise:
+    rooted: Rooted
+    root: ConvOp
+    x: Factor
+    w: Factor
+    axes: dict[int, SSAValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.frame = self.rooted.frame
+        self.b = self.frame.b
+        self.shape = self.rooted.type.shape
+        self.channel = len(self.shape) - 1
+        image = type_of(self.root.x).shape[1:-1]
+        *self.outer, self.inner = sides_of(self.root.window(), image, self.shape[1:-1])
+        self.places, self.lanes = self._tile_size()
+        self.bounds: dict[Side, tuple[SSAValue, SSAValue]] = {}
+
+    def build(self) -> Code:
+        """A task is some rows of an image, and some of its channels where there are few rows."""
+        b, frame = self.b, self.frame
+        blocks, channels = self.shape[: len(self.shape) - 1 - bool(self.outer) - 1], self.shape[-1]
+        rows: Dim = self.outer[-1].places if self.outer else 1
+        strips = ceildiv(rows, _STRIP)
+        parts = self._parts(static((*blocks, strips)))
+        size = floordiv(channels, parts)
+        with b.loop(frame.begin, frame.end) as task:
+            block, strip, part = frame.unflatten(task, [product(blocks), strips, parts])
+            self.axes = dict.fromkeys(range(len(self.rooted.space.extents)), b.index(0))
+            self.axes.update(enumerate(frame.unflatten(block, blocks)))
+            self.bounds = {
+                side: bounds_of(frame, side, self.axes[side.axis]) for side in self.outer[:-1]
+            }
+            start = b.mul_index(part, frame.dim(size))
+            stop = b.add_index(start, frame.dim(size)) if parts > 1 else frame.dim(size)
+            for_columns(b, start, stop, self.lanes, lambda c, lanes: self._strip(strip, c, lanes))
+        taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
+        cost = (taps + self.rooted.effort) * static((self.inner.places, size)) * _STRIP // 16
+        return frame.finish(product(blocks) * strips * parts, grain_of(cost))
+
+    def _tile_size(self) -> tuple[int, int]:
+        """Places and channels of a tile.
+
+        All places that a strip of vectors reads for a row of results should stay in the L1 cache.
+        Where their distance in memory puts them all into the same few sets of it, they do not, and
+        each is best read whole, many channels at once.
+        """
+        target, channels = self.frame.target, static((self.shape[-1],))
+        rows = self.outer[-1].kernel if self.outer else 1
+        pixels = rows * static((self.inner.size,))
+        crowd = gcd(channels * 4 // _LINE, _SETS)
+        fits = 2 * pixels * target.vector_bits // 8 <= _L1
+        vectors = 4 if pixels * crowd > _SETS * _WAYS else 2 if fits else 1
+        places = max(1, min(_PLACES, target.registers // 2 // vectors))
+        return places, max(1, min(channels, vectors * target.lanes(32)))
+
+    def _strip(self, strip: SSAValue, channel: SSAValue, lanes: int) -> None:
+        """Some rows, at a vector of channels."""
+        b = self.b
+        self.axes[self.channel] = channel
+        if not self.outer:
+            self._row(lanes)
+            return
+        side = self.outer[-1]
+        first = b.mul_index(strip, b.index(_STRIP))
+        end = b.op(
+            arith.MinSIOp,
+            [b.add_index(first, b.index(_STRIP)), self.frame.dim(side.places)],
+            IndexType(),
+        )
+        with b.loop(first, end) as row:
+            self.axes[side.axis] = row
+            self.bounds[side] = bounds_of(self.frame, side, row)
+            self._row(lanes)
+
+    def _parts(self, rows: int) -> int:
+        """Into how many equal parts the channels are cut, so that there are tasks enough."""
+        channels = self.shape[-1]
+        if not isinstance(channels, int) or channels % self.lanes:
+            return 1
+        vectors = channels // self.lanes
+        wanted = min(vectors, -(-_TASKS // max(1, rows)))
+        return next(n for n in range(wanted, 0, -1) if vectors % n == 0)
+
+    def _row(self, lanes: int) -> None:
+        """All places of a row, at some channels."""
+        runs = runs_of(self.inner, self.places)
+        if runs is None:
+            self._row_of_unknown_size(lanes)
+            return
+        for run in runs:
+            first, width = self.b.index(run.first), len(run.taps)
+            if run.tiles == 1:
+                self._tile(first, run.taps, lanes)
+                continue
+            end = self.b.index(run.first + run.tiles * width)
+            with self.b.loop(first, end, width) as column:
+                self._tile(column, run.taps, lanes)
+
+    def _row_of_unknown_size(self, lanes: int) -> None:
+        """Whole tiles where all taps meet the image, and single places around them."""
+        b, side, type = self.b, self.inner, IndexType()
+        places = self.frame.dim(side.places)
+        every = (range(side.kernel),)
+        left = self.frame.dim(floordiv(side.begin + side.stride - 1, side.stride))
+        left = b.op(arith.MinSIOp, [left, places], type)
+        room = self.frame.dim(side.size + side.begin - side.reach - 1 + side.stride)
+        room = b.op(arith.MaxSIOp, [room, b.index(0)], type)
+        right = b.op(arith.DivUIOp, [room, b.index(side.stride)], type)
+        right = b.op(arith.MaxSIOp, [b.op(arith.MinSIOp, [right, places], type), left], type)
+        length = b.op(arith.SubiOp, [right, left], type)
+        rest = b.op(arith.RemUIOp, [length, b.index(self.places)], type)
+        end = b.op(arith.SubiOp, [right, rest], type)
+        with b.loop(b.index(0), left) as column:
+            self._tile(column, None, lanes)
+        with b.loop(left, end, self.places) as column:
+            self._tile(column, every * self.places, lanes)
+        with b.loop(end, places) as column:
+            self._tile(column, None, lanes)
+
+    def _tile(self, column: SSAValue, taps: Taps | None, lanes: int) -> None:
+        """Some neighbouring places; without ``taps`` one place, by its bounds."""
+        self.axes[self.inner.axis] = column
+        zero = self.b.constant(0, loop.tile((1, lanes), f32))
+        self._finish(self._window(0, taps, [zero] * len(taps or (0,))), lanes)
+
+    def _window(self, level: int, taps: Taps | None, totals: Sequence[SSAValue]) -> list[SSAValue]:
+        """The sums with all rows of the window from the outer dim ``level`` on."""
+        if level < len(self.outer):
+            side = self.outer[level]
+            first, end = self.bounds[side]
+
+            def step(tap: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+                self.axes[side.tap] = tap
+                return self._window(level + 1, taps, carried)
+
+            return list(self.b.fold(first, end, totals, step))
+        if taps is not None:
+            return self._taps(taps, totals)
+
+        def tap(index: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            self.axes[self.inner.tap] = index
+            return self._taps((range(1),), carried)
+
+        first, end = bounds_of(self.frame, self.inner, self.axes[self.inner.axis])
+        totals = self.b.fold(first, end, totals, tap)
+        self.axes[self.inner.tap] = self.b.index(0)
+        return list(totals)
+
+    def _taps(self, taps: Taps, totals: Sequence[SSAValue]) -> list[SSAValue]:
+        """The sums with one row of the window."""
+        type = totals[0].type
+        x, w = self._position(self.x.form), self._position(self.w.form)
+        place, tap = self.x.stride(self.inner.axis), self.x.stride(self.inner.tap)
+        pixels: dict[Dim, SSAValue] = {}
+        sums = list(totals)
+        for k in range(self.inner.kernel):
+            users = [n for n, inside in enumerate(taps) if k in inside]
+            if not users:
+                continue
+            weight = self._load(self.w, w, k * self.w.stride(self.inner.tap), type)
+            for n in users:
+                offset = n * place + k * tap
+                if offset not in pixels:
+                    pixels[offset] = self._load(self.x, x, offset, type)
+                sums[n] = self.b.fma(pixels[offset], weight, sums[n])
+        return sums
+
+    def _load(self, factor: Factor, start: SSAValue, offset: Dim, type: Attribute) -> SSAValue:
+        b, memory = self.b, self.frame.buffers[factor.number].memory
+        position = b.add_index(start, self.frame.dim(offset))
+        return b.load(memory, position, type, [b.index(0), b.index(1)])
+
+    def _position(self, form: Affine) -> SSAValue:
+        total = self.frame.dim(form.constant)
+        for axis, factor in form.coefficients.items():
+            term = self.b.mul_index(self.axes[axis], self.frame.dim(factor))
+            total = self.b.add_index(total, term)
+        return total
+
+    def _finish(self, totals: Sequence[SSAValue], lanes: int) -> None:
+        total = self.b.add(loop.StackOp(totals)).results[0]
+        tile = ((self.inner.axis, len(totals)), (self.channel, lanes))
+        registers: Mapping[int, SSAValue] = {self.rooted.result.attr: total}
+        scope = self.frame.scope(self.rooted.space, self.axes, tile, registers)
+        self.rooted.write(ExpressionLowering(scope))
