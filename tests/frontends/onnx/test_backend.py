@@ -34,7 +34,7 @@ def reason(case: BackendCase) -> str:
 IN_SCOPE = [case for case in CASES if not reason(case)]
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", ["reference", pytest.param("cpu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", IN_SCOPE, ids=str)
 def test_case(case: BackendCase, runner: str):
     case.check(RUNNERS[runner])
