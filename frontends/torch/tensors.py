@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import ml_dtypes
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ DTYPES: dict[torch.dtype, np.dtype] = {
         torch.float8_e8m0fnu: ml_dtypes.float8_e8m0fnu,
     }.items()
 }
+TORCH_DTYPES = {counterpart: dtype for dtype, counterpart in DTYPES.items()}
 _CARRIERS = {1: torch.uint8, 2: torch.int16}
 
 
@@ -60,3 +63,21 @@ def numpy_view(tensor: torch.Tensor) -> np.ndarray:
     if dtype.isbuiltin == 1:
         return plain.numpy()
     return plain.view(_CARRIERS[dtype.itemsize]).numpy().view(dtype)
+
+
+def torch_view(array: np.ndarray) -> torch.Tensor:
+    """The inverse of ``numpy_view``: a tensor over the memory of an array, not to be written to.
+
+    Raises:
+        MlcError: Torch has no such dtype.
+    """
+    if array.dtype not in TORCH_DTYPES:
+        raise MlcError(f"torch has no tensors of dtype {array.dtype}")
+    if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
+        array = np.ascontiguousarray(array)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        if array.dtype.isbuiltin == 1:
+            return torch.from_numpy(array)
+        carrier = {1: np.uint8, 2: np.int16}[array.dtype.itemsize]
+        return torch.from_numpy(array.view(carrier)).view(TORCH_DTYPES[array.dtype])
