@@ -22,6 +22,9 @@ from .targets import NativeTarget, target_named
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+# Bytes of weights from which on memory is worth the time to collect it.
+_LARGE = 1 << 26
+
 
 def compile(
     model: Any,
@@ -95,7 +98,8 @@ class _Compilation:
         found = self._find(digest)
         if found is None:
             found = self._make(digest)
-            gc.collect()  # the IR is full of cycles, and holds the model's file
+            if found.weights.nbytes > _LARGE:
+                gc.collect()  # the IR is full of cycles, and holds the model's file
         return found
 
     def _make(self, digest: str) -> Artifact:
