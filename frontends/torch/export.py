@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ def _traced(
 ) -> ExportedProgram:
     if not isinstance(model, nn.Module):
         raise InvalidModelError(f"expected a torch.nn.Module, got {type(model).__name__}")
+    _check_arguments(model, args, kwargs or {})
     positional = tuple(pytree.tree_map(_as_tensor, arg) for arg in args)
     named = {name: pytree.tree_map(_as_tensor, arg) for name, arg in (kwargs or {}).items()}
     try:
@@ -69,6 +71,16 @@ def _traced(
             )
     except Exception as error:
         raise UnsupportedError([_untraceable(model, error)]) from error
+
+
+def _check_arguments(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        name = type(model).__name__
+        raise InvalidModelError(
+            f"the example inputs do not fit the forward of {name}: {error}"
+        ) from None
 
 
 def _as_tensor(leaf: Any) -> Any:

@@ -81,8 +81,8 @@ class Sizes:
             return int(expression)
         if isinstance(expression, sympy.Symbol):
             return symbol(self.names.get(expression.name, expression.name))
-        if isinstance(expression, sympy.Pow) and isinstance(expression.exp, sympy.Integer):
-            return product([self._expression(expression.base)] * int(expression.exp))
+        if kind in ("Pow", "PowByNatural") and isinstance(expression.args[1], sympy.Integer):
+            return product([self._expression(expression.args[0])] * int(expression.args[1]))
         if kind in _ROUNDED and type(expression.args[0]).__name__ == "IntTrueDiv":
             return _ROUNDED[kind](*map(self._expression, expression.args[0].args))
         if kind in _FUNCTIONS:
