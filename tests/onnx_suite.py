@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
-import mlc
 import numpy as np
 import onnx
-from mlc.frontends.onnx import load_onnx
-from mlc.ir.errors import UnsupportedError
-from mlc.ir.interpreter import interpret
-from mlc.ir.module import input_names
-from mlc.ir.types import DTYPE_NAMES, is_float
+from mlc.ir.types import is_float
+from mlc.onnx_backend import PreparedModel
 from onnx.backend.test.loader import load_model_tests
-from xdsl.dialects.builtin import ModuleOp
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
-Runner = Callable[[ModuleOp, Sequence[np.ndarray]], Sequence[np.ndarray]]
-
-
-def compiled(module: ModuleOp, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """The results of native code for this machine."""
-    results = mlc.compile(module, target="cpu", cache=False)(*arrays)
-    return results if isinstance(results, tuple) else [results]
-
-
-RUNNERS: dict[str, Runner] = {"reference": interpret, "cpu": compiled}
 
 
 @dataclass(frozen=True)
@@ -46,35 +31,13 @@ class BackendCase:
     def __str__(self) -> str:
         return self.name
 
-    def check(self, runner: Runner) -> None:
+    def check(self, device: str) -> None:
         """Fails where the model does not give what it must."""
+        prepared = PreparedModel(self.model, device)
         for inputs, outputs in self.data:
-            outputs = [_array(o) for o in outputs]
-            module, rest = self.imported(inputs)
-            module.verify()
-            got = runner(module, rest)
-            assert len(got) == len(outputs)
-            for a, b in zip(got, outputs, strict=True):
-                self._compare(a, b)
-
-    def imported(self, inputs: Sequence[Any]) -> tuple[ModuleOp, list[np.ndarray]]:
-        """The module with as few inputs fixed as it takes, and the values of the others."""
-        values = dict(zip(self._inputs(), map(_array, inputs), strict=False))
-        graph = self.model.graph
-        tensors = {i.name for i in graph.input if i.type.HasField("tensor_type")}
-        for fixed in _growing(values, tensors):
-            try:
-                module = load_onnx(self.model, **fixed)
-            except UnsupportedError as error:
-                if "load_onnx(" not in str(error) or fixed == {"constants": values}:
-                    raise
-                continue
-            return module, [values[name] for name in input_names(module)]
-        raise AssertionError("unreachable")
-
-    def _inputs(self) -> list[str]:
-        weights = {w.name for w in self.model.graph.initializer}
-        return [i.name for i in self.model.graph.input if i.name not in weights]
+            got = prepared.run([_array(value) for value in inputs])
+            for a, b in zip(got, map(_array, outputs), strict=True):
+                self._compare(np.asarray(a), b)
 
     def _compare(self, got: np.ndarray, wanted: np.ndarray) -> None:
         assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
@@ -104,19 +67,6 @@ def _array(value: Any) -> Any:
     if isinstance(value, onnx.TensorProto):
         return onnx.numpy_helper.to_array(value)
     return value if isinstance(value, list) or value is None else np.asarray(value)
-
-
-def _growing(values: Mapping[str, Any], tensors: set[str]) -> Iterator[dict[str, Any]]:
-    """Ever more that is fixed: nothing, sizes, inputs that are not of floats, all but one, all."""
-    yield {}
-    yield {"shapes": {n: v.shape for n, v in values.items() if n in tensors}}
-    yield {"constants": {n: v for n, v in values.items() if not _is_float_tensor(v)}}
-    yield {"constants": dict(list(values.items())[1:])}
-    yield {"constants": dict(values)}
-
-
-def _is_float_tensor(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype in DTYPE_NAMES and is_float(value.dtype)
 
 
 def _largest(values: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mlc.ir.errors import MlcError
-from onnx_suite import RUNNERS, BackendCase, backend_cases
+from onnx_suite import BackendCase, backend_cases
 
 # What no compiled model does, by the names of the cases.
 OUT_OF_SCOPE = {
@@ -34,16 +34,16 @@ def reason(case: BackendCase) -> str:
 IN_SCOPE = [case for case in CASES if not reason(case)]
 
 
-@pytest.mark.parametrize("runner", ["reference", pytest.param("cpu", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("device", ["reference", pytest.param("cpu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", IN_SCOPE, ids=str)
-def test_case(case: BackendCase, runner: str):
-    case.check(RUNNERS[runner])
+def test_case(case: BackendCase, device: str):
+    case.check(device)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if reason(case)], ids=str)
 def test_what_is_out_of_scope_is_refused(case: BackendCase):
     with pytest.raises((MlcError, AssertionError)):
-        case.check(RUNNERS["reference"])
+        case.check("reference")
 
 
 def test_little_is_out_of_scope():
