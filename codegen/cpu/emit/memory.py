@@ -50,6 +50,15 @@ def emit_store(e: FunctionEmitter, op: Any) -> None:
         e.lines.append(f"  store {piece} {value}, ptr {address}, align {align}")
 
 
+def emit_prefetch(e: FunctionEmitter, op: Any) -> None:
+    """For reading, to be kept in all caches."""
+    element = llvm_type(op.source.type.element_type)
+    base, offset = e.register(op.source), e.register(op.offset)
+    address = e.define(f"getelementptr {element}, ptr {base}, i64 {offset}")
+    e.intrinsics.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    e.lines.append(f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+
+
 def emit_fma(e: FunctionEmitter, op: Any) -> None:
     """``llvm.fma`` a register of the accumulator; a size of 1 repeats."""
     rows, columns = op.accumulator.type.get_shape()
@@ -92,7 +101,7 @@ def _spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> lis
     registers = e.registers(value)
     if own_columns == 1 and columns > 1:
         lanes = e.split(columns)
-        registers = [splat(e, r, llvm_type(element), n) for r in registers for n in lanes]
+        registers = [v for r in registers for v in _splats(e, r, llvm_type(element), lanes)]
     return registers * rows if own_rows == 1 else registers
 
 
@@ -136,6 +145,22 @@ def splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
     return e.define(f"shufflevector {type} {first}, {type} poison, {mask}")
 
 
+def _splats(e: FunctionEmitter, value: str, element: str, lanes: list[int]) -> list[str]:
+    """A scalar in vectors of several widths: those that are narrower are part of the widest."""
+    wide = splat(e, value, element, lanes[0])
+    parts = {lanes[0]: wide}
+    for n in lanes:
+        if n not in parts:
+            mask = ", ".join(f"i32 {k}" for k in range(n))
+            type = f"<{lanes[0]} x {element}>"
+            parts[n] = e.define(
+                f"shufflevector {type} {wide}, {type} poison, <{n} x i32> <{mask}>"
+                if n > 1
+                else f"extractelement {type} {wide}, i64 0"
+            )
+    return [parts[n] for n in lanes]
+
+
 def from_byte(e: FunctionEmitter, value: str, lanes: int) -> str:
     """A bool from the byte it is in memory."""
     type = _like(lanes, "i8")
@@ -155,6 +180,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.LoadOp: emit_load,
     loop.StoreOp: emit_store,
     loop.FmaOp: emit_fma,
+    loop.PrefetchOp: emit_prefetch,
     loop.MallocOp: emit_malloc,
     loop.FreeOp: emit_free,
 }
