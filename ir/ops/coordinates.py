@@ -97,7 +97,7 @@ def line(
     many = dim_min(dim_max(out - 1, 0), 1)
     steps = dim_max(out - 1, 1)
     if mode == "align_corners":
-        return Line((size - 1) * many, 0, steps)
+        return _aligned(size, steps, many, scale)
     if mode == "tf_crop_and_resize":
         return _crop(size, steps, many, roi or (0.0, 1.0))
     inverse, unit = _inverse(size, out, scale)
@@ -125,6 +125,15 @@ def _inverse(size: Dim, out: Dim, scale: float | None) -> tuple[Dim, Dim]:
         return size, out
     fraction = ratio(scale)
     return fraction.denominator, fraction.numerator
+
+
+def _aligned(size: Dim, steps: Dim, many: Dim, scale: float | None) -> Line:
+    """From the first element to the last; a scale counts results before they are rounded down."""
+    if scale is None:
+        return Line((size - 1) * many, 0, steps)
+    fraction = ratio(scale)
+    unrounded = size * fraction.numerator - fraction.denominator
+    return Line((size - 1) * fraction.denominator * many, 0, dim_max(unrounded, 1))
 
 
 def _crop(size: Dim, steps: Dim, many: Dim, roi: tuple[float, float]) -> Line:
