@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 test: setup lint types  ## Set up and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 demo: $(VENV)/.demo  ## Set up everything and search sentences with a compiled MiniLM
 	HF_HUB_OFFLINE=1 $(BIN)/python -W ignore examples/sentence_search/demo.py
