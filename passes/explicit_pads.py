@@ -69,6 +69,6 @@ def _move_out(op: ConvOp | MaxPoolOp) -> None:
 def _without_pads(op: ConvOp | MaxPoolOp, x: SSAValue) -> GraphOp:
     none = (0,) * len(op.pads)
     if isinstance(op, ConvOp):
-        kind = {"dilations": op.dilations, "groups": op.groups}
+        kind = {"dilations": op.dilations, "groups": op.groups, "to": op.to}
         return ConvOp(x, op.w, strides=op.strides, pads=none, **kind)
     return MaxPoolOp(x, kernel=op.kernel, strides=op.strides, pads=none, dilations=op.dilations)

@@ -13,7 +13,7 @@ from ..op import GraphOp, graph_op, param
 from ..structure import Contraction, Indices
 from ..symbols import known_shape
 from ..types import TensorType, tensor
-from .matmul import sum_dtype
+from .matmul import product_dtype, sum_dtype
 from .shape import param_dims
 from .window import Window, inside
 
@@ -23,6 +23,7 @@ class ConvolutionOp(GraphOp):
 
     ``pads`` are (begins…, ends…), ints or the text of dims, never negative; the number of spatial
     dims is free. C and O are split into ``groups`` that do not mix. There is no bias: add one.
+    ``to`` is that of a matrix product: with it, x and w may be different narrow integers.
     """
 
     x = operand_def(TensorType)
@@ -31,6 +32,7 @@ class ConvolutionOp(GraphOp):
     pads = param()
     dilations = param()
     groups = param(1)
+    to = param()
     result = result_def(TensorType)
 
     def window(self) -> Window:
@@ -43,15 +45,19 @@ class ConvolutionOp(GraphOp):
         x, w = self.operand_type(0), self.operand_type(1)
         if x.rank < 3 or w.rank != x.rank:
             raise self.fail("x is [N, *spatial, C] and w has as many dims")
-        if x.dtype != w.dtype:
-            raise self.fail("operands must have the same dtype")
+        product_dtype(self, x.dtype, w.dtype, self.to)
         if self.groups < 1:
             raise self.fail(f"groups {self.groups} must be positive")
         self.window().check(self)
 
     def wide(self) -> np.dtype:
         """The dtype of the sum."""
-        return sum_dtype(self.operand_type(0).dtype)
+        return self.to or sum_dtype(self.operand_type(0).dtype)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the result."""
+        return self.to or self.operand_type(0).dtype
 
     def product(self, x: s.Scalar, w: s.Scalar) -> s.Scalar:
         """A product in the dtype of the sum."""
@@ -59,7 +65,7 @@ class ConvolutionOp(GraphOp):
 
     def narrow(self, total: s.Scalar) -> s.Scalar:
         """The sum in the dtype of the result."""
-        return s.cast(total, self.operand_type(0).dtype)
+        return s.cast(total, self.dtype)
 
 
 @graph_op
@@ -90,7 +96,7 @@ class ConvOp(ConvolutionOp):
         if w.shape[-1] % self.groups != 0:
             raise self.fail(f"{w.shape[-1]} filters are not a multiple of {self.groups} groups")
         out = self.window().positions(self, x.shape[1:-1])
-        return tensor((x.shape[0], *out, w.shape[-1]), x.dtype)
+        return tensor((x.shape[0], *out, w.shape[-1]), self.dtype)
 
     def reference(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """For every offset of the kernel, a product of shifted x with that slice of w."""
@@ -103,7 +109,7 @@ class ConvOp(ConvolutionOp):
             shifted = x[window.shifted(k, out[1:-1])]
             for a, b in zip(inputs, outputs, strict=True):
                 result[..., b] += shifted[..., a] @ w[k][:, b]
-        return result.astype(self.operand_type(0).dtype)
+        return result.astype(self.dtype)
 
     def structure(self) -> Contraction:
         """A sum over the kernel and the channels of a group."""
@@ -144,7 +150,7 @@ class ConvTransposeOp(ConvolutionOp):
         out = tuple(self._length(d, k) for k, d in enumerate(x.shape[1:-1]))
         if any(isinstance(d, int) and d < 0 for d in out):
             raise self.fail(f"pads {list(self.pads)} take more than there is: {list(out)}")
-        return tensor((x.shape[0], *out, w.shape[-1] * self.groups), x.dtype)
+        return tensor((x.shape[0], *out, w.shape[-1] * self.groups), self.dtype)
 
     def reference(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Every element of x adds its multiple of the kernel to the result; pads are cut off."""
@@ -157,7 +163,7 @@ class ConvTransposeOp(ConvolutionOp):
             target = whole[window.shifted(k, x.shape[1:-1])]
             for a, b in zip(inputs, outputs, strict=True):
                 target[..., b] += x[..., a] @ w[k][a]
-        return whole[window.cropped(out[1:-1])].astype(self.operand_type(0).dtype)
+        return whole[window.cropped(out[1:-1])].astype(self.dtype)
 
     def structure(self) -> Contraction:
         """A sum over the kernel; where the stride does not hit x, nothing is added."""
