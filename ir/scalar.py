@@ -22,7 +22,7 @@ UNARY = frozenset({
     "neg", "abs", "sign", "not", "popcount", "isnan", "isinf",
     "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "erf",
     "sin", "cos", "tan", "asin", "acos", "atan",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sigmoid",
     "floor", "ceil", "round", "trunc",
 })
 BINARY = frozenset({
@@ -193,6 +193,11 @@ def erf(x: Scalar) -> Scalar:
 def tanh(x: Scalar) -> Scalar:
     """The hyperbolic tangent."""
     return unary("tanh", x)
+
+
+def sigmoid(x: Scalar) -> Scalar:
+    """``1 / (1 + exp(-x))``."""
+    return unary("sigmoid", x)
 
 
 def sqrt(x: Scalar) -> Scalar:

@@ -58,7 +58,7 @@ _FLOAT_UNARY: dict[str, type[Operation]] = {
 }
 _LIBRARY = frozenset(
     "exp expm1 log log1p erf tanh sin cos tan sinh cosh "
-    "asin acos atan asinh acosh atanh pow".split()
+    "asin acos atan asinh acosh atanh sigmoid pow".split()
 )
 
 

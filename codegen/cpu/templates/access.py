@@ -14,7 +14,8 @@ from ....ir.types import type_of
 from ..expression import Buffer
 
 _EXPENSIVE = frozenset(
-    "exp expm1 log log1p erf tanh sin cos tan pow div sqrt rsqrt sinh cosh asin acos atan".split()
+    "exp expm1 log log1p erf tanh sigmoid sin cos tan pow div sqrt rsqrt "
+    "sinh cosh asin acos atan".split()
 )
 
 

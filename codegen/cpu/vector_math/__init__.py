@@ -15,7 +15,7 @@ from xdsl.ir import Operation, SSAValue
 from ..builder import LoopBuilder, element_of
 from .circular import cos, sin, tan
 from .error_function import erf
-from .exponential import cosh, exp, expm1, sinh, tanh
+from .exponential import cosh, exp, expm1, sigmoid, sinh, tanh
 from .inverse_circular import acos, asin, atan
 from .lanes import Lanes
 from .logarithm import acosh, asinh, atanh, log, log1p
@@ -39,6 +39,7 @@ _SINGLE: dict[str, Callable[..., Lanes]] = {
     "asinh": asinh,
     "acosh": acosh,
     "atanh": atanh,
+    "sigmoid": sigmoid,
     "pow": power,
 }
 _LIBRARY: dict[str, type[Operation]] = {
@@ -67,4 +68,7 @@ def expand(b: LoopBuilder, name: str, *operands: SSAValue) -> SSAValue:
     """The value of the function ``name`` on scalars or tiles of one float type."""
     if element_of(operands[0].type) == f32:
         return _SINGLE[name](*(Lanes(b, value) for value in operands)).value
+    if name == "sigmoid":
+        power = Lanes(b, b.op(math.ExpOp, [(-Lanes(b, operands[0])).value], operands[0].type))
+        return (1 / (power + 1)).value
     return b.op(_LIBRARY[name], operands, operands[0].type)

@@ -119,6 +119,7 @@ TABLES = {
         _HALF_LN_2 / 2,
         weight=lambda r: np.abs(2 * r**2 / np.expm1(2 * r)),
     ),
+    "sigmoid": Fit(lambda r: np.exp(-r), 5, -_HALF_LN_2, _HALF_LN_2, fixed=(1,)),
     "sinh": _odd_rest(np.sinh, 3, 1),
     "erf": Fit(
         _log_2_of_erfc,
