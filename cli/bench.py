@@ -97,9 +97,9 @@ def _json(job: Job, results: list[Result]) -> str:
 def _text(job: Job, results: list[Result], tolerance: float) -> str:
     head = ["engine", ">load", ">median", ">fastest", "mlc is", ">largest difference"]
     rows = [_row(r, tolerance) for r in results if not r.failed]
-    failures = [f"{r.engine}: {r.failed}" for r in results if r.failed]
+    remarks = [f"{r.engine}: {r.failed or r.note}" for r in results if r.failed or r.note]
     circumstances = f"{count(job.threads, 'thread')}, {count(results[0].rounds, 'round')}"
-    return "\n".join([table(head, rows), circumstances, *failures])
+    return "\n".join([table(head, rows), circumstances, *remarks])
 
 
 def _row(r: Result, tolerance: float) -> list[str]:

@@ -50,6 +50,7 @@ class Result:
         rounds: How often its turn came.
         difference: The largest one to mlc's outputs, relative to the largest value.
         failed: Why there is nothing of all this; empty when there is.
+        note: What a reader of the times should know.
     """
 
     engine: str
@@ -60,11 +61,12 @@ class Result:
     rounds: int = 0
     difference: float = 0.0
     failed: str = ""
+    note: str = ""
 
 
 def result_of(who: Contestant, ours: Contestant, samples: Mapping[str, Samples]) -> Result:
     """The row of ``who``, compared with ``ours``."""
-    if who.failed:
+    if who.loaded is None:
         return Result(who.name, failed=who.failed)
     taken = samples[who.name]
     return Result(
@@ -75,6 +77,7 @@ def result_of(who: Contestant, ours: Contestant, samples: Mapping[str, Samples])
         taken.ratio_to(samples[ours.name]),
         len(taken.rounds),
         largest_difference(who.outputs, ours.outputs),
+        note=who.loaded.note,
     )
 
 

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ..driver.as_torch import as_torch, run_by_numpy
 from ..ir.errors import MlcError
+from .table import count
 from .torch_file import TorchFile
 
 Feeds = Mapping[str, np.ndarray]
+_TOLD = 3  # how many ops a note names
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Loaded:
     Attributes:
         run: Runs it once.
         outputs: The outputs in the model's order, from what ``run`` returned.
+        note: What a reader of the times should know.
     """
 
     run: Callable[[], Any]
     outputs: Callable[[Any], list[np.ndarray]]
+    note: str = ""
 
 
 def onnxruntime(job: Job) -> Loaded:
@@ -124,11 +129,10 @@ def engine_named(name: str) -> Callable[[Job], Loaded]:
 
 
 def _torch(job: Job, prepare: Callable[[Any, Any], Any]) -> Loaded:
-    if job.torch is None:
-        raise MlcError("torch reads no ONNX files: give the model as FILE.py:FUNCTION")
     torch = _import("torch")
     torch.set_num_threads(job.threads)
-    call, inputs = prepare(torch, job.torch.module.eval()), job.torch.inputs
+    file, note = (job.torch, "") if job.torch else _torch_from_graph(job)
+    call, inputs = prepare(torch, file.module.eval()), file.inputs
     args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
 
     def run() -> Any:
@@ -137,7 +141,15 @@ def _torch(job: Job, prepare: Callable[[Any, Any], Any]) -> Loaded:
 
     run()
     leaves = torch.utils._pytree.tree_leaves
-    return Loaded(run, lambda made: [t.numpy() for t in leaves(made)])
+    return Loaded(run, lambda made: [t.numpy() for t in leaves(made)], note)
+
+
+def _torch_from_graph(job: Job) -> tuple[TorchFile, str]:
+    """The graph of the file, each op run by torch; and which ones torch has no function for."""
+    module, inputs = as_torch(job.onnx(), job.feeds)
+    slow = run_by_numpy(module)
+    some = ", ".join(slow[:_TOLD]) + (", …" if len(slow) > _TOLD else "")
+    return TorchFile(module, inputs), f"numpy runs {count(len(slow), 'op')}: {some}" if slow else ""
 
 
 def _import(name: str) -> Any:

@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from mlc.cli.contest import Contestant, largest_difference, result_of
-from mlc.cli.engines import ENGINES, Loaded
+from mlc.cli.engines import ENGINES, Job, Loaded
 from mlc.cli.main import main
 from mlc.cli.timing import Samples, interleave
+from mlc.ir.errors import MlcError
+from onnx_models import one
 from small_models import dense
 
 TORCH_FILE = """
@@ -87,9 +89,29 @@ def test_torch_files_that_are_none(function: str, message: str, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_an_engine_that_cannot_is_told(capsys: pytest.CaptureFixture[str]):
-    assert main(["bench", "dense.onnx", "--against", "torch", "--seconds", "0"]) == 0
-    assert "torch: torch reads no ONNX files" in capsys.readouterr().out
+def test_an_engine_that_cannot_is_told(capsys: pytest.CaptureFixture[str], monkeypatch):
+    def refuse(job: Job) -> Loaded:
+        raise MlcError("not today")
+
+    monkeypatch.setitem(ENGINES, "other", refuse)
+    assert main(["bench", "dense.onnx", "--against", "other", "--seconds", "0"]) == 0
+    assert "other: not today" in capsys.readouterr().out
+
+
+def test_torch_runs_onnx_files(capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("torch")
+    options = ["--against", "torch", "--seconds", "0", "--shape", "x=3,4", "--json"]
+    assert main(["bench", "dense.onnx", *options]) == 0
+    theirs = json.loads(capsys.readouterr().out)["engines"][1]
+    assert (theirs["failed"], theirs["note"]) == ("", "")
+    assert theirs["difference"] < 1e-6
+
+
+def test_what_numpy_runs_for_torch_is_told(capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("torch")
+    onnx.save(one("Unique", shape=(7,)), "unique.onnx")
+    assert main(["bench", "unique.onnx", "--against", "torch", "--seconds", "0"]) == 0
+    assert "torch: numpy runs 1 op: mlc.unique (n0)" in capsys.readouterr().out
 
 
 def test_another_result_is_told(capsys: pytest.CaptureFixture[str], monkeypatch):
