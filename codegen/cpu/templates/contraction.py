@@ -20,6 +20,7 @@ from ....ir.affine import Affine
 from ....ir.dims import Dim
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
+from ....ir.types import F32
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .frame import Code, Frame, Packing, grain_of, static
@@ -29,6 +30,10 @@ from .rooted import Rooted
 _DIRECT_EFFORT = 8
 _CACHE = 256 * 1024
 _NO_AXIS = -1
+_ROWS = 14
+# Of a first-level cache: how far apart lines of one set are, and how many rows surely fit a set.
+_SET_PITCH = 4096
+_ROWS_OF_A_SET = 8
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
     return _Contraction(rooted, product).build() if product else None
 
 
-def tiling(rows: Dim, columns: Dim, target: CpuTarget) -> Tiling:
+def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Tiling:
     """The tile for a product: as many accumulators as registers allow, little of it wasted.
 
     Accumulators, one row of the right factor and one repeated element must fit the registers.
+    A tile has at most ``most`` rows.
     """
     lanes = target.lanes(32)
     vectors = -(-static((columns,), 512) // lanes)
@@ -58,7 +64,7 @@ def tiling(rows: Dim, columns: Dim, target: CpuTarget) -> Tiling:
         return Tiling(max(1, rows), _panel(columns, width * lanes))
     best, best_score = Tiling(1, lanes), 0.0
     for width in (4, 3, 2, 1):
-        tallest = min((target.registers - 1 - width) // width, 14)
+        tallest = min((target.registers - 1 - width) // width, most)
         count = -(-static((rows,), 504) // tallest)
         height = -(-static((rows,), 504) // count)
         used = vectors / (-(-vectors // width) * width)
@@ -80,8 +86,15 @@ class _Contraction:
         self.product = product
         self.shape = rooted.type.shape
         self.columns = self.shape[product.column]
-        self.tiling = tiling(product.rows, self.columns, self.frame.target)
+        most = _ROWS_OF_A_SET if self._meet_in_cache() else _ROWS
+        self.tiling = tiling(product.rows, self.columns, self.frame.target, most)
         self.axes: dict[int, SSAValue] = {}
+
+    def _meet_in_cache(self) -> bool:
+        """Whether the left factor's rows begin in the same set of the first-level cache."""
+        row = self.product.row
+        step = 0 if row is None else self.product.left.stride(row)
+        return isinstance(step, int) and step * F32.itemsize % _SET_PITCH == 0
 
     def build(self) -> Code:
         """A task is a tile; neighbouring tasks share the panel, or the rows where it is small."""
