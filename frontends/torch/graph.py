@@ -30,7 +30,6 @@ from .sizes import Sizes, symbol_maxima, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
 _RANDOM = "models that draw random numbers are not compiled; was the model exported in eval mode?"
-
 _UNKNOWN_SIZE = ("how large its result is depends on values", "use operators of fixed sizes")
 
 
@@ -92,7 +91,8 @@ class _Import:
         dims = [d for a in self.block.args for d in type_of(a).shape]
         shapes = set(map(str, dims))
         for node, value in list(self.values.items()):
-            if isinstance(value, SymDim) and str(value) not in shapes:
+            is_symbol = isinstance(value, SymDim) and str(value).isidentifier()
+            if is_symbol and str(value) not in shapes:
                 self.inputs.append(node.name)
                 number = self.block.insert_arg(tensor((), I64), len(self.block.args))
                 self.sizes.numbers[str(value)] = number
