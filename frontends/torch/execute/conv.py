@@ -78,15 +78,16 @@ def _conv(call: Call[ConvOp], x: Any, bias: Any) -> Any:
 
 
 def _conv_transpose(call: Call[ConvTransposeOp], x: Any, bias: Any) -> Any:
-    """Without pads; these are cut off, or added where the result is longer."""
+    """What torch does not cut off or add at the end is cut off or added behind it."""
     begins, ends = begins_and_ends(call)
     op, spatial = call.op, len(begins)
     weight = call.recorder.weight(op.w, _layout(spatial, transposed=True))
     kind = {"stride": op.strides, "dilation": op.dilations, "groups": op.groups}
-    run = _CONV_TRANSPOSE[spatial]
-    if op.pads[:spatial] == op.pads[spatial:] and not any(op.output_padding):
-        return run(x, weight, bias, padding=begins, **kind)
-    longer = [extra - end for extra, end in zip(op.output_padding, ends, strict=True)]
+    run, extra = _CONV_TRANSPOSE[spatial], op.output_padding
+    small = all(more < stride for more, stride in zip(extra, op.strides, strict=True))
+    if small and op.pads[:spatial] == op.pads[spatial:]:
+        return run(x, weight, bias, padding=begins, output_padding=extra, **kind)
+    longer = [more - end for more, end in zip(extra, ends, strict=True)]
     whole = F.pad(run(x, weight, **kind), in_torch_order([-b for b in begins], longer))
     return whole if bias is None else whole + bias.view(-1, *[1] * spatial)
 
