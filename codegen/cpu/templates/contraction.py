@@ -54,7 +54,8 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
 def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Tiling:
     """The tile for a product: as many accumulators as registers allow, little of it wasted.
 
-    Accumulators, one row of the right factor and one repeated element must fit the registers.
+    Accumulators, one row of the right factor and one repeated element must fit the registers;
+    accumulators take three quarters of them at most, since else LLVM's scheduler spills.
     A tile has at most ``most`` rows.
     """
     lanes = target.lanes(32)
@@ -63,8 +64,10 @@ def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Til
         width = min(vectors, 8 // rows)
         return Tiling(max(1, rows), _panel(columns, width * lanes))
     best, best_score = Tiling(1, lanes), 0.0
+    accumulators = target.registers * 3 // 4
     for width in (4, 3, 2, 1):
-        tallest = min((target.registers - 1 - width) // width, most)
+        fitting = min(target.registers - 1 - width, accumulators)
+        tallest = min(fitting // width, most)
         count = -(-static((rows,), 504) // tallest)
         height = -(-static((rows,), 504) // count)
         used = vectors / (-(-vectors // width) * width)
