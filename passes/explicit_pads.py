@@ -4,6 +4,8 @@
                                                        %y = "mlc.conv"(%p, %w) <{pads = [0, …]}>
 
 A window over a padded copy never asks where the border is, so that its reads are plain strides.
+Where x is a transpose for this window alone, the transpose's operand is padded: the window may then
+draw the transpose in.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.conv import ConvOp
 from ..ir.ops.pool import MaxPoolOp
-from ..ir.ops.shape import PadOp
+from ..ir.ops.shape import PadOp, TransposeOp
 from ..ir.structure import neutral
 from ..ir.types import F32, type_of
 from .contract import Pass, Promise
@@ -58,12 +60,17 @@ def _move_out(op: ConvOp | MaxPoolOp) -> None:
     rank = len(op.strides)
     begins, ends = op.pads[:rank], op.pads[rank:]
     constant = ConstantOp.of(np.asarray(value).astype(dtype))
-    pads = (0, *begins, 0, 0, *ends, 0)
-    padded = PadOp(op.x, constant.results[0], pads=pads, mode="constant")
-    bare = _without_pads(op, padded.results[0])
-    for new in (constant, padded, bare):
-        copy_source(op, new)
-    Rewriter.replace_op(op, [constant, padded, bare])
+    widths = [(0, 0), *zip(begins, ends, strict=True), (0, 0)]
+    turn = op.x.owner if isinstance(op.x.owner, TransposeOp) and op.x.has_one_use() else None
+    if turn:
+        widths = [widths[turn.perm.index(k)] for k in range(len(widths))]
+    pads = (*(begin for begin, _ in widths), *(end for _, end in widths))
+    padded = PadOp(turn.x if turn else op.x, constant.results[0], pads=pads, mode="constant")
+    moved = [padded, TransposeOp(padded.results[0], perm=turn.perm)] if turn else [padded]
+    new = [constant, *moved, _without_pads(op, moved[-1].results[0])]
+    for each in new:
+        copy_source(op, each)
+    Rewriter.replace_op(op, new)
 
 
 def _without_pads(op: ConvOp | MaxPoolOp, x: SSAValue) -> GraphOp:

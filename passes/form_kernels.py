@@ -32,7 +32,7 @@ from ..ir.ops.constant import ConstantOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.select import late_symbols
-from ..ir.ops.shape import BroadcastOp, ConcatOp, SliceOp, TransposeOp
+from ..ir.ops.shape import BroadcastOp, ConcatOp, PadOp, SliceOp, TransposeOp
 from ..ir.ops.sort import ArgReduceOp
 from ..ir.scalar import Scalar, nodes_of
 from ..ir.structure import Contraction, Map, Reduce, Special, View, body_of
@@ -41,6 +41,7 @@ from .contract import Pass, Promise
 
 _THIN = 8
 _MOVES = (TransposeOp, SliceOp, BroadcastOp)
+_SHALLOW = 4
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _kind(op: GraphOp) -> str:
     if isinstance(op, AttentionOp):
         return "attention"
     structure = op.structure()
-    if isinstance(op, ConcatOp) or not isinstance(structure, Map | Reduce):
+    if isinstance(op, ConcatOp) or _fills(op) or not isinstance(structure, Map | Reduce):
         return "single"
     return "root" if isinstance(structure, Reduce) and not _by_row(op) else "row"
 
@@ -210,6 +211,11 @@ def _follows(op: GraphOp, group: Group) -> bool:
         return group.kind == "row" and type_of(op.operands[0]).shape == group.shape
     if _kind(op) != "row" or not isinstance(op.structure(), Map):
         return False
+def _fills(op: GraphOp) -> bool:
+    """Whether an op pads with a constant."""
+    return isinstance(op, PadOp) and op.mode == "constant"
+
+
     shape = type_of(op.results[0]).shape
     if shape == group.shape:
         return _reads_in_place(op, group)
@@ -252,7 +258,8 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     """Whether ``op`` still reads by strides when the moves that make ``value`` are drawn in.
 
     Along the last dim of the result neighbours must read the same element, or neighbours. The left
-    factor of a product, and the right one of a thin product, must have neighbours along the depth.
+    factor of a product, and the right one of a thin product, must have neighbours along the depth,
+    unless that is short, as in the channels of a picture.
     """
     if isinstance(op, AttentionOp):
         return _keeps_features(op, value)
@@ -278,7 +285,7 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
         return True
     last, depth = form.coefficient(len(shape) - 1), form.coefficient(len(space.extents) - 1)
     if isinstance(structure, Contraction) and last == 0:
-        return depth in (0, 1)
+        return depth in (0, 1) or (isinstance(extents[-1], int) and extents[-1] <= _SHALLOW)
     return last in (0, 1) or (_is_thin(op) and depth == 1)
 
 

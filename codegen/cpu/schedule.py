@@ -23,6 +23,7 @@ from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.special import SPECIAL
 
+from .templates.pads import pad_kernel
 _PLAIN = {
     "row": row_kernel,
     "reduction": reduction_kernel,
@@ -34,6 +35,7 @@ _PLAIN = {
 
 @dataclass
 class Scheduler:
+    "pad": pad_kernel,
     """Makes the code of kernels, once for each distinct one."""
 
     target: CpuTarget
