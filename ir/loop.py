@@ -178,6 +178,15 @@ class ReduceOp(IRDLOperation):
 
 
 @irdl_op_definition
+class RecastOp(IRDLOperation):
+    """The same memory as elements of another type."""
+
+    name = "tile.recast"
+    source = operand_def(MemRefType)
+    result = result_def(MemRefType)
+
+
+@irdl_op_definition
 class PrefetchOp(IRDLOperation):
     """Asks for the cache line of ``buffer[offset]``, which may be past the buffer's end."""
 
@@ -231,6 +240,6 @@ Tile = Dialect(
     [
         *(LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp),
         *(IotaOp, GatherOp, TransposeOp, StackOp, ReduceOp),
-        *(AllocaOp, MallocOp, FreeOp, PrefetchOp),
+        *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],
 )

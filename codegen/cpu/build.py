@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,14 @@ class _Weights:
         def make() -> np.ndarray:
             return packing.pack(data.array) if packing else data.array
 
-        self.entries.append((self.size, make))
+        if shape is None:
+            self._append(partial(np.asarray, made := make()), made.nbytes)
+            return
         elements = int(np.prod([d for d in shape if isinstance(d, int)]))
-        size = elements * type.dtype.itemsize
+        self._append(make, elements * type.dtype.itemsize)
+
+    def _append(self, make: Callable[[], np.ndarray], size: int) -> None:
+        self.entries.append((self.size, make))
         self.size += -(-size // ALIGNMENT) * ALIGNMENT
 
 

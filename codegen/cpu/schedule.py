@@ -13,21 +13,24 @@ from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.types import F32, type_of
+from .sparsity import SparseChoice, choose_sparse
 from .target import CpuTarget
 from .templates.attention import attention_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
 from .templates.frame import Code
+from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
+from .templates.sparse import sparse_kernel
 from .templates.special import SPECIAL
 
-from .templates.pads import pad_kernel
 _PLAIN = {
     "row": row_kernel,
     "reduction": reduction_kernel,
     "concat": concat_kernel,
+    "pad": pad_kernel,
     "attention": attention_kernel,
     **SPECIAL,
 }
@@ -35,7 +38,6 @@ _PLAIN = {
 
 @dataclass
 class Scheduler:
-    "pad": pad_kernel,
     """Makes the code of kernels, once for each distinct one."""
 
     target: CpuTarget
@@ -46,15 +48,21 @@ class Scheduler:
 
     def code(self, kernel: KernelOp) -> Code:
         """The code of a kernel; its ``algorithm`` and ``why`` are set to what was chosen."""
-        key = kernel_key(kernel)
+        sparse = choose_sparse(kernel, self.target)
+        key = kernel_key(kernel), sparse.height
         if key not in self.codes:
-            self.codes[key] = self._generate(kernel, f"k{len(self.codes)}_{_title(kernel)}")
+            self.codes[key] = self._generate(kernel, sparse, f"k{len(self.codes)}_{_title(kernel)}")
             self._chosen[key] = kernel
         for name in ("algorithm", "why"):
             kernel.properties[name] = self._chosen[key].properties[name]
+        if sparse.why:
+            kernel.properties["why"] = Param(sparse.why)
         return self.codes[key]
 
-    def _generate(self, kernel: KernelOp, name: str) -> Code:
+    def _generate(self, kernel: KernelOp, sparse: SparseChoice, name: str) -> Code:
+        if sparse.height:
+            kernel.properties["algorithm"] = Param("sparse")
+            return sparse_kernel(kernel, name, self.target, sparse.height)
         algorithm = kernel.algorithm.data
         if algorithm == "contraction":
             code = depthwise_kernel(kernel, name, self.target)

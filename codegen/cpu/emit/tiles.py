@@ -206,6 +206,11 @@ def _vector_literal(values: list[int]) -> str:
     return f"<{', '.join(f'i64 {v}' for v in values)}>"
 
 
+def emit_recast(e: FunctionEmitter, op: Any) -> None:
+    """The same pointer."""
+    e.bind(op.result, [e.register(op.source)])
+
+
 HANDLERS: dict[type[Operation], Handler] = {
     loop.BroadcastOp: emit_broadcast,
     loop.IotaOp: emit_iota,
@@ -214,4 +219,5 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.StackOp: emit_stack,
     loop.ReduceOp: emit_reduce,
     loop.AllocaOp: emit_alloca,
+    loop.RecastOp: emit_recast,
 }

@@ -29,11 +29,11 @@ from ..target import CpuTarget
 class Packing:
     """A constant operand laid out for the kernel: its new shape, and how it is made.
 
-    Equal ``key`` means equal layout of equal data.
+    Equal ``key`` means equal layout of equal data. Without a ``shape``, the data tells its size.
     """
 
     key: Hashable
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     pack: Callable[[np.ndarray], np.ndarray]
 
 

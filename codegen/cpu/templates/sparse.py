@@ -1,0 +1,332 @@
+"""The sparse template: a product whose constant right factor is mostly zeros.
+
+A task is a tile of rows for a strip of columns. Its part of the left factor is turned, so that
+rows lie along vectors; then each block of weights is a few multiply-adds of whole vectors of rows::
+
+    X[k, :] = x[rows, k]                                once for a tile
+    for each slab of the depth, and column block of the strip:
+        C[columns, :] += values[step] * X[depths[step], :]      for its steps
+    y[rows, columns] = C.T                              and the epilogue
+
+A slab of X stays in the first-level cache. How often the loops turn is data, see sparse_weights:
+kernels of one shape share their code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects import arith, scf
+from xdsl.dialects.builtin import IndexType, f32, i16, i32, i64
+from xdsl.ir import SSAValue
+
+from ....ir import loop
+from ....ir.dims import Dim, ceildiv
+from ....ir.dims import product as dims_product
+from ....ir.kernel import KernelOp
+from ..expression import ExpressionLowering
+from ..target import CpuTarget
+from .frame import Code, Frame, Packing, grain_of, static
+from .products import Product, batch_axes, pack, product_of
+from .rooted import Rooted
+from .sparse_weights import Layout, encode
+from .turn import Matrix, turn
+
+_GRANULE = 64
+_SLAB_BYTES = 48 * 1024
+_STRIP_BYTES = 256 * 1024
+_TILE_BYTES = 1024 * 1024
+_TASKS = 4
+_LONGEST = 65_000
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """How the work is cut: tiles of ``rows`` rows, and the weights by ``layout``."""
+
+    rows: int
+    layout: Layout
+
+
+def sparse_kernel(kernel: KernelOp, name: str, target: CpuTarget, height: int) -> Code:
+    """Code for a kernel that ``sparse_product`` accepts, by blocks of ``height`` columns."""
+    rooted = Rooted(Frame(kernel, name, target))
+    product = sparse_product(rooted)
+    assert product is not None
+    return _Sparse(rooted, product, height).build()
+
+
+def sparse_product(rooted: Rooted) -> Product | None:
+    """The matrix product of a kernel that may be computed sparsely; None where there is none."""
+    product = product_of(rooted)
+    if product is None or not product.packed or product.row is None or batch_axes(product):
+        return None
+    sizes = [rooted.type.shape[product.column], *(d.extent for d in product.depths)]
+    if not product.depths or not all(isinstance(s, int) and s for s in sizes):
+        return None
+    return product if product.depths[-1].left == 1 and depth_of(product) < _LONGEST else None
+
+
+def depth_of(product: Product) -> int:
+    """How many products are summed."""
+    return static(tuple(d.extent for d in product.depths))
+
+
+def right_matrix(array: np.ndarray, rooted: Rooted, product: Product) -> np.ndarray:
+    """The right factor as ``[depth, columns]``."""
+    extents = [static((e,)) for e in rooted.space.extents]
+    return pack(array, product, extents, extents[product.column])[0]
+
+
+def blocking(
+    rows: Dim, tiles_outside: int, depth: int, columns: int, height: int, target: CpuTarget
+) -> Blocking:
+    """Tiles that waste few lanes; as many strips as their scratch and some threads need."""
+    lanes = target.lanes(32)
+    vectors = _vectors(rows, height, depth, target)
+    tile = vectors * lanes
+    tiles = tiles_outside * -(-static((rows,), 128) // tile)
+    granule = min(_GRANULE, -(-columns // lanes) * lanes)
+    granules = -(-columns // granule)
+    most = max(1, _STRIP_BYTES // (4 * tile * granule))
+    strips = min(granules, max(-(-granules // most), -(-_TASKS // tiles)))
+    slab = max(16, _SLAB_BYTES // (4 * tile))
+    unroll = 2 if height == 1 else 1
+    layout = Layout(depth, columns, height, unroll, slab, granule, most * granule, strips)
+    return Blocking(tile, layout)
+
+
+def _vectors(rows: Dim, height: int, depth: int, target: CpuTarget) -> int:
+    """The vectors of rows of a tile, which all need an accumulator for each column of a block."""
+    lanes = target.lanes(32)
+    fit = max(1, (target.registers - 4) // height)
+    most = max(1, min(4, fit, _TILE_BYTES // (4 * lanes * depth)))
+    if not isinstance(rows, int):
+        return min(most, 4)
+    count = -(-rows // lanes)
+
+    def cost(vectors: int) -> float:
+        return -(-count // vectors) * (vectors * 2.5 + 1.0 / height + 0.5)
+
+    return min(range(1, most + 1), key=cost)
+
+
+class _Sparse:
+    def __init__(self, rooted: Rooted, product: Product, height: int):
+        self.rooted, self.frame, self.b = rooted, rooted.frame, rooted.frame.b
+        self.product, self.shape = product, rooted.type.shape
+        self.columns, self.depth = static((self.shape[product.column],)), depth_of(product)
+        self.outer = [self.shape[a] for a in product.outer]
+        cut = blocking(
+            product.rows,
+            static(tuple(self.outer), 1),
+            self.depth,
+            self.columns,
+            height,
+            self.frame.target,
+        )
+        self.rows, self.layout, self.height = cut.rows, cut.layout, height
+        self.lanes = self.frame.target.lanes(32)
+        self.turned = self._scratch((self.depth + 1) * self.rows)
+        self.sums = self._scratch((self.layout.most + self.layout.granule) * self.rows)
+        self.lines = self._scratch(self.lanes * self.layout.granule)
+        weights = self.frame.buffers[product.right.number].memory
+        self.values = weights
+        self.words = self.b.op(loop.RecastOp, [weights], loop.buffer(i32))
+        self.halves = self.b.op(loop.RecastOp, [weights], loop.buffer(i16))
+        self.depths_begin = self._word(self.b.index(self.layout.depths))
+
+    def _scratch(self, count: int) -> SSAValue:
+        return self.b.add(loop.AllocaOp(count, f32)).results[0]
+
+    def build(self) -> Code:
+        """A task finds its rows turned if the task before it had the same tile."""
+        b, strips = self.b, self.layout.strips
+        outer, tiles = dims_product(self.outer), ceildiv(self.product.rows, self.rows)
+        self._fill(self.turned, self.depth * self.rows, self.rows)
+
+        def task(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
+            place, tile, strip = self.frame.unflatten(number, [outer, tiles, strips])
+            whole = b.add_index(b.mul_index(place, self.frame.dim(tiles)), tile)
+            self._set_outer(place)
+            first = b.mul_index(tile, b.index(self.rows))
+            rest = b.op(arith.SubiOp, [self.frame.dim(self.product.rows), first], IndexType())
+            count = b.op(arith.MinSIOp, [rest, b.index(self.rows)], IndexType())
+            b.when(b.compare("ne", whole, carried[0]), lambda: self._turn(first, count))
+            low, high = self._word(strip), self._word(b.add_index(strip, b.index(1)))
+            self._sum(strip, low, high)
+            self._finish(first, count, low, high)
+            return [whole]
+
+        b.fold(self.frame.begin, self.frame.end, [b.index(-1)], task)
+        grain = grain_of(self.depth * self.rows * self.columns // strips // 64)
+        return self.frame.finish(outer * tiles * strips, grain, self._packings())
+
+    def _set_outer(self, position: SSAValue) -> None:
+        self.axes = dict.fromkeys(range(len(self.rooted.space.extents)), self.b.index(0))
+        places = self.frame.unflatten(position, self.outer)
+        self.axes.update(zip(self.product.outer, places, strict=True))
+
+    def _turn(self, first: SSAValue, count: SSAValue) -> None:
+        """The tile's rows of the left factor as columns; zeros where there is no row."""
+        b, product = self.b, self.product
+        assert product.row is not None
+        b.when(
+            b.compare("slt", count, b.index(self.rows)),
+            lambda: self._fill(self.turned, 0, self.depth * self.rows),
+        )
+        pitch = self.frame.dim(product.left.stride(product.row))
+        start = b.add_index(self._start(), b.mul_index(first, pitch))
+        self._turn_depths(0, start, b.index(0), pitch, count)
+
+    def _turn_depths(
+        self, level: int, start: SSAValue, row: SSAValue, pitch: SSAValue, count: SSAValue
+    ) -> None:
+        b, depths = self.b, self.product.depths
+        extent = self.frame.dim(depths[level].extent)
+        if level == len(depths) - 1:
+            memory = self.frame.buffers[self.product.left.number].memory
+            source = Matrix(memory, start, pitch)
+            below = b.mul_index(row, b.index(self.rows))
+            target = Matrix(self.turned, below, b.index(self.rows))
+            turn(b, source, target, count, extent, self.lanes)
+            return
+        inner = b.index(static(tuple(d.extent for d in depths[level + 1 :])))
+        step = self.frame.dim(depths[level].left)
+        with b.loop(b.index(0), extent) as index:
+            here = b.add_index(start, b.mul_index(index, step))
+            there = b.add_index(row, b.mul_index(index, inner))
+            self._turn_depths(level + 1, here, there, pitch, count)
+
+    def _start(self) -> SSAValue:
+        """Where the left factor begins, at the outer axes."""
+        form = self.product.left.form
+        total = self.frame.dim(form.constant)
+        for axis in self.product.outer:
+            term = self.b.mul_index(self.axes[axis], self.frame.dim(form.coefficient(axis)))
+            total = self.b.add_index(total, term)
+        return total
+
+    def _sum(self, strip: SSAValue, low: SSAValue, high: SSAValue) -> None:
+        """All sums of a strip, turned."""
+        b, layout = self.b, self.layout
+        width = b.op(arith.SubiOp, [high, low], IndexType())
+        size = b.mul_index(width, b.index(self.height * self.rows))
+        none = b.constant(0, loop.tile((self.rows,), f32))
+        with b.loop(b.index(0), size, self.rows) as place:
+            b.store(none, self.sums, place, [b.index(1)])
+        count = b.mul_index(width, b.index(layout.slabs))
+        counts = b.mul_index(low, b.index(2 * layout.slabs))
+        counts = b.add_index(counts, b.index(layout.counts))
+        step = self._word(b.add_index(strip, b.index(layout.steps)))
+
+        def column(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
+            place = b.add_index(counts, b.mul_index(number, b.index(2)))
+            block = self._half(place)
+            end = b.add_index(carried[0], self._half(b.add_index(place, b.index(1))))
+            self._block(block, carried[0], end)
+            return [end]
+
+        b.fold(b.index(0), count, [step], column)
+
+    def _block(self, block: SSAValue, first: SSAValue, end: SSAValue) -> None:
+        """Adds some steps to the sums of a column block."""
+        b, unroll = self.b, self.layout.unroll
+        place = b.mul_index(block, b.index(self.height * self.rows))
+        type, strides = loop.tile((self.height, self.rows), f32), [b.index(self.rows), b.index(1)]
+        totals = [b.load(self.sums, place, type, strides)]
+        totals += [b.constant(0, type)] * (unroll - 1)
+
+        def step(number: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            start = b.mul_index(number, b.index(unroll))
+            return [
+                self._multiply(b.add_index(start, b.index(n)), total)
+                for n, total in enumerate(carried)
+            ]
+
+        total, *others = b.fold(first, end, totals, step)
+        for other in others:
+            total = b.op(arith.AddfOp, [total, other], type)
+        b.store(total, self.sums, place, strides)
+
+    def _multiply(self, number: SSAValue, total: SSAValue) -> SSAValue:
+        b = self.b
+        depth = self._half(b.add_index(self.depths_begin, number))
+        weight = b.mul_index(number, b.index(self.height))
+        weight = b.add_index(weight, b.index(self.layout.values))
+        w = b.load(self.values, weight, loop.tile((self.height, 1), f32), [b.index(1)] * 2)
+        row = b.mul_index(depth, b.index(self.rows))
+        x = b.load(self.turned, row, loop.tile((1, self.rows), f32), [b.index(0), b.index(1)])
+        return b.fma(w, x, total)
+
+    def _finish(self, first: SSAValue, count: SSAValue, low: SSAValue, high: SSAValue) -> None:
+        """The epilogue, by granules of columns; the last one may be narrower."""
+        b, granule, height = self.b, self.layout.granule, self.b.index(self.height)
+        begin, end = b.mul_index(low, height), b.mul_index(high, height)
+        with b.loop(begin, end, granule) as column:
+            sums = b.mul_index(b.op(arith.SubiOp, [column, begin], IndexType()), b.index(self.rows))
+            self._granule(first, count, column, sums)
+
+    def _granule(self, first: SSAValue, count: SSAValue, column: SSAValue, sums: SSAValue) -> None:
+        b, width = self.b, self.layout.granule
+        rest = self.columns % width
+        if not rest:
+            self._lines(first, count, column, sums, width)
+            return
+        whole = b.compare("sle", column, b.index(self.columns - width))
+        wide, narrow = (
+            b.region(lambda n=n: self._lines(first, count, column, sums, n)) for n in (width, rest)
+        )
+        b.add(scf.IfOp(whole, [], wide, narrow))
+
+    def _lines(
+        self, first: SSAValue, count: SSAValue, column: SSAValue, sums: SSAValue, width: int
+    ) -> None:
+        """The results of a tile's rows at some columns: turned back, a vector of rows at a time."""
+        b, lanes = self.b, self.lanes
+        type, pitch = loop.tile((lanes, lanes), f32), b.index(self.layout.granule)
+        with b.loop(b.index(0), count, lanes) as row:
+            for start in range(0, width, lanes):
+                place = b.add_index(b.add_index(sums, b.index(start * self.rows)), row)
+                square = b.load(self.sums, place, type, [b.index(self.rows), b.index(1)])
+                turned = b.add(loop.TransposeOp(square)).results[0]
+                b.store(turned, self.lines, b.index(start), [pitch, b.index(1)])
+            rest = b.op(arith.SubiOp, [count, row], IndexType())
+            end = b.op(arith.MinSIOp, [rest, b.index(lanes)], IndexType())
+            with b.loop(b.index(0), end) as line:
+                here = b.add_index(b.add_index(first, row), line)
+                self._line(here, column, b.mul_index(line, pitch), width)
+
+    def _line(self, row: SSAValue, column: SSAValue, place: SSAValue, width: int) -> None:
+        assert self.product.row is not None
+        total = self.b.load(self.lines, place, loop.tile((width,), f32), [self.b.index(1)])
+        axes = {**self.axes, self.product.row: row, self.product.column: column}
+        tile, registers = ((self.product.column, width),), {self.rooted.result.attr: total}
+        scope = self.frame.scope(self.rooted.space, axes, tile, registers)
+        self.rooted.write(ExpressionLowering(scope))
+
+    def _fill(self, memory: SSAValue, first: int, count: int) -> None:
+        """Zeros, by vectors."""
+        b, type = self.b, loop.tile((self.lanes,), f32)
+        with b.loop(b.index(first), b.index(first + count), self.lanes) as place:
+            b.store(b.constant(0, type), memory, place, [b.index(1)])
+
+    def _word(self, number: SSAValue) -> SSAValue:
+        value = self.b.load(self.words, number, i32)
+        return self.b.op(arith.IndexCastOp, [value], IndexType())
+
+    def _half(self, number: SSAValue) -> SSAValue:
+        value = self.b.op(arith.ExtUIOp, [self.b.load(self.halves, number, i16)], i64)
+        return self.b.op(arith.IndexCastOp, [value], IndexType())
+
+    def _packings(self) -> dict[int, Packing]:
+        product, layout = self.product, self.layout
+        strides = tuple(product.right.stride(a) for a in range(len(self.rooted.space.extents)))
+
+        def make(array: np.ndarray) -> np.ndarray:
+            return encode(right_matrix(array, self.rooted, product), layout)
+
+        key = ("sparse", layout, strides, product.right.form.constant)
+        return {product.right.number: Packing(key, None, make)}
