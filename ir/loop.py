@@ -84,6 +84,33 @@ class FmaOp(IRDLOperation):
 
 
 @irdl_op_definition
+class DotOp(IRDLOperation):
+    """``accumulator`` plus products of groups of four bytes, summed in i32.
+
+    With a ``vector<6x4xi8>`` without sign, b ``vector<1x64xi32>`` whose words are four bytes with
+    sign, it is four steps of a matrix product. Columns of a that are left out are zeros.
+    """
+
+    name = "tile.dot"
+    a = operand_def(VectorType)
+    b = operand_def(VectorType)
+    accumulator = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, a: SSAValue, b: SSAValue, accumulator: SSAValue):
+        super().__init__(operands=[a, b, accumulator], result_types=[accumulator.type])
+
+
+@irdl_op_definition
+class NearestOp(IRDLOperation):
+    """The integer nearest to a float, halves to even; of a float beyond the integers, anything."""
+
+    name = "tile.nearest"
+    source = operand_def()
+    result = result_def()
+
+
+@irdl_op_definition
 class RemfOp(IRDLOperation):
     """The remainder of a float division, with the sign of the dividend (C's fmod)."""
 
@@ -238,7 +265,7 @@ class FreeOp(IRDLOperation):
 Tile = Dialect(
     "tile",
     [
-        *(LoadOp, StoreOp, FmaOp, RemfOp, BroadcastOp),
+        *(LoadOp, StoreOp, FmaOp, DotOp, NearestOp, RemfOp, BroadcastOp),
         *(IotaOp, GatherOp, TransposeOp, StackOp, ReduceOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],

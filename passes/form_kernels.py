@@ -30,6 +30,7 @@ from ..ir.op import GraphOp
 from ..ir.ops.attention import AttentionOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.matmul import MatmulOp
+from ..ir.ops.quant import DequantizeOp
 from ..ir.ops.reduce import ReduceOp
 from ..ir.ops.select import late_symbols
 from ..ir.ops.shape import BroadcastOp, ConcatOp, PadOp, SliceOp, TransposeOp
@@ -40,8 +41,8 @@ from ..ir.types import type_of
 from .contract import Pass, Promise
 
 _THIN = 8
-_MOVES = (TransposeOp, SliceOp, BroadcastOp)
 _SHALLOW = 4
+_MOVES = (TransposeOp, SliceOp, BroadcastOp)
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,12 @@ class _Grouping:
         self._join(op, group)
         for value in op.operands:
             other = self.producer(value)
-            if other and other is not group and self._mergeable(op, value, group, other):
+            if not other or other is group:
+                continue
+            if self._mergeable(op, value, group, other):
                 self._merge(other, group)
+            elif _decodes_for(op, value, group):
+                self._take(value, other, group)
 
     def producer(self, value: SSAValue) -> Group | None:
         """The group that computes a value, seen through views."""
@@ -157,6 +162,20 @@ class _Grouping:
                 befores.add(target)
         self.before[target].discard(target)
 
+    def _take(self, value: SSAValue, source: Group, target: Group) -> None:
+        """Decodes where it is read, so that codes are stored, not what they stand for."""
+        decode = value.owner
+        assert isinstance(decode, DequantizeOp)
+        source.ops.remove(decode)
+        target.ops.insert(0, decode)
+        self.of[decode] = target
+        if source.ops:
+            self.before[target].add(source)
+            return
+        self.before[target] |= self.before.pop(source)
+        for befores in self.before.values():
+            befores.discard(source)
+
     def _reaches(self, source: Group, target: Group) -> bool:
         """Whether ``target`` is or needs ``source``."""
         seen, waiting = {target}, [target]
@@ -168,6 +187,15 @@ class _Grouping:
             seen |= fresh
             waiting += fresh
         return False
+
+
+def _decodes_for(op: GraphOp, value: SSAValue, group: Group) -> bool:
+    """Whether ``value`` is decoded for ``op`` alone, which can do that itself."""
+    if not isinstance(value.owner, DequantizeOp) or not value.has_one_use():
+        return False
+    if group.kind == "row" or isinstance(op.structure(), Map):
+        return group.kind != "single" and type_of(value).shape == type_of(op.operands[0]).shape
+    return group.kind == "root" and not isinstance(op.structure(), Contraction)
 
 
 def _computes(op: Operation) -> bool:
@@ -183,6 +211,11 @@ def _kind(op: GraphOp) -> str:
     if isinstance(op, ConcatOp) or _fills(op) or not isinstance(structure, Map | Reduce):
         return "single"
     return "root" if isinstance(structure, Reduce) and not _by_row(op) else "row"
+
+
+def _fills(op: GraphOp) -> bool:
+    """Whether an op pads with a constant."""
+    return isinstance(op, PadOp) and op.mode == "constant"
 
 
 def _by_row(op: GraphOp) -> bool:
@@ -211,11 +244,6 @@ def _follows(op: GraphOp, group: Group) -> bool:
         return group.kind == "row" and type_of(op.operands[0]).shape == group.shape
     if _kind(op) != "row" or not isinstance(op.structure(), Map):
         return False
-def _fills(op: GraphOp) -> bool:
-    """Whether an op pads with a constant."""
-    return isinstance(op, PadOp) and op.mode == "constant"
-
-
     shape = type_of(op.results[0]).shape
     if shape == group.shape:
         return _reads_in_place(op, group)

@@ -11,16 +11,25 @@ from .decompose import Decompose
 from .explicit_pads import ExplicitPads
 from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
+from .integer_products import IntegerProducts
 from .trailing_reductions import MergeTrailingReductions
 
 
-def lowering(keep: Callable[[GraphOp], bool] = lambda op: False) -> tuple[Pass, ...]:
-    """The passes for a target; ``keep`` says which composite ops it has kernels for."""
+def lowering(
+    keep: Callable[[GraphOp], bool] = lambda op: False,
+    watches_border: Callable[[GraphOp], bool] = lambda op: False,
+) -> tuple[Pass, ...]:
+    """The passes for a target.
+
+    ``keep`` says which composite ops it has kernels for, ``watches_border`` which ops it has
+    kernels for that need no padded copy.
+    """
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
-        ExplicitPads(),  # so that windows read by plain strides
+        IntegerProducts(),  # before pads, which are the zero point then
+        ExplicitPads(keep=watches_border),  # so that windows read by plain strides
         MergeTrailingReductions(),
-        FoldConstants(decode=True),  # no kernel computes on encoded weights yet
+        FoldConstants(decode=True),  # what no kernel computes on encoded
         EliminateDeadCode(),
         FormKernels(),  # last: from here on the level is kernel
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IndexType, VectorType
+from xdsl.dialects.builtin import IndexType, VectorType, i32
 from xdsl.ir import Attribute, SSAValue
 
 from ...ir import loop
@@ -19,6 +19,7 @@ from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim, Shape
 from ...ir.errors import TargetError
 from ...ir.scalar import Scalar, nodes_of
+from ...ir.types import F32, I32
 from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
@@ -127,6 +128,9 @@ class ExpressionLowering:
                 return self._select(node)
             case "cast":
                 (source,) = node.args
+                if _is_nearest(node):
+                    value = self.lower(source.args[0])
+                    return self.b.op(loop.NearestOp, [value], like(value.type, i32))
                 return convert(self.b, self.lower(source), source.dtype, node.dtype)
             case "bitcast":
                 source = self.lower(node.args[0])
@@ -253,3 +257,14 @@ class ExpressionLowering:
             if n.op == "select" and self.varies(n.args[0])
             for _, then, other in [n.args]
         )
+
+
+def _is_nearest(node: Scalar) -> bool:
+    """Whether a cast gives the nearest integer of what surely is within the integers."""
+    (source,) = node.args
+    if node.dtype != I32 or source.op != "round" or source.dtype != F32:
+        return False
+    high = source.args[0]
+    low = high.args[1] if high.op == "select" else high
+    pair = [n.args[2] for n in (high, low) if n.op == "select"]
+    return len(pair) == 2 and all(n.op == "const" and abs(n.attr) < 1 << 30 for n in pair)

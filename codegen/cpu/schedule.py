@@ -20,6 +20,7 @@ from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
 from .templates.frame import Code
+from .templates.integer import integer_kernel
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
@@ -70,6 +71,7 @@ class Scheduler:
                 kernel.properties["algorithm"] = Param("depthwise")
                 return code
             code = contraction_kernel(kernel, name, self.target)
+            code = code or integer_kernel(kernel, name, self.target)
             if code is not None:
                 return code
             kernel.properties["algorithm"] = Param("reduction")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 from llvmlite import binding
@@ -20,6 +21,8 @@ class CpuTarget:
         features: LLVM's feature string.
         vector_bits: The width of a machine vector.
         registers: How many vector registers there are.
+        dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
+            four with sign to each lane; empty where there is none.
     """
 
     triple: str
@@ -27,6 +30,7 @@ class CpuTarget:
     features: str
     vector_bits: int
     registers: int
+    dot4: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""
@@ -68,4 +72,16 @@ def host() -> CpuTarget:
     bits = 512 if wide else 256 if features.get("avx2", False) else 128
     triple = binding.get_process_triple()
     registers = 16 if triple.startswith("x86") and not wide else 32
-    return CpuTarget(triple, binding.get_host_cpu_name(), features.flatten(), bits, registers)
+    name = binding.get_host_cpu_name()
+    return CpuTarget(triple, name, features.flatten(), bits, registers, _dot4(features))
+
+
+def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
+    """The sum of products of bytes, where there is an instruction for it."""
+    short = features.get("avx512vl", False) or not features.get("avx512f", False)
+    found = {}
+    if features.get("avx512vnni", False):
+        found[16] = "llvm.x86.avx512.vpdpbusd.512"
+    if features.get("avxvnni", False) or (found and short):
+        found |= {8: "llvm.x86.avx512.vpdpbusd.256", 4: "llvm.x86.avx512.vpdpbusd.128"}
+    return found

@@ -21,6 +21,7 @@ from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.ops import index, reduce, shape
 from ...ir.ops.constant import ConstantOp, DimsOp
+from ...ir.ops.quant import DequantizeOp
 from ...ir.ops.select import LateOp
 from ...ir.ops.shape import param_dims
 from ...ir.symbols import known_shape
@@ -74,6 +75,8 @@ def folded(op: GraphOp) -> list[GraphOp] | None:
     constant = all(isinstance(o.owner, ConstantOp) for o in op.operands)
     if any(_size(r) > _NUMBERS_LIMIT for r in op.results) and not isinstance(op, LateOp):
         return None
+    if isinstance(op, DequantizeOp) and type_of(op.result).rank > 1:
+        return None  # a weight stays encoded, however small
     if constant:
         return _numbers(op)
     try:

@@ -55,7 +55,9 @@ class MatmulOp(GraphOp):
             right = s.load(1, (*self._batch(y, i), r[0], i[-1]), y.dtype)
             return s.cast(left, wide) * s.cast(right, wide)
 
-        return Contraction((x.shape[-1],), "add", body, lambda total: s.cast(total, self.to or x.dtype))
+        return Contraction(
+            (x.shape[-1],), "add", body, lambda total: s.cast(total, self.to or x.dtype)
+        )
 
     def _batch(self, operand: TensorType, indices: Indices) -> list[s.Scalar | int]:
         batch = indices[:-2][len(indices) - operand.rank :]

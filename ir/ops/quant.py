@@ -13,7 +13,8 @@ from ..dims import Dim, ceildiv, floordiv, mod
 from ..op import GraphOp, graph_op, param
 from ..structure import Indices, Map
 from ..symbols import known_size
-from ..types import F32, TensorType, bit_width, is_float, is_integer
+from ..types import F32, I32, TensorType, bit_width, is_float, is_integer
+from .constant import ConstantOp
 from .reduce import accumulator
 
 
@@ -70,7 +71,9 @@ class ScaledOp(GraphOp):
 
     def of_block(self, operand: int, i: Indices) -> s.Scalar:
         """The scale (1) or zero point (2) of an element of x."""
-        type = self.operand_type(operand)
+        type, owner = self.operand_type(operand), self.operands[operand].owner
+        if type.size == 1 and isinstance(owner, ConstantOp):
+            return s.const(float(owner.value.array.reshape(-1)[0]), self.wide())
         where = [
             0 if count == 1 else i[k] // s.size(self.block(k)) for k, count in enumerate(type.shape)
         ]
@@ -134,17 +137,17 @@ class QuantizeOp(ScaledOp):
 
         def body(i: Indices) -> s.Scalar:
             x = self.operand_type(0)
-            value = s.cast(s.load(0, i, x.dtype), self.wide()) / self.of_block(1, i)
+            value = _divided(s.cast(s.load(0, i, x.dtype), self.wide()), self.of_block(1, i))
             low, high = self._limits()
             if is_float(self.to):
                 kept = s.maximum(s.minimum(value, high), low) if self.saturate else value
                 return s.cast(kept, self.to)
-            value = s.unary("round", value)
-            if len(self.operands) > 2:
-                value = value + self.of_block(2, i)
             # Comparisons that take NaN for the limit, so that the conversion is always defined.
+            zero = self.of_block(2, i) if len(self.operands) > 2 else s.const(0, self.wide())
+            low, high = _less(low, zero), _less(high, zero)
             value = s.select(value > low, value, low)
-            return s.cast(s.select(value < high, value, high), self.to)
+            value = s.unary("round", s.select(value < high, value, high))
+            return s.cast(s.cast(value, I32) + s.cast(zero, I32), self.to)
 
         return Map(body)
 
@@ -189,3 +192,14 @@ class DequantizeOp(ScaledOp):
             return s.cast(value * self.of_block(1, i), scale.dtype)
 
         return Map(body)
+
+
+def _divided(value: s.Scalar, by: s.Scalar) -> s.Scalar:
+    return value if by.op == "const" and by.attr == 1 else value / by
+
+
+def _less(limit: float, zero: s.Scalar) -> s.Scalar:
+    """A limit before the zero point is added."""
+    if zero.op == "const":
+        return s.const(limit - zero.attr, zero.dtype)
+    return s.const(limit, zero.dtype) - zero

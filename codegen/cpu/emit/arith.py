@@ -143,6 +143,14 @@ def emit_float_to_integer(e: FunctionEmitter, op: Operation) -> None:
     e.bind(op.results[0], values)
 
 
+def emit_nearest(e: FunctionEmitter, op: Any) -> None:
+    """In the current rounding mode, which is to nearest."""
+    sources, targets = e.pieces(op.source.type), e.pieces(op.result.type)
+    rows = zip(sources, e.registers(op.source), targets, strict=True)
+    values = [e.intrinsic(f"llvm.lrint.{_suffix(b)}.{_suffix(a)}", b, [(a, v)]) for a, v, b in rows]
+    e.bind(op.result, values)
+
+
 def emit_index_cast(e: FunctionEmitter, op: Any) -> None:
     """``index`` is i64: other widths are extended or cut."""
     old, new = (_width(v.type) for v in (op.operands[0], op.results[0]))
@@ -220,6 +228,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     arith.FPToSIOp: emit_float_to_integer,
     arith.FPToUIOp: emit_float_to_integer,
     arith.IndexCastOp: emit_index_cast,
+    loop.NearestOp: emit_nearest,
     arith.CmpiOp: emit_compare,
     arith.CmpfOp: emit_compare,
     arith.SelectOp: emit_select,

@@ -10,12 +10,13 @@ from xdsl.ir import BlockArgument, Operation
 
 from ....ir.levels import Level, check_ops
 from ..target import CpuTarget
-from . import arith, control, memory, tiles
+from . import arith, control, dot, memory, tiles
 from .function import FunctionEmitter, Handler, llvm_type
 
 HANDLERS: dict[type[Operation], Handler] = {
     **arith.HANDLERS,
     **memory.HANDLERS,
+    **dot.HANDLERS,
     **control.HANDLERS,
     **tiles.HANDLERS,
 }

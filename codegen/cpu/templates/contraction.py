@@ -48,7 +48,7 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
     """Code for a kernel around a matrix product; None where its root is none."""
     rooted = Rooted(Frame(kernel, name, target))
     product = product_of(rooted)
-    return _Contraction(rooted, product).build() if product else None
+    return TiledProduct(rooted, product).build() if product else None
 
 
 def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Tiling:
@@ -81,7 +81,9 @@ def _panel(columns: Dim, width: int) -> int:
     return min(columns, width) if isinstance(columns, int) else width
 
 
-class _Contraction:
+class TiledProduct:
+    """A product cut into tiles; what a tile sums and how is left to be overridden."""
+
     def __init__(self, rooted: Rooted, product: Product):
         self.rooted = rooted
         self.frame = rooted.frame

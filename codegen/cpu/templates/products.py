@@ -17,7 +17,7 @@ from ....ir.affine import Affine
 from ....ir.dims import Dim
 from ....ir.ops.constant import ConstantOp
 from ....ir.scalar import Scalar
-from ....ir.types import F32
+from ....ir.types import F32, is_integer
 from .access import load_forms
 from .rooted import Rooted
 
@@ -69,9 +69,9 @@ class Product:
     packed: bool
 
 
-def product_of(kernel: Rooted) -> Product | None:
-    """The contraction as a matrix product, or None where it is none."""
-    factors = _factors(kernel)
+def product_of(kernel: Rooted, dtype: np.dtype = F32) -> Product | None:
+    """The contraction, summed in ``dtype``, as a matrix product, or None where it is none."""
+    factors = _factors(kernel, dtype)
     column = len(kernel.indices) - 1
     if factors is None or column < 0:
         return None
@@ -88,9 +88,9 @@ def product_of(kernel: Rooted) -> Product | None:
     return Product(left, right, column, row, rows, outer, depths, packed)
 
 
-def _factors(kernel: Rooted) -> tuple[Factor, Factor] | None:
+def _factors(kernel: Rooted, dtype: np.dtype) -> tuple[Factor, Factor] | None:
     body = kernel.body
-    if kernel.structure.combine != "add" or body.op != "mul" or body.dtype != F32:
+    if kernel.structure.combine != "add" or body.op != "mul" or body.dtype != dtype:
         return None
     factors = [_factor(kernel, a) for a in body.args]
     a, b = factors
@@ -98,6 +98,8 @@ def _factors(kernel: Rooted) -> tuple[Factor, Factor] | None:
 
 
 def _factor(kernel: Rooted, node: Scalar) -> Factor | None:
+    if node.op == "cast" and is_integer(node.args[0].dtype) and is_integer(node.dtype):
+        (node,) = node.args
     if node.op != "load" or node.attr not in kernel.frame.buffers:
         return None
     form = kernel.space.position(node.args, kernel.frame.buffers[node.attr].shape)

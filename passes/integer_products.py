@@ -1,0 +1,186 @@
+"""Turns products of decoded integers into integer products that are scaled afterwards.
+
+%a = "mlc.dequantize"(%x, %s, %z)        %p = "mlc.matmul"(%x, %w) <{to = i32}>
+%b = "mlc.dequantize"(%w, %t)       ->   %d = "mlc.sub"(%p, z * sums of the columns of w)
+%y = "mlc.matmul"(%a, %b)                %y = "mlc.mul"(cast %d, s * t)
+
+The sum is exact. What scales it, the bias, and the scale of a quantization that follows become one
+product and one sum. Decoding moves behind what only moves elements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from ..ir.dims import static_size
+from ..ir.op import Add, GraphOp
+from ..ir.ops.constant import ConstantOp
+from ..ir.ops.conv import ConvOp
+from ..ir.ops.elementwise import AddOp, CastOp, IsnanOp, MulOp, SelectOp, SubOp
+from ..ir.ops.index import GatherOp
+from ..ir.ops.matmul import MatmulOp
+from ..ir.ops.pool import MaxPoolOp
+from ..ir.ops.quant import DequantizeOp, QuantizeOp
+from ..ir.ops.shape import PadOp, ReshapeOp, TransposeOp
+from ..ir.types import DTYPES, F32, I32, type_of
+from .canonical.quant import quantized_again
+from .contract import Pass, Promise
+from .rewrite import Rule, again, rewrite
+from .values import constant, is_constant, number, producer, used_once
+
+_UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
+
+
+@dataclass(frozen=True)
+class IntegerProducts(Pass):
+    """Weights are of i8 without zero points, by channel or as a whole; activations of ui8."""
+
+    name = "integer-products"
+    promise = Promise.ROUNDING
+
+    def apply(self, module: ModuleOp) -> None:
+        """Moves decoding down, then multiplies what it leaves encoded."""
+        moves: list[Rule] = [_decoded_later]
+        rewrite(
+            module,
+            {
+                **dict.fromkeys((TransposeOp, ReshapeOp, GatherOp, MaxPoolOp), moves),
+                SelectOp: [_never_nan],
+                QuantizeOp: [quantized_again],
+            },
+        )
+        rewrite(
+            module,
+            {
+                MatmulOp: [_product],
+                ConvOp: [_product],
+                QuantizeOp: [quantized_again, _by_one],
+                MulOp: [_scaled_once],
+            },
+        )
+        _decode_for_each(module)
+
+
+def _decoded_later(op: GraphOp, add: Add) -> SSAValue | None:
+    """What moves elements, or takes the largest, moves codes of one scale as well."""
+    inner = producer(op.operands[0], DequantizeOp)
+    if inner is None or _point(inner) is None:
+        return None
+    if isinstance(op, MaxPoolOp) and not _meets_elements(op):
+        return None
+    moved = add(again(op, inner.x, *op.operands[1:]))
+    return add(again(inner, moved, *inner.operands[1:]))
+
+
+def _meets_elements(op: MaxPoolOp) -> bool:
+    """Whether no window of a pool lies in the pads alone."""
+    pads = op.pads
+    return all(isinstance(p, int) and p < op.kernel[n % len(op.kernel)] for n, p in enumerate(pads))
+
+
+def _never_nan(op: SelectOp, add: Add) -> SSAValue | None:
+    """What is decoded is never NaN."""
+    condition, _, other = op.operands
+    test = producer(condition, IsnanOp)
+    decoded = producer(test.operands[0], DequantizeOp) if test else None
+    return other if decoded and _point(decoded) and other.type == op.results[0].type else None
+
+
+def _product(op: GraphOp, add: Add) -> SSAValue | None:
+    """The integer product, without what the zero point adds, times the scales."""
+    x, w = (producer(v, DequantizeOp) for v in op.operands)
+    if x is None or w is None or type_of(op.results[0]).dtype != F32:
+        return None
+    point, scales = _point(x), _scales(w)
+    if point is None or scales is None or type_of(x.x).dtype != _UI8:
+        return None
+    scale, zero = point
+    weights = constant(w.x)
+    assert weights is not None
+    total = add(_exact(op, x.x, w.x, zero, add))
+    if zero:
+        sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int64) * zero
+        total = add(SubOp(total, add(ConstantOp.of(sums.astype(np.int32)))))
+    factors = (np.float64(scale) * scales).astype(np.float32)
+    return add(MulOp(add(CastOp(total, to=F32)), add(ConstantOp.of(factors))))
+
+
+def _exact(op: GraphOp, x: SSAValue, w: SSAValue, zero: int, add: Add) -> GraphOp:
+    """The product of codes; pads become the zero point."""
+    if not isinstance(op, ConvOp) or not zero or not any(p != 0 for p in op.pads):
+        return again(op, x, w, to=I32)
+    rank = len(op.strides)
+    begins, ends = op.pads[:rank], op.pads[rank:]
+    value = add(ConstantOp.of(np.asarray(zero, _UI8)))
+    padded = add(PadOp(x, value, pads=(0, *begins, 0, 0, *ends, 0), mode="constant"))
+    return again(op, padded, w, to=I32, pads=(0,) * len(op.pads))
+
+
+def _point(op: DequantizeOp) -> tuple[float, int] | None:
+    """The scale and zero point, where one is for all."""
+    scale = number(op.scale)
+    if type_of(op.scale).rank != 0 or scale is None or not 0 < scale < np.inf:
+        return None
+    zero = number(op.operands[2]) if len(op.operands) > 2 else 0
+    return None if zero is None else (scale, int(zero))
+
+
+def _scales(op: DequantizeOp) -> np.ndarray | None:
+    """The scale of each column of a weight; None where it is encoded in another way."""
+    weights, scales = type_of(op.x), constant(op.scale)
+    columns = weights.shape[-1]
+    if not is_constant(op.x) or weights.dtype != _I8 or scales is None:
+        return None
+    if scales.size not in (1, columns) or (scales.ndim and scales.shape[-1] != scales.size):
+        return None
+    zeros = constant(op.operands[2]) if len(op.operands) > 2 else np.zeros(1)
+    if zeros is None or zeros.astype(np.int64).any():
+        return None
+    return scales.reshape(-1).astype(np.float64) * np.ones(static_size((columns,)) or 0)
+
+
+def _by_one(op: QuantizeOp, add: Add) -> SSAValue | None:
+    """Division by a known scale is a product before."""
+    scale = number(op.scale)
+    if scale is None or scale == 1 or not 0 < scale < np.inf or type_of(op.x).dtype != F32:
+        return None
+    factor = add(ConstantOp.of(np.asarray(1 / scale, np.float32)))
+    one = add(ConstantOp.of(np.ones((1,) * type_of(op.scale).rank, np.float32)))
+    return add(again(op, add(MulOp(op.x, factor)), one, *op.operands[2:]))
+
+
+def _scaled_once(op: GraphOp, add: Add) -> SSAValue | None:
+    """Known factors become one, which goes before the sum with a bias."""
+    value, factor = op.operands
+    inner = value.owner
+    if not isinstance(inner, MulOp | AddOp) or not used_once(value):
+        return None
+    known, by = _channels(inner.operands[1]), _channels(factor)
+    if known is None or by is None or type_of(inner.operands[0]).shape != type_of(value).shape:
+        return None
+    together = add(ConstantOp.of((known.astype(np.float64) * by).astype(np.float32)))
+    if isinstance(inner, MulOp):
+        return add(MulOp(inner.operands[0], together))
+    return add(AddOp(add(MulOp(inner.operands[0], factor)), together))
+
+
+def _channels(value: SSAValue) -> np.ndarray | None:
+    """A constant number, or one for each channel."""
+    type = type_of(value)
+    plain = is_constant(value) and type.dtype == F32 and type.rank <= 1
+    return constant(value) if plain else None
+
+
+def _decode_for_each(module: ModuleOp) -> None:
+    """Gives each reader of codes its own decoding, so that nobody stores what they stand for."""
+    for op in list(module.walk()):
+        if isinstance(op, DequantizeOp) and not is_constant(op.x):
+            for use in list(op.result.uses)[1:]:
+                copy = op.clone()
+                assert op.parent is not None
+                op.parent.insert_op_before(copy, use.operation)
+                use.operation.operands[use.index] = copy.results[0]

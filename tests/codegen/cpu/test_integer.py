@@ -1,0 +1,52 @@
+"""Products of bytes against the reference, exactly: sizes around tiles and words, zero points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from graphs import Graph
+from mlc.codegen.cpu.target import target_for
+from mlc.ir.interpreter import interpret
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.types import DTYPES, I32
+from native import Native
+
+UI8, I8 = DTYPES["ui8"], DTYPES["i8"]
+TARGETS = ["cpu", "cpu:x86-64-v3"]
+
+
+def codes(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
+    info = np.iinfo(dtype)
+    return np.random.default_rng(seed).integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def check(kind: Any, x: np.ndarray, w: np.ndarray, target: str, **params: Any) -> None:
+    graph = Graph(x.shape, dtype=UI8)
+    module = graph.module(graph(kind, graph.inputs[0], w, to=I32, **params))
+    (wanted,) = interpret(module, [x])
+    native = Native(module, target_for(target))
+    (got,) = native.run([x])
+    if w.shape[-1] > 1:
+        assert "contraction" in [site["algorithm"] for site in native.build.sites]
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 64, 129])
+@pytest.mark.parametrize("columns", [1, 15, 16, 17, 64, 100])
+@pytest.mark.parametrize("rows", [1, 2, 7, 33])
+def test_sizes_around_tiles(rows: int, columns: int, depth: int, target: str):
+    check(MatmulOp, codes((rows, depth), UI8), codes((depth, columns), I8, 1), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5, 32])
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution(channels: int, kernel: int, stride: int, target: str):
+    x, w = codes((2, 9, 8, channels), UI8), codes((kernel, kernel, channels, 20), I8, 1)
+    pads = (kernel // 2,) * 4
+    check(ConvOp, x, w, target, strides=(stride, stride), pads=pads, dilations=(1, 1))
