@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 aten = torch.ops.aten
+_SUM, _MEAN, _MAX = range(3)
 
 
 def addbmm(added: Tensor, x: Tensor, y: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -78,6 +79,42 @@ def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> T
     return flat.view(x.shape)
 
 
+def embedding_bag(
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = _SUM,
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows of a table combined bag by bag; a bag goes from one offset to the next."""
+    count = offsets.shape[0] - int(include_last_offset)
+    places = torch.arange(indices.shape[0], device=indices.device)
+    bags = torch.searchsorted(offsets[:count], places, right=True) - 1
+    rows, kept = weight[indices], (indices != padding_idx).to(weight.dtype)[:, None]
+    if mode == _MAX:
+        combined = _largest(rows, bags, kept, count)
+    else:
+        scale = kept if per_sample_weights is None else kept * per_sample_weights[:, None]
+        combined = rows.new_zeros(count, rows.shape[1]).index_add(0, bags, rows * scale)
+    if mode == _MEAN:
+        size = rows.new_zeros(count, 1).index_add(0, bags, kept)
+        combined = combined / size.clamp(min=1)
+    none = indices.new_empty(0)
+    return combined, none, none, none
+
+
+def _largest(rows: Tensor, bags: Tensor, kept: Tensor, count: int) -> Tensor:
+    """The largest element of each bag; 0 of an empty one."""
+    lowest = rows.new_full((count, rows.shape[1]), float("-inf"))
+    rows = torch.where(kept > 0, rows, float("-inf"))
+    largest = lowest.scatter_reduce(0, bags[:, None].expand_as(rows), rows, "amax")
+    return torch.where(largest.isinf(), 0.0, largest)
+
+
 COMPOSED: dict[Any, Callable[..., Any]] = {
     aten.addbmm.default: addbmm,
     aten.bilinear.default: bilinear,
@@ -91,4 +128,6 @@ COMPOSED: dict[Any, Callable[..., Any]] = {
     aten.ldexp.Tensor: ldexp,
     aten.masked_scatter.default: masked_scatter,
     aten.put.default: put,
+    aten._embedding_bag.default: embedding_bag,
+    aten._embedding_bag_forward_only.default: embedding_bag,
 }

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from xdsl.ir import SSAValue
 
-from ...ir.ops.elementwise import SelectOp
+from ...ir.ops.elementwise import DivOp, MaxOp, SelectOp
 from ...ir.ops.scatter import ScatterElementsOp, ScatterNdOp
+from ...ir.structure import neutral
 from ...ir.types import BOOL, type_of
 from .indices import Indexing
 from .registry import Node, Refusal, importer
@@ -18,21 +19,25 @@ aten = torch.ops.aten
 _REDUCTIONS = {
     **dict.fromkeys(("add", "sum"), "add"),
     **dict.fromkeys(("multiply", "prod"), "mul"),
-    **{"amax": "max", "amin": "min"},
+    **{"amax": "max", "amin": "min", "mean": "mean", "none": "none"},
 }
+_COMBINE = {"add": "add", "mean": "add", "mul": "mul", "max": "max", "min": "min"}
 
 
 @importer(aten.scatter, aten.scatter_add, aten.scatter_reduce)
 def scatter(node: Node) -> SSAValue:
     """One element of ``src`` for each index along a dim, written or combined."""
-    x, index = node.input(), node.input("index")
+    x, index = _vector(node, node.input()), _vector(node, node.input("index"))
+    source, axis, name = _source(node, index), node.axis(), _reduction(node)
     if not node.arg("include_self", True):
-        raise Refusal("elements that are written lose their old value", "use include_self=True")
-    if node.type().rank == 0:
-        raise Refusal("the tensor has no dim", "give it one: x[None]")
-    source = _source(node, index)
-    reduction = _reduction(node)
-    return node.add(ScatterElementsOp(x, index, source, axis=node.axis(), reduction=reduction))
+        start = node.constant(neutral(_COMBINE[name], type_of(x).dtype), type_of(x).dtype)
+        start = node.broadcast(start, type_of(index).shape)
+        x = node.add(ScatterElementsOp(x, index, start, axis=axis))
+    reduction = "add" if name == "mean" else name
+    result = node.add(ScatterElementsOp(x, index, source, axis=axis, reduction=reduction))
+    if name == "mean":
+        result = _divided(node, result, index)
+    return node.reshape(result, node.result.shape)
 
 
 @importer(aten.index_put, aten._unsafe_index_put)
@@ -71,25 +76,34 @@ def _masked(node: Node, given: Sequence[SSAValue | None]) -> SSAValue:
     return node.add(SelectOp(mask, value, x))
 
 
+def _vector(node: Node, x: SSAValue) -> SSAValue:
+    """``x``; a scalar as a vector."""
+    return x if type_of(x).rank else node.reshape(x, (1,))
+
+
 def _source(node: Node, index: SSAValue) -> SSAValue:
     """As many updates as there are indices."""
     shape, dtype = type_of(index).shape, node.type().dtype
     if "src" not in node.arguments:
         return node.broadcast(node.operand(node.arg("value", 0), dtype), shape)
-    source = node.cast(node.input("src"), dtype)
+    source = _vector(node, node.cast(node.input("src"), dtype))
     for axis, size in enumerate(shape):
         source = node.slice(source, axis, 0, size)
     return source
 
 
+def _divided(node: Node, total: SSAValue, index: SSAValue) -> SSAValue:
+    """Sums over how many elements each is made of."""
+    type = type_of(total)
+    ones = node.broadcast(node.constant(1, type.dtype), type_of(index).shape)
+    start = node.constant(int(node.arg("include_self", True)), type.dtype)
+    counts = node.broadcast(start, type.shape)
+    counts = node.add(ScatterElementsOp(counts, index, ones, axis=node.axis(), reduction="add"))
+    counts = node.add(MaxOp(counts, node.constant(1, type.dtype)))
+    return node.add(DivOp(total, counts))
+
+
 def _reduction(node: Node) -> str:
     if node.packet is aten.scatter_add:
         return "add"
-    name = node.arg("reduce")
-    if name is None:
-        return "none"
-    if name not in _REDUCTIONS:
-        raise Refusal(
-            f"the reduction '{name}' is not supported", "sum, and count with a second one"
-        )
-    return _REDUCTIONS[name]
+    return _REDUCTIONS[node.arg("reduce", "none")]

@@ -61,6 +61,13 @@ def test_values(check: Callable[..., Any], name: str):
     check(CASES[name], X, Y, A, B)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_embeddings(check: Callable[..., Any], mode: str):
+    bag = nn.EmbeddingBag(9, 4, mode=mode, padding_idx=2)
+    check(bag, torch.tensor([1, 2, 8, 0, 5, 2]), torch.tensor([0, 2, 2]))
+    check(bag, torch.tensor([[1, 2, 8], [0, 5, 2]]))
+
+
 @pytest.mark.parametrize("module", [nn.LSTM, nn.GRU, nn.RNN])
 def test_recurrent_modules(check: Callable[..., Any], module: Any):
     check(module(3, 4, num_layers=2, bidirectional=True, batch_first=True), torch.randn(2, 5, 3))

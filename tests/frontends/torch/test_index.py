@@ -15,6 +15,7 @@ torch.manual_seed(6)
 X = torch.randn(4, 5, 6)
 N, M = torch.tensor([3, 0, -1]), torch.tensor([[1], [2]])
 E = torch.randint(0, 4, (3, 5, 6))
+REDUCTIONS = ("sum", "prod", "amax", "amin", "mean")
 
 CASES: dict[str, Callable[..., Any]] = {
     "gathers": lambda x, i, j, e: [
@@ -39,7 +40,9 @@ CASES: dict[str, Callable[..., Any]] = {
     ],
     "scatters": lambda x, i, j, e: [
         *(x.scatter(0, e, x), x.scatter(0, e[:1, :2], 3.5), x.scatter_add(0, e, x * 2)),
-        *(x.scatter_reduce(0, e, x, op) for op in ("sum", "prod", "amax", "amin")),
+        *(x.scatter_reduce(0, e, x, op) for op in REDUCTIONS),
+        *(x.scatter_reduce(0, e, x, op, include_self=False) for op in REDUCTIONS),
+        x.sum().scatter_add(0, torch.tensor(0), x.mean()),
     ],
     "put": lambda x, i, j, e: [
         *(_put(x, (i,), 1.5), _put(x, (slice(None), i), 2), _put(x, (i, i), -1)),
