@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from xdsl.ir import SSAValue
 
-from ...ir.ops.elementwise import DivOp, MaxOp, SelectOp
+from ...ir.ops.elementwise import DivOp, MaxOp, MinOp, SelectOp, SubOp
+from ...ir.ops.index import GatherOp
 from ...ir.ops.scatter import ScatterElementsOp, ScatterNdOp
+from ...ir.ops.sort import CumSumOp
 from ...ir.structure import neutral
-from ...ir.types import BOOL, type_of
+from ...ir.types import BOOL, I64, type_of
 from .indices import Indexing
 from .registry import Node, Refusal, importer
 
@@ -61,19 +63,32 @@ def index_put(node: Node) -> SSAValue:
 
 
 def _masked(node: Node, given: Sequence[SSAValue | None]) -> SSAValue:
-    """One mask over the first dims, and one value for all that it selects."""
+    """One mask over the first dims; one value for all that it selects, or one for each."""
     x, values, mask = node.input(), node.input("values"), given[0]
-    if len(given) > 1 or mask is None or type_of(values).size != 1:
-        raise Refusal(
-            "a mask says where values go, and their number is known only when the model runs",
-            "write one value: x[mask] = 0, or use torch.where",
-        )
+    if len(given) > 1 or mask is None:
+        raise Refusal("a mask is mixed with other indices", "use torch.where")
     if node.arg("accumulate", False):
         raise Refusal("values are added where a mask holds", "use torch.where")
-    rank = node.type().rank - type_of(mask).rank
-    mask = node.reshape(mask, (*type_of(mask).shape, *(1,) * rank))
-    value = node.reshape(node.cast(values, node.type().dtype), ())
-    return node.add(SelectOp(mask, value, x))
+    values = node.cast(values, type_of(x).dtype)
+    inner = type_of(x).shape[type_of(mask).rank :]
+    if type_of(values).size == 1:
+        values = node.reshape(values, ())
+    elif type_of(values).shape[1:] == inner:
+        values = _one_after_another(node, mask, values)
+    else:
+        raise Refusal("the values do not have the shape of what the mask selects")
+    mask = node.reshape(mask, (*type_of(mask).shape, *(1,) * len(inner)))
+    return node.add(SelectOp(mask, values, x))
+
+
+def _one_after_another(node: Node, mask: SSAValue, values: SSAValue) -> SSAValue:
+    """Where the mask holds, the next of ``values``."""
+    (count, *inner), shape = type_of(values).shape, type_of(mask).shape
+    flat = node.reshape(node.cast(mask, I64), (type_of(mask).size,))
+    places = node.add(SubOp(node.add(CumSumOp(flat, axis=0)), node.constant(1, I64)))
+    places = node.add(MaxOp(places, node.constant(0, I64)))
+    places = node.add(MinOp(places, node.size(count - 1)))
+    return node.reshape(node.add(GatherOp(values, places, axis=0)), (*shape, *inner))
 
 
 def _vector(node: Node, x: SSAValue) -> SSAValue:

@@ -53,6 +53,10 @@ CASES: dict[str, Callable[..., Any]] = {
         x.index_fill(0, i.abs(), 9),
     ],
     "masks": lambda x, i, j, e: [_put(x, x > 0.5, 0), _put(x, x[..., 0] > 0, 1)],
+    "masks with a value for each": lambda x, i, j, e: [
+        x.index_put((torch.tensor([True, False, True, True]),), x[1:]),
+        x[0].index_put((torch.eye(5, 6).bool(),), x[0, 1, :5]),
+    ],
     "sorted": lambda x, i, j, e: [
         *x.topk(3),
         *x.topk(2, 0, largest=False),
