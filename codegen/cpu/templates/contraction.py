@@ -30,6 +30,9 @@ from .rooted import Rooted
 _DIRECT_EFFORT = 8
 _CACHE = 256 * 1024
 _NO_AXIS = -1
+# Panels that few tiles share are asked for this many elements ahead.
+_FEW_TILES = 8
+_AHEAD = 8192
 _ROWS = 14
 # Of a first-level cache: how far apart lines of one set are, and how many rows surely fit a set.
 _SET_PITCH = 4096
@@ -240,7 +243,21 @@ class TiledProduct:
         y = b.load(
             self._memory(self.product.right.number), right, loop.tile((1, width), f32), [zero, one]
         )
+        if self._waits_for_weights():
+            self._ask_for(b.add_index(right, b.index(_AHEAD)), width)
         return b.fma(x, y, total)
+
+    def _waits_for_weights(self) -> bool:
+        """Whether panels come from afar, and are read too few times for that not to matter."""
+        rows = static((self.product.rows,))
+        few = self.tiling.rows < rows <= _FEW_TILES * self.tiling.rows
+        return self.product.packed and few and self._panels_outside()
+
+    def _ask_for(self, position: SSAValue, width: int) -> None:
+        """Has a row of the right factor brought near."""
+        for column in range(0, width, self.frame.target.lanes(32)):
+            place = self.b.add_index(position, self.b.index(column))
+            self.b.add(loop.PrefetchOp(self._memory(self.product.right.number), place))
 
     def _row_stride(self) -> SSAValue:
         row = self.product.row
