@@ -24,7 +24,7 @@ from ..ir.ops.conv import ConvOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.shape import PadOp, TransposeOp
 from ..ir.structure import neutral
-from ..ir.types import F32, type_of
+from ..ir.types import F32, I32, type_of
 from .contract import Pass, Promise
 
 
@@ -50,7 +50,7 @@ class ExplicitPads(Pass):
 
 def _reads_pads(op: ConvOp | MaxPoolOp) -> bool:
     """Whether a window has pads; one of a single channel leaves out what is outside by itself."""
-    alone = isinstance(op, ConvOp) and op.by_channel and type_of(op.x).dtype == F32
+    alone = isinstance(op, ConvOp) and op.by_channel and op.dtype in (F32, I32)
     return any(p != 0 for p in op.pads) and not alone
 
 

@@ -147,7 +147,7 @@ class QuantizeOp(ScaledOp):
             low, high = _less(low, zero), _less(high, zero)
             value = s.select(value > low, value, low)
             value = s.unary("round", s.select(value < high, value, high))
-            return s.cast(s.cast(value, I32) + s.cast(zero, I32), self.to)
+            return s.cast(s.cast(value, I32) + _whole(zero), self.to)
 
         return Map(body)
 
@@ -203,3 +203,7 @@ def _less(limit: float, zero: s.Scalar) -> s.Scalar:
     if zero.op == "const":
         return s.const(limit - zero.attr, zero.dtype)
     return s.const(limit, zero.dtype) - zero
+
+
+def _whole(zero: s.Scalar) -> s.Scalar:
+    return s.const(int(zero.attr), I32) if zero.op == "const" else s.cast(zero, I32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IndexType, f32
+from xdsl.dialects.builtin import IndexType
 from xdsl.ir import Attribute, SSAValue
 
 from ....ir import loop
@@ -22,7 +22,9 @@ from ....ir.dims import Dim, ceildiv, floordiv, product
 from ....ir.kernel import KernelOp
 from ....ir.ops.conv import ConvOp
 from ....ir.scalar import Scalar
-from ....ir.types import F32, type_of
+from ....ir.types import F32, I32, type_of
+from ..builder import like
+from ..elements import compute_type, convert, storage_type
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .columns import for_columns
@@ -39,9 +41,9 @@ _LINE, _SETS, _WAYS = 64, 64, 12
 
 
 def depthwise_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
-    """Code for a kernel around a depthwise convolution of f32; None where its root is none."""
+    """Code for a kernel around a depthwise convolution of f32 or bytes; None for another root."""
     root = root_of(kernel.ops)
-    if not isinstance(root, ConvOp) or not root.by_channel or type_of(root.x).dtype != F32:
+    if not isinstance(root, ConvOp) or not root.by_channel or root.dtype not in (F32, I32):
         return None
     rooted = Rooted(Frame(kernel, name, target))
     factors = [_factor(rooted, a) for a in rooted.body.args]
@@ -52,8 +54,8 @@ def depthwise_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | N
 
 def _factor(rooted: Rooted, node: Scalar) -> Factor | None:
     """The buffer that a factor is read from, channels side by side; guards are left out."""
-    if node.op == "select":
-        node = node.args[1]
+    while node.op in ("select", "cast"):
+        node = node.args[node.op == "select"]
     if node.op != "load" or node.attr not in rooted.frame.buffers:
         return None
     form = rooted.space.position(node.args, rooted.frame.buffers[node.attr].shape)
@@ -73,6 +75,7 @@ class _Depthwise:
         self.frame = self.rooted.frame
         self.b = self.frame.b
         self.shape = self.rooted.type.shape
+        self.dtype = self.root.dtype
         self.channel = len(self.shape) - 1
         image = type_of(self.root.x).shape[1:-1]
         *self.outer, self.inner = sides_of(self.root.window(), image, self.shape[1:-1])
@@ -184,7 +187,7 @@ class _Depthwise:
     def _tile(self, column: SSAValue, taps: Taps | None, lanes: int) -> None:
         """Some neighbouring places; without ``taps`` one place, by its bounds."""
         self.axes[self.inner.axis] = column
-        zero = self.b.constant(0, loop.tile((1, lanes), f32))
+        zero = self.b.constant(0, loop.tile((1, lanes), compute_type(self.dtype)))
         self._finish(self._window(0, taps, [zero] * len(taps or (0,))), lanes)
 
     def _window(self, level: int, taps: Taps | None, totals: Sequence[SSAValue]) -> list[SSAValue]:
@@ -226,13 +229,21 @@ class _Depthwise:
                 offset = n * place + k * tap
                 if offset not in pixels:
                     pixels[offset] = self._load(self.x, x, offset, type)
-                sums[n] = self.b.fma(pixels[offset], weight, sums[n])
+                sums[n] = self._sum(pixels[offset], weight, sums[n])
         return sums
 
     def _load(self, factor: Factor, start: SSAValue, offset: Dim, type: Attribute) -> SSAValue:
         b, memory = self.b, self.frame.buffers[factor.number].memory
         position = b.add_index(start, self.frame.dim(offset))
-        return b.load(memory, position, type, [b.index(0), b.index(1)])
+        dtype = type_of(self.frame.kernel.inputs[factor.number]).dtype
+        loaded = b.load(memory, position, like(type, storage_type(dtype)), [b.index(0), b.index(1)])
+        return loaded if dtype == self.dtype else convert(b, loaded, dtype, self.dtype)
+
+    def _sum(self, x: SSAValue, w: SSAValue, total: SSAValue) -> SSAValue:
+        if self.dtype == F32:
+            return self.b.fma(x, w, total)
+        product = self.b.op(arith.MuliOp, [x, w], total.type)
+        return self.b.op(arith.AddiOp, [total, product], total.type)
 
     def _position(self, form: Affine) -> SSAValue:
         total = self.frame.dim(form.constant)

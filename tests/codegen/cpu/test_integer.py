@@ -23,14 +23,16 @@ def codes(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(info.min, info.max + 1, shape).astype(dtype)
 
 
-def check(kind: Any, x: np.ndarray, w: np.ndarray, target: str, **params: Any) -> None:
+def check(
+    kind: Any, x: np.ndarray, w: np.ndarray, target: str, algorithm: str = "", **params: Any
+) -> None:
     graph = Graph(x.shape, dtype=UI8)
     module = graph.module(graph(kind, graph.inputs[0], w, to=I32, **params))
     (wanted,) = interpret(module, [x])
     native = Native(module, target_for(target))
     (got,) = native.run([x])
-    if w.shape[-1] > 1:
-        assert "contraction" in [site["algorithm"] for site in native.build.sites]
+    if algorithm:
+        assert algorithm in [site["algorithm"] for site in native.build.sites]
     np.testing.assert_array_equal(got, wanted)
 
 
@@ -39,7 +41,13 @@ def check(kind: Any, x: np.ndarray, w: np.ndarray, target: str, **params: Any) -
 @pytest.mark.parametrize("columns", [1, 15, 16, 17, 64, 100])
 @pytest.mark.parametrize("rows", [1, 2, 7, 33])
 def test_sizes_around_tiles(rows: int, columns: int, depth: int, target: str):
-    check(MatmulOp, codes((rows, depth), UI8), codes((depth, columns), I8, 1), target)
+    check(
+        MatmulOp,
+        codes((rows, depth), UI8),
+        codes((depth, columns), I8, 1),
+        target,
+        "contraction" if columns > 1 else "",
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -49,4 +57,16 @@ def test_sizes_around_tiles(rows: int, columns: int, depth: int, target: str):
 def test_convolution(channels: int, kernel: int, stride: int, target: str):
     x, w = codes((2, 9, 8, channels), UI8), codes((kernel, kernel, channels, 20), I8, 1)
     pads = (kernel // 2,) * 4
-    check(ConvOp, x, w, target, strides=(stride, stride), pads=pads, dilations=(1, 1))
+    check(
+        ConvOp, x, w, target, "contraction", strides=(stride, stride), pads=pads, dilations=(1, 1)
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("channels", [2, 15, 16, 33, 96])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise(channels: int, kernel: int, stride: int, target: str):
+    x, w = codes((2, 9, 13, channels), UI8), codes((kernel, kernel, 1, channels), I8, 1)
+    kind = {"strides": (stride, stride), "pads": (kernel // 2,) * 4, "dilations": (1, 1)}
+    check(ConvOp, x, w, target, "depthwise", groups=channels, **kind)
