@@ -10,17 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...ir.dims import product as dims_product
 from ...ir.kernel import KernelOp
+from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
+from ...ir.ops.conv import ConvOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
 from .templates.frame import Frame, static
 from .templates.rooted import Rooted
-from .templates.sparse import Blocking, blocking, right_matrix, sparse_product
+from .templates.sparse import Blocking, blocking, right_matrix, rows_of, sparse_product
 
 _HEIGHTS = (1, 2, 4, 8)
 _DENSEST = 0.7
 _FEW = 1024
+_WINOGRAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
     source = kernel.inputs[product.right.number].owner
     assert isinstance(source, ConstantOp)
     matrix = right_matrix(source.value.array, rooted, product)
-    outside = static(tuple(rooted.type.shape[a] for a in product.outer), 1)
     depth, columns = matrix.shape
-    rows = static((product.rows,), 128)
-    dense = _dense_cycles(rows, outside, matrix, target)
+    total = dims_product(rows_of(rooted, product))
+    rows = static((total,), 128)
+    dense = _dense_cycles(rows, rooted.root, matrix, target)
     costs: dict[int, float] = {}
     for height in _HEIGHTS:
-        cut = blocking(product.rows, outside, depth, columns, height, target)
-        costs[height] = _sparse_cycles(rows, outside, block_density(matrix, height), cut, target)
+        cut = blocking(total, depth, columns, height, target)
+        costs[height] = _sparse_cycles(rows, block_density(matrix, height), cut, target)
     height = min(costs, key=lambda h: costs[h])
     ratio = dense / costs[height]
     zeros = 1 - np.count_nonzero(matrix) / matrix.size
@@ -77,15 +81,21 @@ def block_density(matrix: np.ndarray, height: int) -> float:
     return float(np.count_nonzero(taken) / taken.size)
 
 
-def _dense_cycles(rows: int, outside: int, matrix: np.ndarray, target: CpuTarget) -> float:
-    return rows * outside * matrix.size / target.lanes(32) / 2 / 0.93
+def _dense_cycles(rows: int, root: GraphOp, matrix: np.ndarray, target: CpuTarget) -> float:
+    saved = _WINOGRAD if _is_winograd(root) else 1.0
+    return rows * matrix.size / target.lanes(32) / 2 / 0.93 / saved
 
 
-def _sparse_cycles(
-    rows: int, outside: int, density: float, cut: Blocking, target: CpuTarget
-) -> float:
+def _is_winograd(root: GraphOp) -> bool:
+    """Whether the dense kernel needs fewer products than there are."""
+    if not isinstance(root, ConvOp) or type_of(root.w).shape[:-2] != (3, 3):
+        return False
+    return {*root.strides, *root.dilations, root.groups} == {1}
+
+
+def _sparse_cycles(rows: int, density: float, cut: Blocking, target: CpuTarget) -> float:
     layout, vectors = cut.layout, cut.rows / target.lanes(32)
-    tiles = outside * -(-rows // cut.rows)
+    tiles = -(-rows // cut.rows)
     blocks = density * layout.depth * layout.blocks
     fmas = layout.height * vectors
     step = max(fmas / 2, (vectors + layout.height + 1) / 2)

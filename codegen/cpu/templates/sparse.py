@@ -32,13 +32,13 @@ from .frame import Code, Frame, Packing, grain_of, static
 from .products import Product, batch_axes, pack, product_of
 from .rooted import Rooted
 from .sparse_weights import Layout, encode
-from .turn import Matrix, turn
 
 _GRANULE = 64
 _SLAB_BYTES = 48 * 1024
 _STRIP_BYTES = 256 * 1024
 _TILE_BYTES = 1024 * 1024
 _TASKS = 4
+_VECTORS = 4
 _LONGEST = 65_000
 
 
@@ -80,19 +80,21 @@ def right_matrix(array: np.ndarray, rooted: Rooted, product: Product) -> np.ndar
     return pack(array, product, extents, extents[product.column])[0]
 
 
-def blocking(
-    rows: Dim, tiles_outside: int, depth: int, columns: int, height: int, target: CpuTarget
-) -> Blocking:
+def rows_of(rooted: Rooted, product: Product) -> tuple[Dim, ...]:
+    """The sizes of all axes but the columns, which are one run of rows together."""
+    return (*(rooted.type.shape[a] for a in product.outer), product.rows)
+
+
+def blocking(rows: Dim, depth: int, columns: int, height: int, target: CpuTarget) -> Blocking:
     """Tiles that waste few lanes; as many strips as their scratch and some threads need."""
     lanes = target.lanes(32)
-    vectors = _vectors(rows, height, depth, target)
-    tile = vectors * lanes
-    tiles = tiles_outside * -(-static((rows,), 128) // tile)
+    tile = _vectors(rows, height, depth, target) * lanes
+    tiles = -(-static((rows,), 128) // tile)
     granule = min(_GRANULE, -(-columns // lanes) * lanes)
     granules = -(-columns // granule)
     most = max(1, _STRIP_BYTES // (4 * tile * granule))
-    strips = min(granules, max(-(-granules // most), -(-_TASKS // tiles)))
-    slab = max(16, _SLAB_BYTES // (4 * tile))
+    strips = min(granules, max(-(-granules // most), -(-_TASKS // max(1, tiles))))
+    slab = max(lanes, _SLAB_BYTES // (4 * tile))
     unroll = 2 if height == 1 else 1
     layout = Layout(depth, columns, height, unroll, slab, granule, most * granule, strips)
     return Blocking(tile, layout)
@@ -102,9 +104,9 @@ def _vectors(rows: Dim, height: int, depth: int, target: CpuTarget) -> int:
     """The vectors of rows of a tile, which all need an accumulator for each column of a block."""
     lanes = target.lanes(32)
     fit = max(1, (target.registers - 4) // height)
-    most = max(1, min(4, fit, _TILE_BYTES // (4 * lanes * depth)))
+    most = max(1, min(_VECTORS, fit, _TILE_BYTES // (4 * lanes * depth)))
     if not isinstance(rows, int):
-        return min(most, 4)
+        return most
     count = -(-rows // lanes)
 
     def cost(vectors: int) -> float:
@@ -118,15 +120,11 @@ class _Sparse:
         self.rooted, self.frame, self.b = rooted, rooted.frame, rooted.frame.b
         self.product, self.shape = product, rooted.type.shape
         self.columns, self.depth = static((self.shape[product.column],)), depth_of(product)
-        self.outer = [self.shape[a] for a in product.outer]
-        cut = blocking(
-            product.rows,
-            static(tuple(self.outer), 1),
-            self.depth,
-            self.columns,
-            height,
-            self.frame.target,
-        )
+        assert product.row is not None
+        self.row_axes = (*product.outer, product.row)
+        self.extents = rows_of(rooted, product)
+        self.total = dims_product(self.extents)
+        cut = blocking(self.total, self.depth, self.columns, height, self.frame.target)
         self.rows, self.layout, self.height = cut.rows, cut.layout, height
         self.lanes = self.frame.target.lanes(32)
         self.turned = self._scratch((self.depth + 1) * self.rows)
@@ -144,70 +142,98 @@ class _Sparse:
     def build(self) -> Code:
         """A task finds its rows turned if the task before it had the same tile."""
         b, strips = self.b, self.layout.strips
-        outer, tiles = dims_product(self.outer), ceildiv(self.product.rows, self.rows)
+        tiles = ceildiv(self.total, self.rows)
         self._fill(self.turned, self.depth * self.rows, self.rows)
 
         def task(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
-            place, tile, strip = self.frame.unflatten(number, [outer, tiles, strips])
-            whole = b.add_index(b.mul_index(place, self.frame.dim(tiles)), tile)
-            self._set_outer(place)
+            tile, strip = self.frame.unflatten(number, [tiles, strips])
             first = b.mul_index(tile, b.index(self.rows))
-            rest = b.op(arith.SubiOp, [self.frame.dim(self.product.rows), first], IndexType())
+            b.when(b.compare("ne", tile, carried[0]), lambda: self._turn(first))
+            rest = b.op(arith.SubiOp, [self.frame.dim(self.total), first], IndexType())
             count = b.op(arith.MinSIOp, [rest, b.index(self.rows)], IndexType())
-            b.when(b.compare("ne", whole, carried[0]), lambda: self._turn(first, count))
             low, high = self._word(strip), self._word(b.add_index(strip, b.index(1)))
             self._sum(strip, low, high)
             self._finish(first, count, low, high)
-            return [whole]
+            return [tile]
 
         b.fold(self.frame.begin, self.frame.end, [b.index(-1)], task)
         grain = grain_of(self.depth * self.rows * self.columns // strips // 64)
-        return self.frame.finish(outer * tiles * strips, grain, self._packings())
+        return self.frame.finish(tiles * strips, grain, self._packings())
 
-    def _set_outer(self, position: SSAValue) -> None:
-        self.axes = dict.fromkeys(range(len(self.rooted.space.extents)), self.b.index(0))
-        places = self.frame.unflatten(position, self.outer)
-        self.axes.update(zip(self.product.outer, places, strict=True))
+    def _axes(self, row: SSAValue) -> dict[int, SSAValue]:
+        """The axes at one of all rows."""
+        axes = dict.fromkeys(range(len(self.rooted.space.extents)), self.b.index(0))
+        places = self.frame.unflatten(row, self.extents)
+        return axes | dict(zip(self.row_axes, places, strict=True))
 
-    def _turn(self, first: SSAValue, count: SSAValue) -> None:
-        """The tile's rows of the left factor as columns; zeros where there is no row."""
-        b, product = self.b, self.product
-        assert product.row is not None
-        b.when(
-            b.compare("slt", count, b.index(self.rows)),
-            lambda: self._fill(self.turned, 0, self.depth * self.rows),
-        )
-        pitch = self.frame.dim(product.left.stride(product.row))
-        start = b.add_index(self._start(), b.mul_index(first, pitch))
-        self._turn_depths(0, start, b.index(0), pitch, count)
+    def _turn(self, first: SSAValue) -> None:
+        """The tile's rows of the left factor as columns; past the end the last one is repeated."""
+        b, lanes = self.b, self.lanes
+        last = self.frame.dim(self.total - 1)
+        with b.loop(b.index(0), b.index(self.rows), lanes) as group:
+            rows = [b.add_index(b.add_index(first, group), b.index(n)) for n in range(lanes)]
+            rows = [b.op(arith.MinSIOp, [row, last], IndexType()) for row in rows]
+            self._turn_depths(0, [self._start(row) for row in rows], group, b.index(0), b.index(0))
+
+    def _start(self, row: SSAValue) -> SSAValue:
+        """Where a row of the left factor begins."""
+        form, axes = self.product.left.form, self._axes(row)
+        total = self.frame.dim(form.constant)
+        for axis in self.row_axes:
+            term = self.b.mul_index(axes[axis], self.frame.dim(form.coefficient(axis)))
+            total = self.b.add_index(total, term)
+        return total
 
     def _turn_depths(
-        self, level: int, start: SSAValue, row: SSAValue, pitch: SSAValue, count: SSAValue
+        self,
+        level: int,
+        starts: Sequence[SSAValue],
+        column: SSAValue,
+        depth: SSAValue,
+        offset: SSAValue,
     ) -> None:
+        """Rows from ``starts`` + ``offset`` on, to ``column`` from ``depth`` on."""
         b, depths = self.b, self.product.depths
-        extent = self.frame.dim(depths[level].extent)
+        extent = static((depths[level].extent,))
         if level == len(depths) - 1:
-            memory = self.frame.buffers[self.product.left.number].memory
-            source = Matrix(memory, start, pitch)
-            below = b.mul_index(row, b.index(self.rows))
-            target = Matrix(self.turned, below, b.index(self.rows))
-            turn(b, source, target, count, extent, self.lanes)
+            self._turn_rows(extent, starts, column, depth, offset)
             return
         inner = b.index(static(tuple(d.extent for d in depths[level + 1 :])))
         step = self.frame.dim(depths[level].left)
-        with b.loop(b.index(0), extent) as index:
-            here = b.add_index(start, b.mul_index(index, step))
-            there = b.add_index(row, b.mul_index(index, inner))
-            self._turn_depths(level + 1, here, there, pitch, count)
+        with b.loop(b.index(0), b.index(extent)) as index:
+            there = b.add_index(depth, b.mul_index(index, inner))
+            here = b.add_index(offset, b.mul_index(index, step))
+            self._turn_depths(level + 1, starts, column, there, here)
 
-    def _start(self) -> SSAValue:
-        """Where the left factor begins, at the outer axes."""
-        form = self.product.left.form
-        total = self.frame.dim(form.constant)
-        for axis in self.product.outer:
-            term = self.b.mul_index(self.axes[axis], self.frame.dim(form.coefficient(axis)))
-            total = self.b.add_index(total, term)
-        return total
+    def _turn_rows(
+        self,
+        extent: int,
+        starts: Sequence[SSAValue],
+        column: SSAValue,
+        depth: SSAValue,
+        offset: SSAValue,
+    ) -> None:
+        """By squares, the last of which overlaps with the one before; short rows by elements."""
+        b, lanes = self.b, self.lanes
+        source = self.frame.buffers[self.product.left.number].memory
+        pitch, one = b.index(self.rows), b.index(1)
+        with b.loop(b.index(0), b.index(extent), lanes if extent >= lanes else 1) as index:
+            if extent >= lanes:
+                index = b.op(arith.MinSIOp, [index, b.index(extent - lanes)], IndexType())
+            target = b.add_index(b.mul_index(b.add_index(depth, index), pitch), column)
+            here = b.add_index(offset, index)
+            places = [b.add_index(start, here) for start in starts]
+            if extent >= lanes:
+                row = loop.tile((1, lanes), f32)
+                rows = [b.load(source, place, row, [one, one]) for place in places]
+                square = b.add(loop.StackOp(rows)).results[0]
+                turned = b.add(loop.TransposeOp(square)).results[0]
+                b.store(turned, self.turned, target, [pitch, one])
+            else:
+                for n, place in enumerate(places):
+                    b.store(
+                        b.load(source, place, f32), self.turned, b.add_index(target, b.index(n))
+                    )
 
     def _sum(self, strip: SSAValue, low: SSAValue, high: SSAValue) -> None:
         """All sums of a strip, turned."""
@@ -300,9 +326,8 @@ class _Sparse:
                 self._line(here, column, b.mul_index(line, pitch), width)
 
     def _line(self, row: SSAValue, column: SSAValue, place: SSAValue, width: int) -> None:
-        assert self.product.row is not None
         total = self.b.load(self.lines, place, loop.tile((width,), f32), [self.b.index(1)])
-        axes = {**self.axes, self.product.row: row, self.product.column: column}
+        axes = {**self._axes(row), self.product.column: column}
         tile, registers = ((self.product.column, width),), {self.rooted.result.attr: total}
         scope = self.frame.scope(self.rooted.space, axes, tile, registers)
         self.rooted.write(ExpressionLowering(scope))

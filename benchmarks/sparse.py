@@ -1,0 +1,124 @@
+"""How much faster a model is whose weights were pruned, and how much smaller.
+
+    python benchmarks/sparse.py bert.onnx [--threads 1] [--peer] [pattern...]
+
+A pattern is ``90`` or ``90:4x1``: percent of zeros, and the shape of the blocks that are pruned by
+their mean magnitude. All right factors of matrix products, and the kernels of all convolutions but
+the first, are pruned in the ONNX file; its zeros are all that the compiler is told. Prints medians
+of alternating runs; the ratios are to our own dense model, and to ONNX Runtime's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlc
+import numpy as np
+import onnx  # noqa: TID251
+from onnx import numpy_helper  # noqa: TID251
+
+PATTERNS = ["80", "90", "95", "90:4x1"]
+SAMPLES = 15
+SMALLEST = 4096
+
+
+def pruned(array: np.ndarray, zeros: float, height: int, filters: int) -> np.ndarray:
+    """``array`` without the blocks of least magnitude; ``filters`` is the axis of its columns."""
+    last = np.moveaxis(array, filters, -1)
+    matrix = last.reshape(-1, last.shape[-1])
+    columns = -(-matrix.shape[1] // height)
+    wide = np.zeros((len(matrix), columns * height), array.dtype)
+    wide[:, : matrix.shape[1]] = matrix
+    scores = np.abs(wide).reshape(len(matrix), columns, height).mean(axis=2)
+    kept = scores > np.quantile(scores, zeros)
+    mask = np.repeat(kept, height, axis=1)[:, : matrix.shape[1]].reshape(last.shape)
+    return np.moveaxis(last * mask, -1, filters)
+
+
+def prune(source: Path, target: Path, pattern: str) -> None:
+    """Writes the model at ``source`` pruned to ``target``."""
+    percent, _, block = pattern.partition(":")
+    height = int(block.partition("x")[0] or 1)
+    model = onnx.load(source)
+    axes = {n.input[1]: 1 for n in model.graph.node if n.op_type == "MatMul"}
+    axes |= {n.input[1]: 0 for n in [n for n in model.graph.node if n.op_type == "Conv"][1:]}
+    for tensor in model.graph.initializer:
+        if tensor.name in axes and int(np.prod(tensor.dims)) >= SMALLEST:
+            array = numpy_helper.to_array(tensor)
+            sparse = pruned(array, float(percent) / 100, height, axes[tensor.name])
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(sparse), tensor.name))
+    onnx.save(model, target)
+
+
+def feeds_of(model: mlc.Model) -> dict[str, np.ndarray]:
+    """Inputs that any model takes."""
+    rng = np.random.default_rng(0)
+    feeds: dict[str, np.ndarray] = {}
+    for spec in model.inputs:
+        shape = tuple(d if isinstance(d, int) else 1 for d in spec.shape)
+        values = rng.standard_normal(shape) if spec.dtype.kind == "f" else np.ones(shape)
+        feeds[spec.name] = values.astype(spec.dtype)
+    return feeds
+
+
+def peer(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], object]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda feeds: session.run(None, feeds)
+
+
+def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each, measured in turn."""
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(SAMPLES):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            samples[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken[1:]) for name, taken in samples.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pruned models against dense ones.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("patterns", nargs="*", default=PATTERNS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peer", action="store_true", help="measure ONNX Runtime, too")
+    chosen = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        compiled = partial(mlc.compile, threads=chosen.threads, cache=False)
+        models = {"dense": compiled(chosen.model)}
+        for pattern in chosen.patterns:
+            path = Path(folder) / "pruned.onnx"
+            prune(chosen.model, path, pattern)
+            models[pattern] = compiled(path)
+    feeds = feeds_of(models["dense"])
+    runs: dict[str, Callable[[], object]] = {
+        name: partial(model.run, feeds) for name, model in models.items()
+    }
+    if chosen.peer:
+        runs["onnxruntime"] = partial(peer(chosen.model, chosen.threads), feeds)
+    taken = medians(runs)
+    for name, seconds in taken.items():
+        line = f"{name:12} {seconds * 1e3:8.2f} ms  {taken['dense'] / seconds:5.2f}x dense"
+        if chosen.peer:
+            line += f"  {taken['onnxruntime'] / seconds:5.2f}x onnxruntime"
+        if name in models:
+            size = models[name].weight_bytes / models["dense"].weight_bytes
+            kinds = Counter(site["algorithm"] for site in models[name].manifest["sites"])
+            line += f"  {size:5.2f}x weights  {kinds['sparse']} sparse"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
