@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .driver import compile as compile
     from .ir.errors import MlcError as MlcError
+    from .passes.compress.recipe import Recipe as Recipe
     from .runtime import Model as Model
     from .runtime import ModelError as ModelError
     from .runtime import load as load
@@ -24,6 +25,7 @@ _HOMES = {
     "Model": ".runtime",
     "ModelError": ".runtime",
     "MlcError": ".ir.errors",
+    "Recipe": ".passes.compress.recipe",
 }
 
 

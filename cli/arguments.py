@@ -14,6 +14,7 @@ import numpy as np
 from ..driver import compile
 from ..driver.source import ARTIFACT
 from ..ir.errors import MlcError
+from ..passes.compress.recipe import Recipe
 from ..runtime import Model, load
 from .torch_file import TorchFile, names_torch_file, read_torch_file
 
@@ -85,6 +86,8 @@ def compiled(
     shapes: Mapping[str, int | tuple[int, ...]] | None = None,
     verify: bool = False,
     torch: TorchFile | None = None,
+    recipe: Recipe | None = None,
+    calibration: Mapping[str, np.ndarray] | None = None,
 ) -> Model:
     """Compiles the model of the command line, for any sizes or for the ``shapes`` given.
 
@@ -100,6 +103,8 @@ def compiled(
         target=chosen.target,
         threads=chosen.threads,
         shapes=shapes,
+        recipe=recipe,
+        calibration=calibration,
         cache=not chosen.no_cache,
         verify=verify,
         verbose=not chosen.quiet,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..driver.source import ARTIFACT
 from .arguments import Commands, add_model, command, compiled, shapes_of
+from .compression import add_compression, compression_of
 from .table import count, engineering
 
 
@@ -21,13 +22,14 @@ def add_to(commands: Commands) -> None:
     )
     add_model(parser, also="")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: MODEL.mlc, here")
+    add_compression(parser)
     parser.add_argument("--verify", action="store_true", help="check the program after each pass")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Compiles and saves."""
     output = Path(chosen.output or Path(chosen.model).with_suffix(ARTIFACT).name)
-    model = compiled(chosen, shapes_of(chosen), chosen.verify)
+    model = compiled(chosen, shapes_of(chosen), chosen.verify, **compression_of(chosen))
     model.save(output)
     nodes, launches = len(model.report.get("nodes", ())), len(model.manifest["sites"])
     size = engineering(output.stat().st_size, "B")

@@ -13,6 +13,7 @@ import numpy as np
 from ..runtime import Artifact, Model
 from ..runtime.threads import thread_count
 from .cache import Cache, cache_at
+from .compression import Compression
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
 from .source import Given, Source, source_of
@@ -21,6 +22,8 @@ from .targets import NativeTarget, target_named
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
+
+    from ..passes.compress.recipe import Recipe
 
 # Bytes of weights from which on memory is worth the time to collect it.
 _LARGE = 1 << 26
@@ -35,6 +38,8 @@ def compile(
     constants: Mapping[str, np.ndarray] | None = None,
     dynamic_shapes: Any = None,
     threads: int | None = None,
+    recipe: Recipe | None = None,
+    calibration: Any = None,
     cache: bool | str | os.PathLike[str] = True,
     verify: bool = False,
     verbose: bool = False,
@@ -54,6 +59,9 @@ def compile(
         constants: Values of inputs that never change, by name: they become weights.
         dynamic_shapes: Of a torch module, as in ``torch.export.export``.
         threads: Threads to run on; by default ``MLC_THREADS``, else every CPU.
+        recipe: How to compress the model; None leaves it as it is.
+        calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
+            or the array of the only input; or one dict of arrays, which is cut into batches.
         cache: Whether to keep compiled models on disk (``$MLC_CACHE``, else ``~/.cache/mlc``, up
             to ``$MLC_CACHE_SIZE`` gigabytes), or the folder to keep them in.
         verify: Check the program after each pass.
@@ -62,18 +70,23 @@ def compile(
     Raises:
         MlcError: The model is damaged, or holds something unsupported (the message lists it all),
             or the target is unknown.
+        RecipeError: The recipe does not fit the model, or the calibration data; all that is wrong
+            is listed, before any work is done.
     """
     given = Given(inputs, dict(constants or {}), dict(shapes or {}), dynamic_shapes)
     stages = Stages.watched(verbose)
     source = source_of(model, given)
     chosen = target_named(target)
+    threads = thread_count(threads)
+    asked = Compression(recipe, calibration, threads)
     if chosen is None:
         from .reference import reference_model
 
         with stages("import"):
-            return reference_model(source.load())
-    threads = thread_count(threads)
-    artifact = _Compilation(source, chosen, cache_at(cache), verify, stages).artifact()
+            module = source.load()
+        asked.apply_simplified(module, stages)
+        return reference_model(module)
+    artifact = _Compilation(source, chosen, cache_at(cache), verify, stages, asked).artifact()
     return model_of(artifact, threads)
 
 
@@ -85,12 +98,14 @@ class _Compilation:
         cache: Cache | None,
         verify: bool,
         stages: Stages,
+        compression: Compression,
     ):
         self.source = source
         self.target = target
         self.cache = cache
         self.verify = verify
         self.stages = stages
+        self.compression = compression
 
     def artifact(self) -> Artifact:
         """From the cache, which is asked before the model is read where that is possible."""
@@ -121,6 +136,7 @@ class _Compilation:
         report: dict[str, Any] = {"nodes": origins(module)}
         with self.stages("simplify"):
             run_passes(module, pipeline(), options)
+        report |= self.compression.apply(module, self.stages)
         made = self.target.compile(module, options, self.stages)
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})
@@ -138,7 +154,9 @@ class _Compilation:
             return self.cache.find(self._key(digest))
 
     def _key(self, digest: str) -> str:
-        return digest_of_values(digest, asdict(self.target.facts), digest_of_compiler())
+        return digest_of_values(
+            digest, asdict(self.target.facts), digest_of_compiler(), self.compression.digest()
+        )
 
     def _digest_of_source(self) -> str:
         if not self.cache:

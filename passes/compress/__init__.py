@@ -1,0 +1,1 @@
+"""Lossy passes: quantization, sparsity and low rank, as a recipe asks for them."""

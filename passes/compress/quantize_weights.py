@@ -1,0 +1,148 @@
+"""Weights become integers of few bits that are decoded where they are read.
+
+%w = "mlc.constant"()                    %q = "mlc.constant"()             [768, 768] ui4
+%y = "mlc.matmul"(%x, %w)         ->     %w = "mlc.dequantize"(%q, %scale, %zero)
+                                         %y = "mlc.matmul"(%x, %w)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.quant import DequantizeOp
+from ...ir.types import type_of
+from ..contract import Pass, Promise
+from .grid import Grid, Levels, best_range, half_quadratic, whole_range
+from .hessian import Moments, moments_of
+from .layers import Layer, layers_of
+from .recipe import Quantize, Recipe
+from .report import LayerReport, Report, sqnr, stored_bytes
+from .rounding import Rounded, chunks_of, gptq, nearest
+from .samples import Samples
+
+
+@dataclass(frozen=True)
+class QuantizeWeights(Pass):
+    """Rounds the weights of all layers that the recipe names.
+
+    Attributes:
+        recipe: Which layers, and how.
+        samples: Calibration data, which GPTQ needs.
+        report: Is told about every layer.
+    """
+
+    name = "quantize-weights"
+    promise = Promise.LOSSY
+    recipe: Recipe = field(default_factory=Recipe)
+    samples: Samples | None = None
+    report: Report = field(default_factory=Report)
+
+    def apply(self, module: ModuleOp) -> None:
+        """Puts decoded integers in the place of float constants."""
+        wanted = [(layer, self._asked(layer)) for layer in layers_of(module)]
+        todo = [(layer, asked) for layer, asked in wanted if asked]
+        moments = self._moments(module, [layer for layer, a in todo if a.method == "gptq"])
+        for layer, asked in todo:
+            self.report.add(quantize_layer(layer, asked, moments.get(layer)))
+
+    def _asked(self, layer: Layer) -> Quantize | None:
+        options = self.recipe.quantize_of(layer.name)
+        return resolved(options, self.samples) if options else None
+
+    def _moments(self, module: ModuleOp, layers: list[Layer]) -> dict[Layer, Moments]:
+        return moments_of(module, layers, self.samples) if self.samples and layers else {}
+
+
+def resolved(options: Quantize, samples: Samples | None) -> Quantize:
+    """With the method that ``auto`` is; integer kernels take symmetric weights."""
+    method = ("gptq" if samples else "hqq") if options.method == "auto" else options.method
+    symmetric = options.symmetric or options.scheme != "weights"
+    return replace(options, method=method, symmetric=symmetric)
+
+
+def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> LayerReport:
+    """Rounds the weight of one layer, and says how well."""
+    chunks = chunks_of(layer.inputs, layer.segment, options.group)
+    levels = Levels(options.bits, options.symmetric)
+    before = layer.matrices()
+    parts = [
+        _round(matrix, chunks, levels, options, moments and moments.hessian(group))
+        for group, matrix in enumerate(before)
+    ]
+    codes, scale, zero = (
+        np.stack([getattr(part, name) for part in parts]) for name in ("codes", "scale", "zero")
+    )
+    stored = _place(layer, options, levels, codes, scale, zero)
+    after = (codes - _spread(zero, chunks)) * _spread(scale, chunks)
+    hessian = moments.hessian(0) if moments else None
+    return LayerReport(
+        layer.name,
+        _asked(options),
+        f"{'' if options.symmetric else 'u'}int{options.bits} {options.method}",
+        sqnr=sqnr(before[0], after[0], hessian),
+        bytes_before=4 * before.size,
+        bytes_after=stored,
+    )
+
+
+def fitted(options: Quantize, levels: Levels, part: np.ndarray, weigh: np.ndarray | None) -> Grid:
+    """The grid that ``options`` want for weights that share a scale."""
+    if options.method == "hqq":
+        return half_quadratic(part, levels)
+    plain = options.method == "nearest" or options.bits == 8
+    return whole_range(part, levels) if plain else best_range(part, levels, weigh)
+
+
+def _round(
+    matrix: np.ndarray,
+    chunks: list[slice],
+    levels: Levels,
+    options: Quantize,
+    hessian: np.ndarray | None,
+) -> Rounded:
+    fit = partial(fitted, options, levels)
+    return nearest(matrix, chunks, fit) if hessian is None else gptq(matrix, chunks, fit, hessian)
+
+
+def _place(
+    layer: Layer,
+    options: Quantize,
+    levels: Levels,
+    codes: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+) -> int:
+    """Puts constants and the decoding into the graph; the bytes of the constants."""
+    dtype = type_of(layer.op.operands[1]).dtype
+    arrays = [
+        layer.as_weight(codes).astype(np.float32).astype(levels.dtype),
+        _scales(layer, options, scale).astype(dtype),
+    ]
+    if not levels.symmetric:
+        arrays.append(_scales(layer, options, zero).astype(np.float32).astype(levels.dtype))
+    uneven = options.group and layer.segment % options.group
+    blocks = (*[1] * (len(layer.shape) - 2), options.group, 1) if uneven else None
+    constants = [layer.add(ConstantOp.of(a)) for a in arrays]
+    layer.use(layer.add(DequantizeOp(*constants, blocks=blocks)))
+    return stored_bytes(*arrays)
+
+
+def _scales(layer: Layer, options: Quantize, values: np.ndarray) -> np.ndarray:
+    """``[groups, chunks, outputs]`` with the rank of the weight."""
+    if options.group:
+        return layer.as_weight(values)
+    return values.reshape(*[1] * (len(layer.shape) - 1), -1)
+
+
+def _spread(values: np.ndarray, chunks: list[slice]) -> np.ndarray:
+    return np.repeat(values, [c.stop - c.start for c in chunks], axis=1)
+
+
+def _asked(options: Quantize) -> str:
+    group = f" g{options.group}" if options.group else ""
+    return f"quantize {options.scheme} int{options.bits}{group}"

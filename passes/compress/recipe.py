@@ -1,0 +1,288 @@
+"""What a user asks for: which compressions, how, and for which layers.
+
+    Recipe.of(quantize="int4", sparsify=0.5, low_rank=0.5)
+    Recipe(quantize=Quantize(bits=4, group=32), layers=(Override("head", quantize=False),))
+
+This file imports neither xDSL nor numpy: a compilation found in the cache needs none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from ...ir.errors import MlcError
+
+SCHEMES = ("weights", "static", "dynamic")
+ROUNDINGS = ("auto", "nearest", "hqq", "gptq")
+RANGES = ("min-max", "percentile", "mse", "entropy")
+PRUNINGS = ("magnitude", "wanda", "sparsegpt")
+SCOPES = ("layer", "model")
+FACTORIZATIONS = ("auto", "svd", "activation")
+_BLOCK = re.compile(r"(\d+)x(\d+)")
+_N_OF_M = re.compile(r"(\d+):(\d+)")
+
+
+class RecipeError(MlcError):
+    """A recipe cannot be followed; the message lists everything that is wrong with it."""
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = tuple(problems)
+        super().__init__("the recipe cannot be followed:\n" + "\n".join(f"  {p}" for p in problems))
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Numbers of few bits.
+
+    Attributes:
+        bits: Of a weight: 8, 4 or 2.
+        scheme: ``weights`` alone; also activations, with ranges found by calibration (``static``)
+            or at run time (``dynamic``), both with 8 bits and one scale a filter.
+        group: How many inputs share a scale; 0: all.
+        symmetric: Whether 0 is always the middle, so that there are no zero points.
+        method: How weights are rounded: ``nearest``, ``hqq`` (fits the grid, needs no data),
+            ``gptq`` (needs calibration data), ``auto``: ``gptq`` where there is data, else ``hqq``.
+        range: How a static range follows from what calibration sees.
+        smooth: How much of the activations' outliers moves into the weights, 0 to 1.
+        correct_bias: Whether the mean error of a layer is taken off (needs calibration data).
+        embeddings: The bits of tables that rows are gathered from; 0 leaves them alone.
+    """
+
+    bits: int = 8
+    scheme: str = "weights"
+    group: int = 0
+    symmetric: bool = False
+    method: str = "auto"
+    range: str = "mse"
+    smooth: float = 0.0
+    correct_bias: bool = False
+    embeddings: int = 0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the options, in words."""
+        found = [
+            *_unless(self.bits in (2, 4, 8), f"quantize.bits is {self.bits}: expected 2, 4 or 8"),
+            *_choice("quantize.scheme", self.scheme, SCHEMES),
+            *_choice("quantize.method", self.method, ROUNDINGS),
+            *_choice("quantize.range", self.range, RANGES),
+            *_unless(
+                self.group == 0 or 8 <= self.group <= 4096,
+                f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
+            ),
+            *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
+            *_unless(
+                self.embeddings in (0, 4, 8),
+                f"quantize.embeddings is {self.embeddings}: expected 0, 4 or 8",
+            ),
+        ]
+        whole = self.bits == 8 and self.group == 0
+        if self.scheme in ("static", "dynamic") and not whole:
+            found.append(f"quantize.scheme {self.scheme!r} needs bits = 8 and group = 0")
+        return found
+
+    def needs_data(self) -> bool:
+        """Whether this cannot be done without calibration data."""
+        data = self.scheme == "static" or self.method == "gptq"
+        return data or self.smooth > 0 or self.correct_bias
+
+
+@dataclass(frozen=True)
+class Sparsify:
+    """Weights that are zero.
+
+    Attributes:
+        sparsity: The share of zeros, 0 to 1; ``N:M`` patterns say it themselves.
+        pattern: ``unstructured``; ``N:M``, N of M weights along the inputs stay; ``RxC``, blocks of
+            R outputs and C inputs.
+        method: ``magnitude``, ``wanda`` or ``sparsegpt``; the last two need calibration data.
+        scope: Whether each ``layer`` gets this sparsity or the ``model`` as a whole.
+    """
+
+    sparsity: float = 0.5
+    pattern: str = "unstructured"
+    method: str = "magnitude"
+    scope: str = "layer"
+
+    def problems(self) -> list[str]:
+        """What is wrong with the options, in words."""
+        known = self.pattern == "unstructured" or self.block != (1, 1) or self.n_of_m
+        found = [
+            *_unless(
+                0 <= self.sparsity < 1,
+                f"sparsify.sparsity is {self.sparsity}: expected at least 0 and less than 1",
+            ),
+            *_choice("sparsify.method", self.method, PRUNINGS),
+            *_choice("sparsify.scope", self.scope, SCOPES),
+            *_unless(
+                bool(known),
+                f"sparsify.pattern is {self.pattern!r}: expected 'unstructured', N:M or RxC",
+            ),
+        ]
+        if self.scope == "model" and (self.method != "magnitude" or self.n_of_m):
+            found.append("sparsify.scope 'model' needs the method 'magnitude' and no N:M pattern")
+        if self.n_of_m and not 0 < self.n_of_m[0] < self.n_of_m[1]:
+            found.append(f"sparsify.pattern {self.pattern!r} needs 0 < N < M")
+        if 0 in self.block:
+            found.append(f"sparsify.pattern {self.pattern!r} is an empty block")
+        return found
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Outputs and inputs of a block; (1, 1) without blocks."""
+        found = _BLOCK.fullmatch(self.pattern)
+        return (int(found[1]), int(found[2])) if found else (1, 1)
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """How many stay of how many inputs, for patterns ``N:M``."""
+        found = _N_OF_M.fullmatch(self.pattern)
+        return (int(found[1]), int(found[2])) if found else None
+
+    def needs_data(self) -> bool:
+        """Whether this cannot be done without calibration data."""
+        return self.method != "magnitude"
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Two thin factors in place of a matrix.
+
+    Attributes:
+        ratio: The rank, as a share of the smaller side of the matrix.
+        method: ``svd`` of the weight; ``activation``, of what it does to calibration data;
+            ``auto``: the latter where there is data.
+    """
+
+    ratio: float = 0.5
+    method: str = "auto"
+
+    def problems(self) -> list[str]:
+        """What is wrong with the options, in words."""
+        return [
+            *_unless(
+                0 < self.ratio < 1,
+                f"low_rank.ratio is {self.ratio}: expected more than 0 and less than 1",
+            ),
+            *_choice("low_rank.method", self.method, FACTORIZATIONS),
+        ]
+
+    def needs_data(self) -> bool:
+        """Whether this cannot be done without calibration data."""
+        return self.method == "activation"
+
+
+Options = Quantize | Sparsify | LowRank
+OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
+
+
+@dataclass(frozen=True)
+class Override:
+    """What some layers get instead.
+
+    Attributes:
+        pattern: Of names of nodes in the user's model, with ``*`` and ``?``.
+        quantize: Other options, False for none, True for what the recipe says.
+        sparsify: The same.
+        low_rank: The same.
+    """
+
+    pattern: str
+    quantize: Quantize | bool = True
+    sparsify: Sparsify | bool = True
+    low_rank: LowRank | bool = True
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Compressions in the order in which they are done: low rank, sparsity, quantization.
+
+    Attributes:
+        quantize: For all layers, or None.
+        sparsify: The same.
+        low_rank: The same.
+        layers: What some layers get instead; the last pattern that fits counts.
+    """
+
+    quantize: Quantize | None = None
+    sparsify: Sparsify | None = None
+    low_rank: LowRank | None = None
+    layers: tuple[Override, ...] = ()
+
+    @staticmethod
+    def of(
+        quantize: str | None = None, sparsify: float | None = None, low_rank: float | None = None
+    ) -> Recipe:
+        """The recipe of the short forms ``int8``, a share of zeros, and a share of the rank.
+
+        Raises:
+            RecipeError: There is no such short form.
+        """
+        if quantize is not None and quantize not in SHORT_FORMS:
+            raise RecipeError([f"quantize is {quantize!r}: expected {_one_of(tuple(SHORT_FORMS))}"])
+        return Recipe(
+            SHORT_FORMS[quantize] if quantize is not None else None,
+            Sparsify(sparsify) if sparsify is not None else None,
+            LowRank(low_rank) if low_rank is not None else None,
+        )
+
+    def quantize_of(self, layer: str) -> Quantize | None:
+        """The options for a layer, or None."""
+        return _chosen(self.quantize, [o.quantize for o in self._overrides(layer)])
+
+    def sparsify_of(self, layer: str) -> Sparsify | None:
+        """The same for sparsity."""
+        return _chosen(self.sparsify, [o.sparsify for o in self._overrides(layer)])
+
+    def low_rank_of(self, layer: str) -> LowRank | None:
+        """The same for low rank."""
+        return _chosen(self.low_rank, [o.low_rank for o in self._overrides(layer)])
+
+    def options(self) -> list[Options]:
+        """All options that stand in this recipe."""
+        given = [self.low_rank, self.sparsify, self.quantize]
+        given += [v for o in self.layers for v in (o.low_rank, o.sparsify, o.quantize)]
+        return [g for g in given if isinstance(g, Options)]
+
+    def problems(self) -> list[str]:
+        """What is wrong whatever the model."""
+        found = [p for o in self.options() for p in o.problems()]
+        return found if self.options() else [*found, "it asks for nothing"]
+
+    def needs_data(self) -> bool:
+        """Whether this cannot be done without calibration data."""
+        return any(o.needs_data() for o in self.options())
+
+    def _overrides(self, layer: str) -> list[Override]:
+        return [o for o in self.layers if fnmatchcase(layer, o.pattern)]
+
+
+SHORT_FORMS = {
+    "int8": Quantize(scheme="static"),
+    "int8-dynamic": Quantize(scheme="dynamic", method="nearest"),
+    "int8-weights": Quantize(embeddings=8),
+    "int4": Quantize(bits=4, group=32, embeddings=8),
+    "int2": Quantize(bits=2, group=32, embeddings=8),
+}
+
+
+def _chosen(everywhere: OptionsT | None, here: Sequence[OptionsT | bool]) -> OptionsT | None:
+    last = here[-1] if here else True
+    if last is True:
+        return everywhere
+    return last or None
+
+
+def _unless(fine: bool, problem: str) -> list[str]:
+    return [] if fine else [problem]
+
+
+def _choice(name: str, value: str, known: tuple[str, ...]) -> list[str]:
+    return _unless(value in known, f"{name} is {value!r}: expected {_one_of(known)}")
+
+
+def _one_of(known: tuple[str, ...]) -> str:
+    return ", ".join(known[:-1]) + f" or {known[-1]}"

@@ -1,0 +1,137 @@
+"""Calibration data: batches of inputs, checked against the model, run through the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from ...ir.interpreter import interpret
+from ...ir.module import input_names, main_function, model_module
+from ...ir.ops.control import ReturnOp
+from ...ir.types import TensorType, is_float, type_of
+from ..dead_code import EliminateDeadCode
+
+Batch = list[np.ndarray]
+Progress = Callable[[str, int, int], None]
+Runner = Callable[[ModuleOp], Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]]
+
+
+def interpreted(module: ModuleOp) -> Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]:
+    """Runs a module by the interpreter."""
+    return lambda arrays: interpret(module, arrays)
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+class Samples:
+    """Batches of inputs, as many as one likes: one is looked at at a time.
+
+    Args:
+        given: Batches, each a dict by input name, a sequence in the order of the inputs, or the
+            array of the only input; or one dict of arrays, cut into batches of the model's size.
+        runner: Makes a function of a module.
+        progress: Is told what is done, how many batches of how many.
+    """
+
+    def __init__(
+        self,
+        given: Iterable[Any] | Mapping[str, np.ndarray],
+        module: ModuleOp,
+        runner: Runner = interpreted,
+        progress: Progress = silent,
+    ):
+        self.names = input_names(module)
+        self.types = [type_of(a) for a in main_function(module).body.block.args]
+        self.given = self._cut(given) if isinstance(given, Mapping) else given
+        if isinstance(self.given, Iterator):
+            self.given = list(self.given)
+        self.runner = runner
+        self.progress = progress
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self._ordered(batch) for batch in self.given)
+
+    def problems(self) -> list[str]:
+        """What does not fit the model, in words; every batch is looked at."""
+        found: list[str] = []
+        number = -1
+        for number, batch in enumerate(self.given):
+            found += self._problems_of(batch, f"calibration batch {number}")
+        return found or (["there is no calibration batch"] if number < 0 else [])
+
+    def watch(
+        self, module: ModuleOp, values: Sequence[SSAValue], see: Callable[[int, np.ndarray], None]
+    ) -> None:
+        """Runs ``module``; ``see`` gets the number of a value and what it is, batch by batch."""
+        run = self.runner(returning(module, values))
+        total = len(self.given) if isinstance(self.given, Sequence) else 0
+        for done, batch in enumerate(self):
+            for number, array in enumerate(run(batch)):
+                see(number, array)
+            self.progress("calibrate", done + 1, total)
+
+    def _ordered(self, batch: Any) -> Batch:
+        if isinstance(batch, Mapping):
+            batch = [batch[n] for n in self.names]
+        arrays = [batch] if isinstance(batch, np.ndarray) else batch
+        return [np.asarray(a).astype(t.dtype) for a, t in zip(arrays, self.types, strict=True)]
+
+    def _problems_of(self, batch: Any, where: str) -> list[str]:
+        if isinstance(batch, Mapping):
+            missing = [n for n in self.names if n not in batch]
+            if missing:
+                return [f"{where} lacks the input '{n}'" for n in missing]
+        arrays = [batch] if isinstance(batch, np.ndarray) else list(batch)
+        if len(arrays) != len(self.names):
+            return [f"{where} has {len(arrays)} arrays; the model takes {', '.join(self.names)}"]
+        if isinstance(batch, Mapping):
+            arrays = [batch[n] for n in self.names]
+        return [
+            f"{where}: '{name}' {problem}"
+            for name, array, type in zip(self.names, arrays, self.types, strict=True)
+            for problem in _misfits(np.asarray(array), type)
+        ]
+
+    def _cut(self, given: Mapping[str, np.ndarray]) -> Sequence[Mapping[str, np.ndarray]]:
+        """One dict of arrays as batches along the first dim, of 8 where the model takes any."""
+        rows = [len(a) for a in map(np.asarray, given.values()) if a.ndim]
+        first = self.types[0].shape[0] if self.types and self.types[0].rank else 0
+        size = first if isinstance(first, int) else 8
+        if len(set(rows)) != 1 or size == 0 or (rows[0] % size != 0 and isinstance(first, int)):
+            return [given]
+        return [
+            {n: np.asarray(a)[k : k + size] for n, a in given.items()}
+            for k in range(0, rows[0], size)
+        ]
+
+
+def returning(module: ModuleOp, values: Sequence[SSAValue]) -> ModuleOp:
+    """A copy of ``module`` that returns ``values`` instead, without what they do not need."""
+    known: dict[SSAValue, SSAValue] = {}
+    copy = main_function(module.clone(known))
+    block = copy.body.detach_block(0)
+    assert block.last_op is not None
+    block.erase_op(block.last_op)
+    block.add_op(ReturnOp(operands=[[known[v] for v in values]]))
+    names = [f"value{k}" for k in range(len(values))]
+    made = model_module(block, input_names(module), names)
+    EliminateDeadCode().apply(made)
+    return made
+
+
+def _misfits(array: np.ndarray, type: TensorType) -> Iterator[str]:
+    sizes = zip(array.shape, type.shape, strict=False)
+    if array.ndim != type.rank or any(isinstance(d, int) and d != n for n, d in sizes):
+        yield f"has the shape {list(array.shape)}: expected {type}"
+    if array.dtype.kind not in "biuf" and array.dtype != type.dtype:
+        yield f"holds {array.dtype}: expected numbers ({type})"
+    elif array.dtype.kind == "f" and not is_float(type.dtype):
+        yield f"holds {array.dtype}: expected {type}"
+    elif array.dtype.kind == "f" and not np.isfinite(array).all():
+        yield "holds NaN or infinity"

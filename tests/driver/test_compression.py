@@ -1,0 +1,76 @@
+"""Recipes through ``mlc.compile`` and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlc
+import numpy as np
+import onnx
+import pytest
+from mlc.cli.main import main
+from mlc.passes.compress.recipe import Quantize, RecipeError, Sparsify
+from small_models import dense, dense_result, dense_rows
+
+RECIPE = mlc.Recipe(Quantize(bits=4), Sparsify(0.5, method="sparsegpt"))
+BATCHES = [dense_rows(n) for n in (5, 6, 7)]
+
+
+def difference(got: np.ndarray, x: np.ndarray) -> float:
+    wanted = dense_result(x)
+    return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("target", ["cpu", "reference"])
+def test_compiles_what_a_recipe_says(target: str):
+    x = dense_rows()
+    options = {"target": target, "recipe": mlc.Recipe(Quantize()), "cache": False}
+    assert 0 < difference(mlc.compile(dense(), **options)(x), x) < 0.02
+
+
+def test_native_code_means_what_the_interpreter_says():
+    x, options = dense_rows(), {"recipe": RECIPE, "calibration": BATCHES, "cache": False}
+    native = mlc.compile(dense(), **options)
+    wanted = mlc.compile(dense(), target="reference", **options)(x)
+    np.testing.assert_allclose(native(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_report_says_what_became_of_each_layer():
+    model = mlc.compile(dense(), recipe=RECIPE, calibration=BATCHES, cache=False)
+    assert "sparsegpt" in model.report["recipe"]
+    pruned, rounded = model.report["compression"]
+    assert (pruned["layer"], pruned["done"]) == ("product", "50.0% zeros by sparsegpt")
+    assert rounded["done"] == "uint4 gptq"
+    assert rounded["bytes_after"] < rounded["bytes_before"]
+
+
+def test_the_cache_knows_recipes_and_data(tmp_path: Path):
+    def compiled(recipe: mlc.Recipe | None, batches: list[np.ndarray] | None = None) -> float:
+        model = mlc.compile(dense(), recipe=recipe, calibration=batches, cache=tmp_path)
+        return difference(model(dense_rows()), dense_rows())
+
+    found = [compiled(None), compiled(RECIPE, BATCHES), compiled(RECIPE, BATCHES[:1])]
+    assert found[0] < 1e-6
+    assert len(set(found)) == 3
+    assert compiled(RECIPE, BATCHES) == found[1]
+
+
+def test_bad_data_is_refused():
+    with pytest.raises(RecipeError, match=r"'x' has the shape \[3, 5\]"):
+        mlc.compile(dense(), recipe=RECIPE, calibration=[np.zeros((3, 5))], cache=False)
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    onnx.save(dense(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=dense_rows(20))
+    (tmp_path / "r.toml").write_text('[sparsify]\nsparsity = 0.5\nmethod = "wanda"\n')
+    common = ["compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.mlc"), "--no-cache"]
+    data = ["--calibration", str(tmp_path / "data.npz")]
+    assert main([*common, *data, "--recipe", str(tmp_path / "r.toml"), "--quantize", "int4"]) == 0
+    report = mlc.load(tmp_path / "m.mlc").report["compression"]
+    assert [entry["asked"] for entry in report] == [
+        "sparsify 50% unstructured",
+        "quantize weights int4 g32",
+    ]
+    assert main([*common, *data]) == 1
+    assert "give --recipe" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""Recipes: files round trip, and everything that is wrong is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlc.ir.errors import MlcError
+from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
+from mlc.passes.compress.recipe_file import (
+    parse_recipe,
+    read_recipe,
+    recipe_of,
+    recipe_text,
+    recipe_values,
+    write_recipe,
+)
+
+RECIPES = {
+    "all": Recipe(Quantize(bits=4, group=32), Sparsify(0.8, "4x1"), LowRank(0.25, "svd")),
+    "defaults": Recipe(quantize=Quantize()),
+    "overrides": Recipe(
+        Quantize(bits=2, group=64, symmetric=True),
+        layers=(
+            Override('a "quoted" \\ name', quantize=False),
+            Override("*head*", Quantize(bits=8), Sparsify(0.5, "2:4"), low_rank=False),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
+def test_recipes_round_trip(recipe: Recipe, tmp_path: Path):
+    assert parse_recipe(recipe_text(recipe)) == recipe
+    assert recipe_of(recipe_values(recipe)) == recipe
+    write_recipe(recipe, tmp_path / "recipe.toml")
+    assert read_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_the_last_override_that_fits_counts():
+    recipe = Recipe(
+        Quantize(), layers=(Override("*", quantize=False), Override("head", Quantize(bits=4)))
+    )
+    assert recipe.quantize_of("body") is None
+    assert recipe.quantize_of("head") == Quantize(bits=4)
+    assert recipe.sparsify_of("head") is None
+
+
+def test_short_forms():
+    recipe = Recipe.of("int4", 0.9, 0.5)
+    assert recipe.quantize == Quantize(bits=4, group=32, embeddings=8)
+    assert recipe.sparsify == Sparsify(0.9)
+    assert recipe.low_rank == LowRank(0.5)
+    with pytest.raises(RecipeError, match="'int3': expected int8"):
+        Recipe.of("int3")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (Quantize(bits=3), "bits is 3"),
+        (Quantize(group=5), "group is 5"),
+        (Quantize(bits=4, scheme="static"), "needs bits = 8"),
+        (Quantize(method="magic"), "method is 'magic': expected auto"),
+        (Sparsify(1.5), "sparsity is 1.5"),
+        (Sparsify(pattern="4x"), "pattern is '4x'"),
+        (Sparsify(pattern="4:2"), "0 < N < M"),
+        (Sparsify(pattern="0x4"), "empty block"),
+        (Sparsify(scope="model", method="wanda"), "'magnitude'"),
+        (LowRank(0), "ratio is 0"),
+    ],
+)
+def test_impossible_options(options: Quantize | Sparsify | LowRank, problem: str):
+    (found,) = options.problems()
+    assert problem in found
+
+
+def test_a_file_is_told_all_its_mistakes():
+    text = 'speed = 1\n[quantize]\nbits = "four"\ngruop = 32\n[[layers]]\nsparsify = 3\n'
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text)
+    problems = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 5
+    for part in ("'speed'", "bits is 'four': expected int", "'gruop'", "pattern", "sparsify is 3"):
+        assert part in problems
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    with pytest.raises(MlcError, match="cannot read the recipe"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[[[")
+    with pytest.raises(MlcError, match="is no TOML"):
+        read_recipe(tmp_path / "bad.toml")
