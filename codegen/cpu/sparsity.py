@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from xdsl.ir import SSAValue
 
+from ...ir.dims import Dim
 from ...ir.dims import product as dims_product
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
@@ -19,7 +21,7 @@ from ...ir.types import F32, type_of
 from .target import CpuTarget
 from .templates.frame import Frame, static
 from .templates.rooted import Rooted
-from .templates.sparse import Blocking, blocking, right_matrix, rows_of, sparse_product
+from .templates.sparse_blocking import Blocking, blocking, right_matrix, rows_of, sparse_product
 
 _HEIGHTS = (1, 2, 4, 8)
 _DENSEST = 0.7
@@ -37,7 +39,7 @@ class SparseChoice:
 
 def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
     """How to compute a kernel; without a reason where there are few zeros."""
-    if kernel.algorithm.data != "contraction" or not _has_zeros(kernel):
+    if kernel.algorithm.data != "contraction" or not any(_has_zeros(v) for v in kernel.inputs):
         return SparseChoice()
     rooted = Rooted(Frame(kernel, "sparse", target))
     product = sparse_product(rooted)
@@ -46,32 +48,40 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
     source = kernel.inputs[product.right.number].owner
     assert isinstance(source, ConstantOp)
     matrix = right_matrix(source.value.array, rooted, product)
+    return _choice(rooted.root, dims_product(rows_of(rooted, product)), matrix, target)
+
+
+def skips_zeros(conv: ConvOp, target: CpuTarget) -> bool:
+    """Whether a convolution of the graph will be a sparse kernel once its pads are a copy."""
+    if conv.groups != 1 or not _has_zeros(conv.w) or not isinstance(conv.w.owner, ConstantOp):
+        return False
+    array, rows = conv.w.owner.value.array, dims_product(type_of(conv.result).shape[:-1])
+    return _choice(conv, rows, array.reshape(-1, array.shape[-1]), target).height > 0
+
+
+def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> SparseChoice:
     depth, columns = matrix.shape
-    total = dims_product(rows_of(rooted, product))
-    rows = static((total,), 128)
-    dense = _dense_cycles(rows, rooted.root, matrix, target)
+    count = static((rows,), 128)
+    dense = _dense_cycles(count, root, matrix, target)
     costs: dict[int, float] = {}
     for height in _HEIGHTS:
-        cut = blocking(total, depth, columns, height, target)
-        costs[height] = _sparse_cycles(rows, block_density(matrix, height), cut, target)
+        cut = blocking(rows, depth, columns, height, target)
+        costs[height] = _sparse_cycles(count, block_density(matrix, height), cut, target)
     height = min(costs, key=lambda h: costs[h])
     ratio = dense / costs[height]
     zeros = 1 - np.count_nonzero(matrix) / matrix.size
-    density = block_density(matrix, height)
     why = (
-        f"{zeros:.1%} zeros, {density:.1%} of {height}x1 blocks taken: "
+        f"{zeros:.1%} zeros, {block_density(matrix, height):.1%} of {height}x1 blocks taken: "
         f"predicted {ratio:.2f}x the speed of the dense product"
     )
     return SparseChoice(height if ratio > 1 else 0, why)
 
 
-def _has_zeros(kernel: KernelOp) -> bool:
-    arrays = [
-        v.owner.value.array
-        for v in kernel.inputs
-        if isinstance(v.owner, ConstantOp) and type_of(v).dtype == F32
-    ]
-    return any(a.size >= _FEW and np.count_nonzero(a) <= _DENSEST * a.size for a in arrays)
+def _has_zeros(value: SSAValue) -> bool:
+    if not isinstance(value.owner, ConstantOp) or type_of(value).dtype != F32:
+        return False
+    array = value.owner.value.array
+    return array.size >= _FEW and int(np.count_nonzero(array)) <= _DENSEST * array.size
 
 
 def block_density(matrix: np.ndarray, height: int) -> float:

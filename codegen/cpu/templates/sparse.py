@@ -15,7 +15,6 @@ kernels of one shape share their code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects import arith, scf
@@ -23,31 +22,16 @@ from xdsl.dialects.builtin import IndexType, f32, i16, i32, i64
 from xdsl.ir import SSAValue
 
 from ....ir import loop
-from ....ir.dims import Dim, ceildiv
+from ....ir.dims import ceildiv
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .frame import Code, Frame, Packing, grain_of, static
-from .products import Product, batch_axes, pack, product_of
+from .products import Product
 from .rooted import Rooted
-from .sparse_weights import Layout, encode
-
-_GRANULE = 64
-_SLAB_BYTES = 48 * 1024
-_STRIP_BYTES = 256 * 1024
-_TILE_BYTES = 1024 * 1024
-_TASKS = 4
-_VECTORS = 4
-_LONGEST = 65_000
-
-
-@dataclass(frozen=True)
-class Blocking:
-    """How the work is cut: tiles of ``rows`` rows, and the weights by ``layout``."""
-
-    rows: int
-    layout: Layout
+from .sparse_blocking import blocking, depth_of, right_matrix, rows_of, sparse_product
+from .sparse_weights import encode
 
 
 def sparse_kernel(kernel: KernelOp, name: str, target: CpuTarget, height: int) -> Code:
@@ -56,63 +40,6 @@ def sparse_kernel(kernel: KernelOp, name: str, target: CpuTarget, height: int) -
     product = sparse_product(rooted)
     assert product is not None
     return _Sparse(rooted, product, height).build()
-
-
-def sparse_product(rooted: Rooted) -> Product | None:
-    """The matrix product of a kernel that may be computed sparsely; None where there is none."""
-    product = product_of(rooted)
-    if product is None or not product.packed or product.row is None or batch_axes(product):
-        return None
-    sizes = [rooted.type.shape[product.column], *(d.extent for d in product.depths)]
-    if not product.depths or not all(isinstance(s, int) and s for s in sizes):
-        return None
-    return product if product.depths[-1].left == 1 and depth_of(product) < _LONGEST else None
-
-
-def depth_of(product: Product) -> int:
-    """How many products are summed."""
-    return static(tuple(d.extent for d in product.depths))
-
-
-def right_matrix(array: np.ndarray, rooted: Rooted, product: Product) -> np.ndarray:
-    """The right factor as ``[depth, columns]``."""
-    extents = [static((e,)) for e in rooted.space.extents]
-    return pack(array, product, extents, extents[product.column])[0]
-
-
-def rows_of(rooted: Rooted, product: Product) -> tuple[Dim, ...]:
-    """The sizes of all axes but the columns, which are one run of rows together."""
-    return (*(rooted.type.shape[a] for a in product.outer), product.rows)
-
-
-def blocking(rows: Dim, depth: int, columns: int, height: int, target: CpuTarget) -> Blocking:
-    """Tiles that waste few lanes; as many strips as their scratch and some threads need."""
-    lanes = target.lanes(32)
-    tile = _vectors(rows, height, depth, target) * lanes
-    tiles = -(-static((rows,), 128) // tile)
-    granule = min(_GRANULE, -(-columns // lanes) * lanes)
-    granules = -(-columns // granule)
-    most = max(1, _STRIP_BYTES // (4 * tile * granule))
-    strips = min(granules, max(-(-granules // most), -(-_TASKS // max(1, tiles))))
-    slab = max(lanes, _SLAB_BYTES // (4 * tile))
-    unroll = 2 if height == 1 else 1
-    layout = Layout(depth, columns, height, unroll, slab, granule, most * granule, strips)
-    return Blocking(tile, layout)
-
-
-def _vectors(rows: Dim, height: int, depth: int, target: CpuTarget) -> int:
-    """The vectors of rows of a tile, which all need an accumulator for each column of a block."""
-    lanes = target.lanes(32)
-    fit = max(1, (target.registers - 4) // height)
-    most = max(1, min(_VECTORS, fit, _TILE_BYTES // (4 * lanes * depth)))
-    if not isinstance(rows, int):
-        return most
-    count = -(-rows // lanes)
-
-    def cost(vectors: int) -> float:
-        return -(-count // vectors) * (vectors * 2.5 + 1.0 / height + 0.5)
-
-    return min(range(1, most + 1), key=cost)
 
 
 class _Sparse:
