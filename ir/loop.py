@@ -155,6 +155,19 @@ class GatherOp(IRDLOperation):
 
 
 @irdl_op_definition
+class LookupOp(IRDLOperation):
+    """The bytes of a table of 256 that the bytes of a tile number."""
+
+    name = "tile.lookup"
+    table = operand_def(MemRefType)
+    codes = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, table: SSAValue, codes: SSAValue):
+        super().__init__(operands=[table, codes], result_types=[codes.type])
+
+
+@irdl_op_definition
 class TransposeOp(IRDLOperation):
     """A square tile with rows and columns exchanged; its side is a machine vector of f32."""
 
@@ -266,7 +279,7 @@ Tile = Dialect(
     "tile",
     [
         *(LoadOp, StoreOp, FmaOp, DotOp, NearestOp, RemfOp, BroadcastOp),
-        *(IotaOp, GatherOp, TransposeOp, StackOp, ReduceOp),
+        *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],
 )

@@ -12,6 +12,7 @@ from .explicit_pads import ExplicitPads
 from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
 from .integer_products import IntegerProducts
+from .tabulate import Tabulate
 from .trailing_reductions import MergeTrailingReductions
 
 
@@ -26,6 +27,7 @@ def lowering(
     """
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
+        Tabulate(),  # before scales of quantizations become products
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides
         MergeTrailingReductions(),

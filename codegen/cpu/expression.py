@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IndexType, VectorType, i32
+from xdsl.dialects.builtin import IndexType, IntegerType, VectorType, i32
 from xdsl.ir import Attribute, SSAValue
 
 from ...ir import loop
@@ -162,6 +163,9 @@ class ExpressionLowering:
         buffer = self.scope.buffers[node.attr]
         form = self.scope.space.position(node.args, buffer.shape)
         type = storage_type(node.dtype)
+        codes = _codes(form, buffer)
+        if codes is not None and self.varies(codes):
+            return self.b.add(loop.LookupOp(buffer.memory, self.tile(codes))).results[0]
         if any(self.varies(value) for value, _ in form.rest):
             value = self._gather(form, buffer, type)
         else:
@@ -257,6 +261,16 @@ class ExpressionLowering:
             if n.op == "select" and self.varies(n.args[0])
             for _, then, other in [n.args]
         )
+
+
+def _codes(form: Affine, buffer: Buffer) -> Scalar | None:
+    """The bytes that number the entries of a table of 256 bytes, where ``buffer`` is one."""
+    if buffer.shape != (256,) or buffer.start or form.coefficients or len(form.rest) != 1:
+        return None
+    ((value, factor),) = form.rest
+    bytes = buffer.memory.type == loop.buffer(IntegerType(8)) and value.op == "cast"
+    known = bytes and factor == 1 and form.constant == 0 and value.args[0].dtype == np.uint8
+    return value.args[0] if known else None
 
 
 def _is_nearest(node: Scalar) -> bool:

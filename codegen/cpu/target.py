@@ -23,6 +23,7 @@ class CpuTarget:
         registers: How many vector registers there are.
         dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
             four with sign to each lane; empty where there is none.
+        choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
     """
 
     triple: str
@@ -31,6 +32,7 @@ class CpuTarget:
     vector_bits: int
     registers: int
     dot4: Mapping[int, str] = field(default_factory=dict, hash=False)
+    choose: str = ""
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""
@@ -73,7 +75,8 @@ def host() -> CpuTarget:
     triple = binding.get_process_triple()
     registers = 16 if triple.startswith("x86") and not wide else 32
     name = binding.get_host_cpu_name()
-    return CpuTarget(triple, name, features.flatten(), bits, registers, _dot4(features))
+    choose = "llvm.x86.avx512.vpermi2var.qi.512" if features.get("avx512vbmi", False) else ""
+    return CpuTarget(triple, name, features.flatten(), bits, registers, _dot4(features), choose)
 
 
 def _dot4(features: Mapping[str, bool]) -> dict[int, str]:

@@ -43,7 +43,10 @@ class IndexedOp(GraphOp):
 
     def index(self, where: list[s.Scalar] | Indices, size: Dim) -> s.Scalar:
         """The index at a position of ``indices``, for a dim of ``size``."""
-        return inside_dim(s.load(1, where, self.operand_type(1).dtype), size)
+        dtype = self.operand_type(1).dtype
+        index = s.load(1, where, dtype)
+        bytes = dtype == np.uint8 and isinstance(size, int) and size >= 256
+        return s.cast(index, I64) if bytes else inside_dim(index, size)
 
 
 @graph_op

@@ -10,7 +10,9 @@ from graphs import Graph
 from mlc.codegen.cpu.target import target_for
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import ErfOp
 from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.types import DTYPES, I32
 from native import Native
 
@@ -70,3 +72,17 @@ def test_depthwise(channels: int, kernel: int, stride: int, target: str):
     x, w = codes((2, 9, 13, channels), UI8), codes((kernel, kernel, 1, channels), I8, 1)
     kind = {"strides": (stride, stride), "pads": (kernel // 2,) * 4, "dilations": (1, 1)}
     check(ConvOp, x, w, target, "depthwise", groups=channels, **kind)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shape", [(1,), (5,), (3, 64), (7, 100)])
+def test_tables(shape: tuple[int, ...], target: str):
+    graph = Graph(shape, dtype=UI8)
+    scale, zero = np.asarray(0.03, np.float32), np.asarray(7, UI8)
+    value = graph(ErfOp, graph(DequantizeOp, graph.inputs[0], scale, zero))
+    module = graph.module(graph(QuantizeOp, value, np.asarray(0.01, np.float32), zero, to=UI8))
+    x = codes(shape, UI8)
+    (wanted,) = interpret(module, [x])
+    native = Native(module, target_for(target))
+    assert ["mlc.gather"] in [site["ops"] for site in native.build.sites]
+    np.testing.assert_array_equal(native.run([x])[0], wanted)
