@@ -11,6 +11,7 @@ from ..contract import Pass
 from .factorize import FactorizeWeights
 from .layers import Layer, layers_of
 from .masks import misfit
+from .quantize_activations import QuantizeActivations
 from .quantize_weights import QuantizeWeights
 from .recipe import Recipe, RecipeError
 from .report import Report
@@ -23,7 +24,8 @@ def compress_passes(recipe: Recipe, samples: Samples | None, report: Report) -> 
     return (
         FactorizeWeights(recipe, samples, report),  # first: its factors are layers like others
         SparsifyWeights(recipe, samples, report),
-        QuantizeWeights(recipe, samples, report),  # last: it keeps zeros
+        QuantizeActivations(recipe, samples, report),
+        QuantizeWeights(recipe, samples, report),  # last: it keeps zeros, and knows what it reads
     )
 
 

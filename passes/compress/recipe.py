@@ -47,9 +47,6 @@ class Quantize:
         method: How weights are rounded: ``nearest``, ``hqq`` (fits the grid, needs no data),
             ``gptq`` (needs calibration data), ``auto``: ``gptq`` where there is data, else ``hqq``.
         range: How a static range follows from what calibration sees.
-        smooth: How much of the activations' outliers moves into the weights, 0 to 1.
-        correct_bias: Whether the mean error of a layer is taken off (needs calibration data).
-        embeddings: The bits of tables that rows are gathered from; 0 leaves them alone.
     """
 
     bits: int = 8
@@ -58,9 +55,6 @@ class Quantize:
     symmetric: bool = False
     method: str = "auto"
     range: str = "mse"
-    smooth: float = 0.0
-    correct_bias: bool = False
-    embeddings: int = 0
 
     def problems(self) -> list[str]:
         """What is wrong with the options, in words."""
@@ -73,11 +67,6 @@ class Quantize:
                 self.group == 0 or 8 <= self.group <= 4096,
                 f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
             ),
-            *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
-            *_unless(
-                self.embeddings in (0, 4, 8),
-                f"quantize.embeddings is {self.embeddings}: expected 0, 4 or 8",
-            ),
         ]
         whole = self.bits == 8 and self.group == 0
         if self.scheme in ("static", "dynamic") and not whole:
@@ -86,8 +75,7 @@ class Quantize:
 
     def needs_data(self) -> bool:
         """Whether this cannot be done without calibration data."""
-        data = self.scheme == "static" or self.method == "gptq"
-        return data or self.smooth > 0 or self.correct_bias
+        return self.scheme == "static" or self.method == "gptq"
 
 
 @dataclass(frozen=True)
@@ -263,9 +251,9 @@ class Recipe:
 SHORT_FORMS = {
     "int8": Quantize(scheme="static"),
     "int8-dynamic": Quantize(scheme="dynamic", method="nearest"),
-    "int8-weights": Quantize(embeddings=8),
-    "int4": Quantize(bits=4, group=32, embeddings=8),
-    "int2": Quantize(bits=2, group=32, embeddings=8),
+    "int8-weights": Quantize(symmetric=True),
+    "int4": Quantize(bits=4, group=32),
+    "int2": Quantize(bits=2, group=32),
 }
 
 

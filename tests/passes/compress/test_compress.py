@@ -13,6 +13,7 @@ from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.passes.compress.compress import check_recipe, compress_passes
 from mlc.passes.compress.layers import layers_of
+from mlc.passes.compress.ranges import Histogram, grid_of
 from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
 from mlc.passes.compress.report import Report
 from mlc.passes.compress.samples import Samples
@@ -205,3 +206,48 @@ def test_calibration_by_name_is_cut_into_batches():
     samples = Samples({"x": random(20, 32)}, module)
     assert [len(batch[0]) for batch in samples] == [8, 8, 4]
     assert Samples({"z": random(20, 32)}, module).problems()
+
+
+@pytest.mark.parametrize("range", ["min-max", "percentile", "mse", "entropy"])
+def test_static_activations(range: str):
+    assert 0 < error_of(Recipe(Quantize(scheme="static", range=range)), batches()) < 0.1
+
+
+def test_dynamic_activations():
+    assert 0 < error_of(Recipe(Quantize(scheme="dynamic", method="nearest"))) < 0.02
+
+
+@pytest.mark.parametrize("scheme", ["static", "dynamic"])
+def test_convolutions_of_integers(scheme: str):
+    module, x = convolution(4), random(2, 7, 7, 16)
+    wanted = interpret(module, [x])[0]
+    compressed(module, Recipe(Quantize(scheme=scheme)), [x])
+    assert 0 < difference(wanted, interpret(module, [x])[0]) < 0.02
+
+
+def test_integer_products_read_codes_on_both_sides():
+    module = mlp()
+    compressed(module, Recipe.of("int8"), batches())
+    for op in module.walk():
+        if isinstance(op, MatmulOp):
+            kinds = [type(o.owner) for o in op.operands]
+            assert kinds == [DequantizeOp, DequantizeOp]
+    stored = [op.operand_type(0).dtype.name for op in decoded(module)]
+    assert stored == ["uint8", "int8", "uint8", "int8"]
+
+
+def test_ranges_forget_rare_outliers():
+    seen = Histogram()
+    for part in np.array_split(np.clip(random(100_000), -4, 4), 7):
+        seen.add(part)
+    seen.add(np.array([40.0]))
+    scales = {m: float(grid_of(seen, m).scale) for m in ("min-max", "percentile", "mse", "entropy")}
+    assert scales["min-max"] == pytest.approx(44 / 255, rel=0.02)
+    assert max(scales["percentile"], scales["entropy"]) < scales["min-max"] / 2
+    assert scales["mse"] < scales["min-max"]
+    assert seen.counts.sum() == 100_001
+
+
+def test_a_value_never_seen_has_a_range():
+    grid = grid_of(Histogram(), "mse")
+    assert float(grid.nearest(np.zeros(()))) == 0

@@ -48,7 +48,7 @@ def test_the_last_override_that_fits_counts():
 
 def test_short_forms():
     recipe = Recipe.of("int4", 0.9, 0.5)
-    assert recipe.quantize == Quantize(bits=4, group=32, embeddings=8)
+    assert recipe.quantize == Quantize(bits=4, group=32)
     assert recipe.sparsify == Sparsify(0.9)
     assert recipe.low_rank == LowRank(0.5)
     with pytest.raises(RecipeError, match="'int3': expected int8"):
