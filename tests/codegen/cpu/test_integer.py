@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from graphs import Graph
 from mlc.codegen.cpu.target import target_for
+from mlc.ir.dims import symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
-from mlc.ir.ops.elementwise import ErfOp
+from mlc.ir.ops.elementwise import AddOp, ErfOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.symbols import known_symbols
 from mlc.ir.types import DTYPES, I32
 from native import Native
 
@@ -86,3 +88,59 @@ def test_tables(shape: tuple[int, ...], target: str):
     native = Native(module, target_for(target))
     assert ["mlc.gather"] in [site["ops"] for site in native.build.sites]
     np.testing.assert_array_equal(native.run([x])[0], wanted)
+
+
+def layer(graph: Graph, x: Any, kind: Any, w: np.ndarray, residual: Any = None, **params: Any):
+    """A quantized layer with bias, and what may be added, from codes to codes."""
+    columns, random = w.shape[-1], np.random.default_rng(3)
+    scales = random.uniform(0.001, 0.002, (1,) * (w.ndim - 1) + (columns,)).astype(np.float32)
+    scale, zero = np.asarray(0.02, np.float32), np.asarray(131, UI8)
+    decoded = graph(DequantizeOp, x, scale, zero)
+    value = graph(kind, decoded, graph(DequantizeOp, w, scales), **params)
+    value = graph(AddOp, value, random.standard_normal(columns).astype(np.float32))
+    if residual is not None:
+        value = graph(AddOp, value, graph(DequantizeOp, residual, scale, zero))
+    return graph(QuantizeOp, value, np.asarray(0.05, np.float32), np.asarray(120, UI8), to=UI8)
+
+
+def check_layer(graph: Graph, result: Any, feeds: list[np.ndarray], target: str) -> None:
+    """One kernel on codes; where scaling rounds in another way, codes may differ by one."""
+    module = graph.module(result)
+    (wanted,) = interpret(module, feeds)
+    native = Native(module, target_for(target))
+    sites = [site for site in native.build.sites if site["algorithm"] != "pad"]
+    assert [site["algorithm"] for site in sites] == ["contraction"]
+    difference = np.abs(native.run(feeds)[0].astype(int) - wanted)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shape", [(33, 67, 50), (1, 64, 16)])
+def test_layer_is_one_kernel(shape: tuple[int, int, int], residual: bool, target: str):
+    rows, depth, columns = shape
+    feeds = [codes((rows, depth), UI8), codes((rows, columns), UI8, 2)][: 1 + residual]
+    graph = Graph(*(f.shape for f in feeds), dtype=UI8)
+    result = layer(
+        graph, graph.inputs[0], MatmulOp, codes((depth, columns), I8, 1), *graph.inputs[1:]
+    )
+    check_layer(graph, result, feeds, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_pads_are_the_zero_point(target: str):
+    x = codes((1, 7, 6, 5), UI8)
+    graph = Graph(x.shape, dtype=UI8)
+    kind = {"strides": (1, 1), "pads": (1, 0, 2, 1), "dilations": (1, 1)}
+    result = layer(graph, graph.inputs[0], ConvOp, codes((3, 3, 5, 20), I8, 1), **kind)
+    check_layer(graph, result, [x], target)
+
+
+@pytest.mark.parametrize("rows", [1, 6, 13])
+def test_symbolic_rows(rows: int):
+    graph = Graph((symbol("N"), 30), dtype=UI8)
+    result = layer(graph, graph.inputs[0], MatmulOp, codes((30, 40), I8, 1))
+    x = codes((rows, 30), UI8)
+    with known_symbols({"N": rows}):
+        check_layer(graph, result, [x], "cpu")
