@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 
 from ...ir.dims import Dim
 from ...ir.dims import product as dims_product
@@ -50,7 +50,7 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
     rooted = Rooted(Frame(kernel, "sparse", target))
     product = sparse_product(rooted)
     if product is None:
-        return SparseChoice(0, "zeros are not skipped: no product of rows with a constant matrix")
+        return _kept_dense(kernel, rooted.root, target)
     source = kernel.inputs[product.right.number].owner
     assert isinstance(source, ConstantOp)
     matrix = right_matrix(source.value.array, rooted, product)
@@ -59,10 +59,22 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
 
 def skips_zeros(conv: ConvOp, target: CpuTarget) -> bool:
     """Whether a convolution of the graph will be a sparse kernel once its pads are a copy."""
-    if conv.groups != 1 or not _has_zeros(conv.w) or not isinstance(conv.w.owner, ConstantOp):
-        return False
-    array, rows = conv.w.owner.value.array, dims_product(type_of(conv.result).shape[:-1])
-    return _choice(conv, rows, array.reshape(-1, array.shape[-1]), target).height > 0
+    return conv.groups == 1 and _has_zeros(conv.w) and _of_conv(conv, conv.w, target).height > 0
+
+
+def _kept_dense(kernel: KernelOp, root: GraphOp, target: CpuTarget) -> SparseChoice:
+    """Why a kernel is not sparse that is no product of rows with a matrix, as it reads its pads."""
+    if isinstance(root, ConvOp) and root.groups == 1 and isinstance(root.w, BlockArgument):
+        w = kernel.inputs[root.w.index]
+        if _has_zeros(w):
+            return SparseChoice(0, _of_conv(root, w, target).why)
+    return SparseChoice(0, "zeros are not skipped: no product of rows with a constant matrix")
+
+
+def _of_conv(conv: ConvOp, w: SSAValue, target: CpuTarget) -> SparseChoice:
+    assert isinstance(w.owner, ConstantOp)
+    array, rows = w.owner.value.array, dims_product(type_of(conv.result).shape[:-1])
+    return _choice(conv, rows, array.reshape(-1, array.shape[-1]), target)
 
 
 def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> SparseChoice:

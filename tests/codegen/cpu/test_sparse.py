@@ -118,6 +118,22 @@ def test_convolutions(forced: Any, kernel: tuple[int, int], stride: int):
     check(graph.module(graph(ConvOp, graph.inputs[0], w, **kind)), array(2, 9, 21, 20))
 
 
+@pytest.mark.parametrize("density", [0.05, 0.6])
+def test_padded_convolutions(density: float):
+    w = pruned(9 * 64, 64, density).reshape(3, 3, 64, 64)
+    graph = Graph((1, 14, 14, 64))
+    kind = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "pads": (1, 1, 1, 1)}
+    module = graph.module(graph(ConvOp, graph.inputs[0], w, **kind))
+    x = array(1, 14, 14, 64)
+    (wanted,) = interpret(module, [x])
+    native = Native(module)
+    (got,) = native.run([x])
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
+    sites = native.build.sites
+    assert ("sparse" in [site["algorithm"] for site in sites]) == (density < 0.5)
+    assert any("predicted" in site["why"] for site in sites)
+
+
 def test_tasks_may_begin_and_end_anywhere(forced: Any):
     forced(1)
     x, w = array(150, 200), pruned(200, 700, 0.1)
