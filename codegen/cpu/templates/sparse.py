@@ -9,7 +9,7 @@ rows lie along vectors; then each block of weights is a few multiply-adds of who
     y[rows, columns] = C.T                              and the epilogue
 
 A slab of X stays in the first-level cache. How often the loops turn is data, see sparse_weights:
-kernels of one shape share their code.
+kernels of one shape share their code. A zero weight adds nothing, also where x is infinite.
 """
 
 from __future__ import annotations

@@ -13,13 +13,15 @@ from .products import Product, batch_axes, pack, product_of
 from .rooted import Rooted
 from .sparse_weights import Layout
 
+# A slab of turned rows fits the first-level cache; a tile of them and a strip's sums are scratch
+# on the stack, which together fit the second-level one.
 _GRANULE = 64
 _SLAB_BYTES = 48 * 1024
 _STRIP_BYTES = 256 * 1024
 _TILE_BYTES = 1024 * 1024
 _TASKS = 4
 _VECTORS = 4
-_LONGEST = 65_000
+_LONGEST = 16_384
 
 
 @dataclass(frozen=True)
