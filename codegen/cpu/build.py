@@ -26,7 +26,7 @@ from .compile import compile_object
 from .emit import emit_module
 from .plan import EntryPoints, Site, entry_points
 from .pool import pool_text
-from .schedule import Scheduler, has_kernel
+from .schedule import Scheduler, has_kernel, watches_border
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
@@ -61,7 +61,7 @@ def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -
     Raises:
         TargetError: The model holds something that the target has no code for.
     """
-    run_passes(module, lowering(has_kernel), options)
+    run_passes(module, lowering(has_kernel, lambda op: watches_border(op, target)), options)
     block = main_function(module).body.block
     return _Builder(block, target).build()
 

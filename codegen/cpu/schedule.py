@@ -12,8 +12,11 @@ from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.constant import ConstantOp
+from ...ir.ops.conv import ConvOp
+from ...ir.structure import Contraction
 from ...ir.types import F32, type_of
-from .sparsity import SparseChoice, choose_sparse
+from .convolution import choose
+from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
 from .templates.attention import attention_kernel
 from .templates.concat import concat_kernel
@@ -26,6 +29,7 @@ from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.sparse import sparse_kernel
 from .templates.special import SPECIAL
+from .templates.winograd import winograd_kernel
 
 _PLAIN = {
     "row": row_kernel,
@@ -66,6 +70,9 @@ class Scheduler:
             return sparse_kernel(kernel, name, self.target, sparse.height)
         algorithm = kernel.algorithm.data
         if algorithm == "contraction":
+            code = self._winograd(kernel, name)
+            if code is not None:
+                return code
             code = depthwise_kernel(kernel, name, self.target)
             if code is not None:
                 kernel.properties["algorithm"] = Param("depthwise")
@@ -81,6 +88,17 @@ class Scheduler:
             raise TargetError(f"the CPU target has no kernel for '{algorithm}'")
         return _PLAIN[algorithm](kernel, name, self.target)
 
+    def _winograd(self, kernel: KernelOp, name: str) -> Code | None:
+        (root,) = (op for op in kernel.ops if isinstance(op.structure(), Contraction))
+        if not isinstance(root, ConvOp):
+            return None
+        choice = choose(root, self.target)
+        kernel.properties["why"] = Param(choice.why)
+        if not choice.results:
+            return None
+        kernel.properties["algorithm"] = Param("winograd")
+        return winograd_kernel(kernel, name, self.target, choice.results)
+
 
 def has_kernel(op: GraphOp) -> bool:
     """Whether a composite op is computed whole, not by the ops it stands for."""
@@ -88,6 +106,13 @@ def has_kernel(op: GraphOp) -> bool:
         return False
     features = (type_of(op.q).shape[3], type_of(op.v).shape[3])
     return type_of(op.q).shape[2] != 1 and all(isinstance(f, int) and f <= 512 for f in features)
+
+
+def watches_border(op: GraphOp, target: CpuTarget) -> bool:
+    """Whether the kernel of ``op`` reads around its pads, so that no padded copy is needed."""
+    if not isinstance(op, ConvOp) or skips_zeros(op, target):
+        return False
+    return choose(op, target).results > 0
 
 
 def kernel_key(kernel: KernelOp) -> Hashable:

@@ -24,6 +24,7 @@ class CpuTarget:
         dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
             four with sign to each lane; empty where there is none.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
+        exact: Whether to leave out algorithms that round more than plain sums do.
     """
 
     triple: str
@@ -33,6 +34,7 @@ class CpuTarget:
     registers: int
     dot4: Mapping[int, str] = field(default_factory=dict, hash=False)
     choose: str = ""
+    exact: bool = False
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""

@@ -57,8 +57,6 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
 def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Tiling:
     """The tile for a product: as many accumulators as registers allow, little of it wasted.
 
-    Accumulators, one row of the right factor and one repeated element must fit the registers;
-    accumulators take three quarters of them at most, since else LLVM's scheduler spills.
     A tile has at most ``most`` rows.
     """
     lanes = target.lanes(32)
@@ -67,10 +65,8 @@ def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Til
         width = min(vectors, 8 // rows)
         return Tiling(max(1, rows), _panel(columns, width * lanes))
     best, best_score = Tiling(1, lanes), 0.0
-    accumulators = target.registers * 3 // 4
     for width in (4, 3, 2, 1):
-        fitting = min(target.registers - 1 - width, accumulators)
-        tallest = min(fitting // width, most)
+        tallest = min(rows_in_registers(width, target), most)
         count = -(-static((rows,), 504) // tallest)
         height = -(-static((rows,), 504) // count)
         used = vectors / (-(-vectors // width) * width)
@@ -78,6 +74,15 @@ def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Til
         if score > best_score + 1e-9:
             best, best_score = Tiling(height, _panel(columns, width * lanes)), score
     return best
+
+
+def rows_in_registers(width: int, target: CpuTarget) -> int:
+    """The most rows of a tile that is ``width`` vectors wide.
+
+    Its accumulators, one row of the right factor and one repeated element must fit the registers;
+    accumulators take three quarters of them at most, since else LLVM's scheduler spills.
+    """
+    return min(target.registers - 1 - width, target.registers * 3 // 4) // width
 
 
 def _panel(columns: Dim, width: int) -> int:

@@ -14,7 +14,6 @@ The transformed filters ``U`` are made at compile time. All vectors run along ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects import arith, scf
@@ -22,22 +21,22 @@ from xdsl.dialects.builtin import IndexType, f32
 from xdsl.ir import BlockArgument, SSAValue
 
 from ....ir import loop
-from ....ir.dims import Dim, ceildiv
+from ....ir.dims import ceildiv
 from ....ir.kernel import KernelOp
 from ....ir.ops.conv import ConvOp
 from ....ir.types import type_of
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
-from .contraction import tiling
 from .frame import Code, Frame, Packing, grain_of, static
 from .linear_map import map_grid
 from .rooted import Rooted
+from .winograd_blocking import Problem, blocking, ceil
 from .winograd_input import BATCH, CHANNEL, HEIGHT, WIDTH, InputTransform, Target
 from .winograd_transforms import TAPS, transformed_kernel, transforms_of
 
 Place = tuple[SSAValue, SSAValue, SSAValue]
-_FEW_TASKS = 4
-_SCRATCH = 320 * 1024
+# The elements of a cache line.
+_LINE = 16
 
 
 def winograd_kernel(kernel: KernelOp, name: str, target: CpuTarget, results: int) -> Code:
@@ -45,44 +44,12 @@ def winograd_kernel(kernel: KernelOp, name: str, target: CpuTarget, results: int
     return _Winograd(Rooted(Frame(kernel, name, target)), results).build()
 
 
-@dataclass(frozen=True)
-class Blocking:
-    """How the work is cut.
-
-    Attributes:
-        tiles: The tiles of a block, a multiple of ``rows``.
-        rows: The tiles of a register tile.
-        panel: The output channels of a panel, a multiple of a vector.
-        panels: How many panels there are.
-        share: The panels of a task.
-    """
-
-    tiles: int
-    rows: int
-    panel: int
-    panels: int
-    share: int
-
-    @property
-    def groups(self) -> int:
-        """The tasks of a block of tiles."""
-        return -(-self.panels // self.share)
-
-
-def blocking(tiles: Dim, channels: int, filters: int, results: int, target: CpuTarget) -> Blocking:
-    """Blocks whose transformed inputs fit the cache; few blocks are shared out by panels."""
-    lanes, points = target.lanes(32), (results + TAPS - 1) ** 2
-    count, most = static((tiles,), 1024), max(1, _SCRATCH // (4 * points * channels))
-    size = -(-count // -(-count // most))
-    shape = tiling(size, filters, target)
-    size, panel = _whole(size, shape.rows), _whole(shape.panel, lanes)
-    panels = -(-filters // panel)
-    groups = min(panels, -(-_FEW_TASKS // -(-count // size)))
-    return Blocking(size, shape.rows, panel, panels, -(-panels // groups))
-
-
-def _whole(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
+def problem_of(conv: ConvOp, results: int) -> Problem:
+    """The sizes of a convolution by tiles of ``results`` x ``results``."""
+    images, *sides, filters = type_of(conv.result).shape
+    down, across = (ceil(static((side,)), results) for side in sides)
+    points, channels = (results + TAPS - 1) ** 2, static(type_of(conv.w).shape[2:3])
+    return Problem(images, down * across, points, channels, static((filters,)))
 
 
 class _Winograd:
@@ -95,16 +62,19 @@ class _Winograd:
         self.points = self.size**2
         self.shape, self.lanes = rooted.type.shape, self.frame.target.lanes(32)
         self.channels, self.filters = (static((d,)) for d in type_of(self.conv.w).shape[2:])
-        self.down, self.across = (-(-static((d,)) // results) for d in self.shape[1:3])
-        self.tiles = self.shape[BATCH] * (self.down * self.across)
-        sizes = (self.channels, self.filters, results)
-        self.cut = cut = blocking(self.tiles, *sizes, self.frame.target)
+        self.down, self.across = (ceil(static((d,)), results) for d in self.shape[1:3])
+        problem = problem_of(self.conv, results)
+        self.tiles = problem.all_tiles
+        self.cut = cut = blocking(problem, self.frame.target)
         # Points are a vector more than a tile apart: powers of two would meet in a few cache sets.
         self.input_pitch = cut.tiles * self.channels + self.lanes
         self.product_pitch = cut.tiles * cut.panel + self.lanes
         self.inputs = self._scratch(self.points * self.input_pitch)
         self.products = self._scratch(self.points * self.product_pitch)
         self.tile = self._scratch(results**2 * cut.panel)
+        assert isinstance(self.conv.w, BlockArgument)
+        self.weight = self.conv.w.index
+        self.weights = self.frame.buffers[self.weight].memory
         self.transform = InputTransform(self.frame, self.conv, self.matrices.input)
 
     def _scratch(self, count: int) -> SSAValue:
@@ -149,37 +119,48 @@ class _Winograd:
     def _multiply(self, panel: SSAValue, count: SSAValue) -> None:
         """A matrix product for each point, by register tiles."""
         b, cut = self.b, self.cut
-        with (
-            b.loop(b.index(0), b.index(self.points)) as point,
-            b.loop(b.index(0), count, cut.rows) as tile,
-        ):
-            left = b.add_index(
-                b.mul_index(point, b.index(self.input_pitch)),
-                b.mul_index(tile, b.index(self.channels)),
-            )
+        with b.loop(b.index(0), b.index(self.points)) as point:
             slab = b.add_index(b.mul_index(panel, b.index(self.points)), point)
             right = b.mul_index(slab, b.index(self.channels * cut.panel))
-            total = self._product(left, right)
-            place = b.add_index(
-                b.mul_index(point, b.index(self.product_pitch)),
-                b.mul_index(tile, b.index(cut.panel)),
-            )
-            b.store(total, self.products, place, [b.index(cut.panel), b.index(1)])
+            left = b.mul_index(point, b.index(self.input_pitch))
+            place = b.mul_index(point, b.index(self.product_pitch))
+            with b.loop(b.index(0), count, cut.rows) as tile:
+                here = b.add_index(left, b.mul_index(tile, b.index(self.channels)))
+                total = self._product(here, right, tile)
+                target = b.add_index(place, b.mul_index(tile, b.index(cut.panel)))
+                b.store(total, self.products, target, [b.index(cut.panel), b.index(1)])
 
-    def _product(self, left: SSAValue, right: SSAValue) -> SSAValue:
+    def _product(self, left: SSAValue, right: SSAValue, tile: SSAValue) -> SSAValue:
+        """``rows`` x ``panel`` sums over the channels."""
         b, cut = self.b, self.cut
-        weights = self.frame.buffers[self._weight()].memory
         down, zero, one = b.index(self.channels), b.index(0), b.index(1)
+        ahead, lines = self._ahead(right, tile)
 
         def step(channel: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             here = b.add_index(left, channel)
             there = b.add_index(right, b.mul_index(channel, b.index(cut.panel)))
             x = b.load(self.inputs, here, loop.tile((cut.rows, 1), f32), [down, one])
-            y = b.load(weights, there, loop.tile((1, cut.panel), f32), [zero, one])
+            y = b.load(self.weights, there, loop.tile((1, cut.panel), f32), [zero, one])
+            next = b.add_index(ahead, b.mul_index(channel, b.index(lines * _LINE)))
+            for line in range(lines):
+                place = b.add_index(next, b.index(line * _LINE))
+                b.add(loop.PrefetchOp(self.weights, place))
             return [b.fma(x, y, carried[0])]
 
         none = b.constant(0, loop.tile((cut.rows, cut.panel), f32))
         return b.fold(zero, down, [none], step)[0]
+
+    def _ahead(self, right: SSAValue, tile: SSAValue) -> tuple[SSAValue, int]:
+        """What to fetch meanwhile: from where on, and how many lines for each channel.
+
+        Filters that are used once a run come from memory: so each strip fetches its share of the
+        next slab, and memory works as evenly as the multipliers.
+        """
+        b, cut = self.b, self.cut
+        lines = ceil(ceil(cut.panel, _LINE), cut.strips)
+        share = ceil(self.channels * lines * _LINE, cut.rows)
+        next = b.add_index(right, b.index(self.channels * cut.panel))
+        return b.add_index(next, b.mul_index(tile, b.index(share))), lines
 
     def _transform_results(self, panel: SSAValue, first: SSAValue, count: SSAValue) -> None:
         b, cut = self.b, self.cut
@@ -243,10 +224,6 @@ class _Winograd:
     def _minus(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.b.op(arith.SubiOp, [a, b], IndexType())
 
-    def _weight(self) -> int:
-        assert isinstance(self.conv.w, BlockArgument)
-        return self.conv.w.index
-
     def _packings(self) -> dict[int, Packing]:
         """Transformed filters by panels: ``[panels, points, channels, panel]``."""
         cut, matrices = self.cut, self.matrices
@@ -259,4 +236,4 @@ class _Winograd:
                 packed[number, ..., : part.shape[-1]] = transformed_kernel(part, matrices)
             return packed
 
-        return {self._weight(): Packing(("winograd", shape), shape, make)}
+        return {self.weight: Packing(("winograd", shape), shape, make)}

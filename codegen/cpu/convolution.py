@@ -1,0 +1,132 @@
+"""Which algorithm computes a convolution, and why.
+
+The time of each is estimated in cycles of one thread, from what was measured with AVX-512: products
+at 95 % of the multipliers' rate, so many cycles for the transforms of a tile by a vector of
+channels, and filters that come from memory once a run, as all filters of a large model do.
+Winograd's algorithm fetches the next filters while it multiplies; the direct sum waits for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.ir import BlockArgument, SSAValue
+
+from ...ir.dims import Dim, product
+from ...ir.kernel import KernelOp
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.conv import ConvOp
+from ...ir.types import F32, type_of
+from .target import CpuTarget
+from .templates.winograd import problem_of
+from .templates.winograd_blocking import blocking, ceil
+from .templates.winograd_transforms import TAPS
+
+_RATE = 0.95
+_STORED = 1.5  # cycles for a vector of products, to begin its sum and to store it
+_BYTES_A_CYCLE = 10
+# By the results of a tile in each dim: the cycles of both transforms, and the error on normal data
+# relative to the result's norm, where that of the direct sum is 2e-7.
+_TRANSFORMS = {2: 95, 4: 230}
+_ERRORS = {2: "3e-7", 4: "1e-6"}
+_WORTH = 0.9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An algorithm and the reason for it.
+
+    Attributes:
+        results: The results of a tile of Winograd's algorithm in each dim; 0: the direct sum.
+        why: The reason; empty where there is nothing to choose.
+    """
+
+    results: int = 0
+    why: str = ""
+
+
+def choose(conv: ConvOp, target: CpuTarget) -> Choice:
+    """The fastest by estimate; what rounds more must be faster by a tenth."""
+    if not _is_candidate(conv):
+        return Choice()
+    refusal = _refusal(conv, target)
+    if refusal:
+        return Choice(0, f"direct sum: {refusal}")
+    cycles = {0: _direct_cycles(conv, target)}
+    best = 0
+    for results in _TRANSFORMS:
+        cycles[results] = _winograd_cycles(conv, results, target)
+        if cycles[results] < _WORTH * cycles[best]:
+            best = results
+    return Choice(best, _reason(best, cycles))
+
+
+def _reason(best: int, cycles: dict[int, float]) -> str:
+    """What is best, and by how much."""
+    if best:
+        gain = cycles[0] / cycles[best]
+        return (
+            f"F({best}x{best}, 3x3) by estimate {gain:.1f}x the direct sum; error {_ERRORS[best]}"
+        )
+    other = min(_TRANSFORMS, key=lambda results: cycles[results])
+    gain = cycles[0] / cycles[other]
+    return f"direct sum: F({other}x{other}, 3x3) is no faster, by estimate {gain:.2f}x"
+
+
+def _is_candidate(conv: ConvOp) -> bool:
+    """Whether Winograd's algorithm applies: filters of 3x3 that touch every element."""
+    x, w = type_of(conv.x), type_of(conv.w)
+    every = set((*conv.strides, *conv.dilations, conv.groups)) == {1}
+    return x.rank == 4 and x.dtype == F32 and w.shape[:2] == (TAPS, TAPS) and every
+
+
+def _refusal(conv: ConvOp, target: CpuTarget) -> str:
+    """Why it must not be used; empty where it may."""
+    if target.exact:
+        return "algorithms that round more are not wanted"
+    if not _is_constant(conv.w):
+        return "its filters are no constant"
+    if not all(isinstance(d, int) for d in (*type_of(conv.x).shape[1:], *conv.pads)):
+        return "its sides are known only at run time"
+    if 0 in (*type_of(conv.x).shape, *type_of(conv.result).shape):
+        return "it is empty"
+    return ""
+
+
+def _is_constant(w: SSAValue) -> bool:
+    if isinstance(w, BlockArgument) and isinstance(kernel := w.block.parent_op(), KernelOp):
+        w = kernel.inputs[w.index]
+    return isinstance(w.owner, ConstantOp)
+
+
+def _direct_cycles(conv: ConvOp, target: CpuTarget) -> float:
+    *sides, filters = type_of(conv.w).shape
+    lanes, pixels = target.lanes(32), _count(type_of(conv.result).shape[:3])
+    columns = 1 if filters == 1 else _whole(_count((filters,)), lanes)
+    weights = _count((*sides, columns))
+    copied = 2 * _count(type_of(conv.x).shape) / lanes if any(conv.pads) else 0
+    return pixels * weights / (2 * lanes * _RATE) + 4 * weights / _BYTES_A_CYCLE + copied
+
+
+def _winograd_cycles(conv: ConvOp, results: int, target: CpuTarget) -> float:
+    problem = problem_of(conv, results)
+    cut, lanes = blocking(problem, target), target.lanes(32)
+    tiles = _count((problem.images, problem.tiles))
+    sums = _whole(tiles, cut.rows) * problem.points * cut.panels * cut.panel
+    products = sums * (problem.channels / (2 * _RATE) + _STORED) / lanes
+    vectors = ceil(problem.channels, lanes) + ceil(problem.filters, lanes)
+    transforms = tiles * vectors / 2 * _TRANSFORMS[results]
+    # Blocks after the first find filters in the last cache, at about twice the rate.
+    fetched = problem.weights * (1 + ceil(tiles, cut.tiles)) / 2 / _BYTES_A_CYCLE
+    return max(products, fetched) + transforms
+
+
+def _whole(size: int, unit: int) -> int:
+    return ceil(size, unit) * unit
+
+
+def _count(dims: tuple[Dim, ...]) -> int:
+    """Their product; a batch that is not known counts as one image."""
+    total = product(d if isinstance(d, int) else 1 for d in dims)
+    assert isinstance(total, int)
+    return total

@@ -1,0 +1,129 @@
+"""How Winograd's algorithm is cut into tasks, panels and register tiles.
+
+What is read again and again should be near: a panel's filters of one point, its slab, in the first
+level of cache while all tiles of a block pass it, and a block's transformed inputs in the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....ir.dims import Dim
+from ..target import CpuTarget
+from .contraction import rows_in_registers
+from .frame import static
+
+# Bytes of a first and of a second level of cache that may be counted on.
+_NEAR = 32 * 1024
+_CACHE = 640 * 1024
+# How much larger than that a slab must be to cost as much again.
+_FAR = 512 * 1024
+# The rows of a register tile at most.
+_ROWS = 14
+# Tasks that keep some threads busy, and filters that make a second transform of inputs cheap.
+_TASKS = 8
+_FILTERS = 64
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The sizes of a convolution.
+
+    Attributes:
+        images: The batch.
+        tiles: The tiles of an image.
+        points: The products a tile has for each pair of channels.
+        channels: Of the input.
+        filters: Channels of the result.
+    """
+
+    images: Dim
+    tiles: int
+    points: int
+    channels: int
+    filters: int
+
+    @property
+    def all_tiles(self) -> Dim:
+        """The tiles of the batch."""
+        return self.images * self.tiles
+
+    @property
+    def weights(self) -> int:
+        """The bytes of the transformed filters."""
+        return 4 * self.points * self.channels * self.filters
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """How the work is cut.
+
+    Attributes:
+        tiles: The tiles of a block, a multiple of ``rows``.
+        rows: The tiles of a register tile.
+        panel: The filters of a panel, a multiple of a vector.
+        panels: How many panels there are.
+        share: The panels of a task.
+    """
+
+    tiles: int
+    rows: int
+    panel: int
+    panels: int
+    share: int
+
+    @property
+    def groups(self) -> int:
+        """The tasks of a block."""
+        return ceil(self.panels, self.share)
+
+    @property
+    def strips(self) -> int:
+        """The register tiles of a block, one below the other."""
+        return self.tiles // self.rows
+
+
+def blocking(problem: Problem, target: CpuTarget) -> Blocking:
+    """Few large blocks where filters come from far, many that share them where they are near."""
+    size = _block(problem)
+    rows, panel = _tile(size, problem, target)
+    panels = ceil(problem.filters, panel)
+    blocks = ceil(static((problem.all_tiles,), size), size) or 1
+    groups = min(ceil(_TASKS, blocks), max(1, problem.filters // _FILTERS), panels)
+    return Blocking(_whole(size, rows), rows, panel, panels, ceil(panels, groups))
+
+
+def ceil(size: int, unit: int) -> int:
+    """How many units cover ``size``."""
+    return -(-size // unit)
+
+
+def _whole(size: int, unit: int) -> int:
+    return ceil(size, unit) * unit
+
+
+def _block(problem: Problem) -> int:
+    """The tiles of a block; whole images where the batch is not known."""
+    budget = _CACHE // 2 if problem.weights <= _CACHE else _CACHE
+    most = max(1, budget // (4 * problem.points * problem.channels))
+    count = problem.all_tiles
+    if not isinstance(count, int):
+        count = max(1, most // max(1, problem.tiles)) * problem.tiles
+    count = max(1, count)
+    return ceil(count, ceil(count, most))
+
+
+def _tile(size: int, problem: Problem, target: CpuTarget) -> tuple[int, int]:
+    """Rows and panel of the register tile that wastes least time."""
+    lanes, vectors = target.lanes(32), ceil(problem.filters, target.lanes(32))
+    best, best_score = (1, lanes), 0.0
+    for width in (4, 3, 2, 1):
+        for rows in range(1, min(rows_in_registers(width, target), _ROWS, size) + 1):
+            panel = width * lanes
+            slab = 4 * panel * problem.channels
+            speed = rows / (rows + 1) * width / (width + 0.5)
+            used = size / _whole(size, rows) * vectors / _whole(vectors, width)
+            score = speed * used / (1 + max(0, slab - _NEAR) / _FAR)
+            if score > best_score + 1e-9:
+                best, best_score = (rows, panel), score
+    return best
