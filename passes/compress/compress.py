@@ -16,6 +16,7 @@ from .quantize_weights import QuantizeWeights
 from .recipe import Recipe, RecipeError
 from .report import Report
 from .samples import Samples
+from .smooth_inputs import SmoothInputs
 from .sparsify_weights import SparsifyWeights
 
 
@@ -24,6 +25,7 @@ def compress_passes(recipe: Recipe, samples: Samples | None, report: Report) -> 
     return (
         FactorizeWeights(recipe, samples, report),  # first: its factors are layers like others
         SparsifyWeights(recipe, samples, report),
+        SmoothInputs(recipe, samples),
         QuantizeActivations(recipe, samples, report),
         QuantizeWeights(recipe, samples, report),  # last: it keeps zeros, and knows what it reads
     )

@@ -47,6 +47,7 @@ class Quantize:
         method: How weights are rounded: ``nearest``, ``hqq`` (fits the grid, needs no data),
             ``gptq`` (needs calibration data), ``auto``: ``gptq`` where there is data, else ``hqq``.
         range: How a static range follows from what calibration sees.
+        smooth: How much of the outliers of what a static product reads its weight takes, 0 to 1.
     """
 
     bits: int = 8
@@ -55,6 +56,7 @@ class Quantize:
     symmetric: bool = False
     method: str = "auto"
     range: str = "mse"
+    smooth: float = 0.0
 
     def problems(self) -> list[str]:
         """What is wrong with the options, in words."""
@@ -67,6 +69,7 @@ class Quantize:
                 self.group == 0 or 8 <= self.group <= 4096,
                 f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
             ),
+            *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
         ]
         whole = self.bits == 8 and self.group == 0
         if self.scheme in ("static", "dynamic") and not whole:

@@ -17,6 +17,7 @@ from mlc.passes.compress.ranges import Histogram, grid_of
 from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
 from mlc.passes.compress.report import Report
 from mlc.passes.compress.samples import Samples
+from mlc.passes.compress.smooth_inputs import SmoothInputs
 from mlc.passes.manager import difference, run_passes
 from xdsl.dialects.builtin import ModuleOp
 
@@ -251,3 +252,19 @@ def test_ranges_forget_rare_outliers():
 def test_a_value_never_seen_has_a_range():
     grid = grid_of(Histogram(), "mse")
     assert float(grid.nearest(np.zeros(()))) == 0
+
+
+def test_smoothing_helps_inputs_with_outliers():
+    plain, smooth = (
+        error_of(Recipe(Quantize(scheme="static", smooth=strength)), batches())
+        for strength in (0.0, 0.5)
+    )
+    assert smooth < plain
+
+
+def test_smoothing_changes_nothing_but_rounding():
+    module, (x,) = mlp(), batches(1)
+    wanted = interpret(module, [x])[0]
+    recipe = Recipe(Quantize(scheme="static", smooth=0.5))
+    SmoothInputs(recipe, Samples([x], module)).apply(module)
+    assert 0 < difference(wanted, interpret(module, [x])[0]) < 1e-5
