@@ -104,9 +104,9 @@ def _chain(op: QuantizeOp) -> _Chain | None:
 
 
 def _last(values: dict[SSAValue, None]) -> SSAValue | None:
-    """The value that is computed last."""
+    """The value that is computed last; None where all are given."""
     made = {v.owner: v for v in values if isinstance(v.owner, Operation)}
-    block = next(iter(made)).parent if len(made) == len(values) and made else None
+    block = next(iter(made)).parent if made else None
     ordered = [made[op] for op in block.ops if op in made] if block else []
     return ordered[-1] if ordered else None
 

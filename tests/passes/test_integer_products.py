@@ -1,0 +1,84 @@
+"""Quantized layers become integer products, and functions of one byte tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from graphs import Graph, apply, counts, run
+from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp
+from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.ops.shape import TransposeOp
+from mlc.ir.types import DTYPES
+from mlc.passes.integer_products import IntegerProducts
+from mlc.passes.tabulate import Tabulate
+
+UI8 = DTYPES["ui8"]
+X = np.random.default_rng(0).integers(0, 256, (6, 8)).astype(UI8)
+W = np.random.default_rng(1).integers(-128, 128, (8, 5)).astype(np.int8)
+
+
+def number(value: float) -> np.ndarray:
+    return np.asarray(value, np.float32)
+
+
+def decoded(graph: Graph, x: Any, scale: float = 0.02, zero: int = 131) -> Any:
+    return graph(DequantizeOp, x, number(scale), np.asarray(zero, UI8))
+
+
+def encoded(graph: Graph, x: Any, scale: float = 0.05, zero: int = 120) -> Any:
+    return graph(QuantizeOp, x, number(scale), np.asarray(zero, UI8), to=UI8)
+
+
+def test_a_layer_is_an_integer_product():
+    graph = Graph(X.shape, dtype=UI8)
+    product = graph(MatmulOp, decoded(graph, graph.inputs[0]), graph(DequantizeOp, W, number(0.01)))
+    module = graph.module(product)
+    (wanted,) = run(module, X)
+    apply(module, IntegerProducts())
+    assert counts(module) == {"matmul": 1, "sub": 1, "cast": 1, "mul": 1}
+    np.testing.assert_allclose(run(module, X)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_one_factor_is_left_of_all_scales():
+    graph = Graph(X.shape, dtype=UI8)
+    value = graph(MatmulOp, decoded(graph, graph.inputs[0]), graph(DequantizeOp, W, number(0.01)))
+    value = graph(AddOp, value, np.ones(5, np.float32))
+    module = apply(graph.module(encoded(graph, value)), IntegerProducts())
+    assert counts(module)["mul"] == counts(module)["add"] == counts(module)["quantize"] == 1
+
+
+def test_weights_with_zero_points_are_left_alone():
+    graph = Graph(X.shape, dtype=UI8)
+    weights = graph(DequantizeOp, W, number(0.01), np.asarray(3, np.int8))
+    module = graph.module(graph(MatmulOp, decoded(graph, graph.inputs[0]), weights))
+    assert counts(apply(module, IntegerProducts()))["dequantize"] == 2
+
+
+def test_codes_are_transposed_not_what_they_mean():
+    graph = Graph((8, 6), dtype=UI8)
+    turned = graph(TransposeOp, decoded(graph, graph.inputs[0]), perm=(1, 0))
+    module = graph.module(graph(MatmulOp, turned, graph(DequantizeOp, W, number(0.01))))
+    assert counts(apply(module, IntegerProducts()))["dequantize"] == 0
+
+
+def test_a_function_of_one_byte_is_a_table():
+    graph = Graph(X.shape, dtype=UI8)
+    value = decoded(graph, graph.inputs[0])
+    error = decoded(graph, encoded(graph, graph(ErfOp, value), 0.01), 0.01, 120)
+    module = graph.module(encoded(graph, graph(MulOp, value, error)))
+    (wanted,) = run(module, X)
+    apply(module, Tabulate())
+    assert counts(module) == {"gather": 1}
+    np.testing.assert_array_equal(run(module, X)[0], wanted)
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_sums_and_functions_of_two_bytes_are_none(two: bool):
+    graph = Graph(X.shape, X.shape, dtype=UI8)
+    x, y = (decoded(graph, i) for i in graph.inputs)
+    value = graph(ErfOp, graph(AddOp, x, y)) if two else graph(AddOp, x, x)
+    module = graph.module(encoded(graph, value))
+    assert counts(apply(module, Tabulate()))["gather"] == 0
