@@ -252,7 +252,7 @@ class Recipe:
 
 
 SHORT_FORMS = {
-    "int8": Quantize(scheme="static"),
+    "int8": Quantize(scheme="static", smooth=0.5),
     "int8-dynamic": Quantize(scheme="dynamic", method="nearest"),
     "int8-weights": Quantize(symmetric=True),
     "int4": Quantize(bits=4, group=32),

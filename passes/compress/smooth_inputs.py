@@ -3,8 +3,8 @@
     %y = "mlc.matmul"(%x, %w)        ->      %t = "mlc.mul"(%x, %inverse)
                                              %y = "mlc.matmul"(%t, %scaled)
 
-The method of Xiao et al., "SmoothQuant", 2022: what is quantized next has one scale for
-all channels.
+After Xiao et al., "SmoothQuant", 2022, with a strength of which 0 changes nothing. What is
+quantized next has one scale for all channels; weights keep one for each output, and take it better.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class SmoothInputs(Pass):
 
 def _smooth(layers: Sequence[Layer], reach: np.ndarray, strength: float) -> None:
     weights = [layer.weight() for layer in layers]
-    largest = np.max([np.abs(w).max(1) for w in weights], 0)
-    scale = np.maximum(reach, _TINY) ** strength / np.maximum(largest, _TINY) ** (1 - strength)
+    reach = np.maximum(reach, _TINY)
+    scale = (reach / np.exp(np.log(reach).mean())) ** strength
     dtype = type_of(layers[0].input).dtype
     inverse = layers[0].add(ConstantOp.of((1 / scale).astype(dtype)))
     tame = layers[0].add(MulOp(layers[0].input, inverse))
