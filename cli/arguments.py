@@ -42,6 +42,7 @@ def add_model(parser: argparse.ArgumentParser, also: str = " or .mlc file") -> N
     """The model, and how it is compiled unless it is already."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODELS}{also}")
     parser.add_argument("--target", default="cpu", help="see mlc targets (default: this machine)")
+    parser.add_argument("--exact", action="store_true", help="no sums that round more than needed")
     parser.add_argument("--threads", type=int, help="threads to run on (default: every CPU)")
     add_shape(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile anew, store nothing")
@@ -102,6 +103,7 @@ def compiled(
         torch.module if torch else chosen.model,
         target=chosen.target,
         threads=chosen.threads,
+        exact=chosen.exact,
         shapes=shapes,
         recipe=recipe,
         calibration=calibration,

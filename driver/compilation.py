@@ -38,6 +38,7 @@ def compile(
     constants: Mapping[str, np.ndarray] | None = None,
     dynamic_shapes: Any = None,
     threads: int | None = None,
+    exact: bool = False,
     recipe: Recipe | None = None,
     calibration: Any = None,
     cache: bool | str | os.PathLike[str] = True,
@@ -59,6 +60,8 @@ def compile(
         constants: Values of inputs that never change, by name: they become weights.
         dynamic_shapes: Of a torch module, as in ``torch.export.export``.
         threads: Threads to run on; by default ``MLC_THREADS``, else every CPU.
+        exact: Whether to leave out algorithms that round more than plain sums do, such as
+            Winograd's, which moves a result by about 1e-6 of its norm.
         recipe: How to compress the model; None leaves it as it is.
         calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
             or the array of the only input; or one dict of arrays, which is cut into batches.
@@ -76,7 +79,7 @@ def compile(
     given = Given(inputs, dict(constants or {}), dict(shapes or {}), dynamic_shapes)
     stages = Stages.watched(verbose)
     source = source_of(model, given)
-    chosen = target_named(target)
+    chosen = target_named(target, exact)
     threads = thread_count(threads)
     asked = Compression(recipe, calibration, threads)
     if chosen is None:

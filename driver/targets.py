@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +67,10 @@ class NativeTarget:
         }
 
 
-def target_named(name: str) -> NativeTarget | None:
+def target_named(name: str, exact: bool = False) -> NativeTarget | None:
     """The target called ``name``; None for the reference interpreter.
+
+    ``exact`` leaves out algorithms that round more than plain sums do.
 
     Raises:
         TargetError: There is none; the message lists those that there are.
@@ -79,7 +81,7 @@ def target_named(name: str) -> NativeTarget | None:
     if family != "cpu" or name not in known_targets():
         known = "".join(f"\n  {n:<16} {what}" for n, what in known_targets().items())
         raise TargetError(f"unknown target '{name}'; the targets are:{known}")
-    return NativeTarget(name, target_for(name))
+    return NativeTarget(name, replace(target_for(name), exact=exact))
 
 
 def known_targets() -> dict[str, str]:

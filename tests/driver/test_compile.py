@@ -10,7 +10,9 @@ import mlc
 import numpy as np
 import onnx
 import pytest
+from graphs import Graph
 from mlc.driver.stages import Stages
+from mlc.ir.ops.conv import ConvOp
 from mlc.ir.text import parse_module
 from small_models import WEIGHT, dense, dense_result, dense_rows, onnx_model, unsupported
 
@@ -167,3 +169,15 @@ def test_the_face_is_lazy_and_complete():
     code = "import sys, mlc; mlc.load; print('xdsl' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_exact_leaves_out_what_rounds_more():
+    algorithms = {}
+    for exact in (False, True):
+        graph = Graph((1, 28, 28, 32))
+        w = np.ones((3, 3, 32, 32), np.float32)
+        plain = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1}
+        module = graph.module(graph(ConvOp, graph.inputs[0], w, **plain))
+        model = mlc.compile(module, exact=exact, cache=False)
+        algorithms[exact] = [site["algorithm"] for site in model.manifest["sites"]]
+    assert algorithms == {False: ["winograd"], True: ["pad", "contraction"]}
