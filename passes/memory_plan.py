@@ -4,16 +4,17 @@ Values that are never alive together share arena space. Values of static size ar
 first at the lowest free offset (greedy by size; Pisarchyk and Lee, "Efficient Memory Management
 for Deep Neural Net Inference", 2020); those of symbolic size share slots of equal size behind them.
 A value whose size the run finds out has room for the largest that it can have.
+Ops that are run sample by sample have a small arena for their inner values inside the large one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from xdsl.ir import Block, Operation, SSAValue
 
-from ..ir.dims import Dim, ceildiv, symbols_of
+from ..ir.dims import Dim, ceildiv, product, symbols_of
 from ..ir.late import late_bounds, upper_bound
 from ..ir.op import GraphOp
 from ..ir.ops.constant import ConstantOp
@@ -32,11 +33,28 @@ class Place:
         kind: ``input``, ``output``, ``weight`` or ``arena``.
         number: Of the input or output; of the weight in ``MemoryPlan.weights``.
         offset: In bytes, of an ``arena`` place.
+        sample: Bytes of a sample, where every sample in its turn lies in the same place; else 0.
     """
 
     kind: str
     number: int = 0
     offset: Dim = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class SampleLoop:
+    """Neighbouring ops that are run for one sample after the other.
+
+    Attributes:
+        ops: In order.
+        samples: How many there are: the first dim of all results.
+        inner: The results that nothing else uses; the other dims are known.
+    """
+
+    ops: tuple[Operation, ...]
+    samples: Dim
+    inner: tuple[SSAValue, ...]
 
 
 @dataclass(frozen=True)
@@ -59,21 +77,34 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
+class _Inside:
+    """The inner values of a loop, with their offsets in its own arena."""
+
+    offsets: tuple[tuple[SSAValue, int], ...]
+
+
+_Key = SSAValue | _Inside
+
+
+@dataclass(frozen=True)
 class _Life:
-    value: SSAValue
+    value: _Key
     size: Dim
     first: int
     last: int
 
 
-def plan_memory(block: Block) -> MemoryPlan:
-    """A place for every value of ``block``, whose ops run in order."""
+def plan_memory(block: Block, loops: Sequence[SampleLoop] = ()) -> MemoryPlan:
+    """A place for every value of ``block``, whose ops run in order but for those of ``loops``."""
     places: dict[SSAValue, Place] = {a: Place("input", n) for n, a in enumerate(block.args)}
     weights = [op for op in block.ops if isinstance(op, ConstantOp)]
     places.update({w.results[0]: Place("weight", n) for n, w in enumerate(weights)})
     copies = _place_outputs(block, places)
     bounds = late_bounds(block.walk())
     lives = [life for life in _lives(block, bounds) if life.value not in places]
+    order = {op: n for n, op in enumerate(block.ops)}
+    for loop in loops:
+        lives = _with_loop(lives, loop, (order[loop.ops[0]], order[loop.ops[-1]]))
     arena = _place_arena(lives, places)
     for op in block.ops:
         if _is_view(op):
@@ -135,14 +166,52 @@ def _lives(block: Block, bounds: Mapping[str, Dim]) -> list[_Life]:
     return [_Life(v, size_in_bytes(v, bounds), at, last.get(v, at)) for v, at in made.items()]
 
 
-def _place_arena(lives: Iterable[_Life], places: dict[SSAValue, Place]) -> Dim:
-    lives = list(lives)
-    static = [life for life in lives if isinstance(life.size, int)]
-    end = _place_static(static, places)
-    return _place_symbolic([life for life in lives if not isinstance(life.size, int)], places, end)
+def _with_loop(lives: Sequence[_Life], loop: SampleLoop, span: tuple[int, int]) -> list[_Life]:
+    """Lives around a loop that is one value: whatever it touches, it touches all the time."""
+    first, last = span
+    values = set(loop.inner)
+    own: dict[_Key, int] = {}
+    size = _place_static([_one_sample(life) for life in lives if life.value in values], own)
+    outside = [
+        _Life(
+            life.value,
+            life.size,
+            first if first <= life.first <= last else life.first,
+            last if first <= life.last <= last else life.last,
+        )
+        for life in lives
+        if life.value not in values
+    ]
+    inside = _Inside(tuple((v, at) for v, at in own.items() if isinstance(v, SSAValue)))
+    return [*outside, _Life(inside, size, first, last)]
 
 
-def _place_static(lives: list[_Life], places: dict[SSAValue, Place]) -> int:
+def _one_sample(life: _Life) -> _Life:
+    assert isinstance(life.value, SSAValue)
+    return replace(life, size=-(-_sample_bytes(life.value) // ALIGNMENT) * ALIGNMENT)
+
+
+def _sample_bytes(value: SSAValue) -> int:
+    type = type_of(value)
+    return _int(product(type.shape[1:])) * type.dtype.itemsize
+
+
+def _place_arena(lives: Sequence[_Life], places: dict[SSAValue, Place]) -> Dim:
+    known: dict[_Key, int] = {}
+    others: dict[_Key, Dim] = {}
+    end = _place_static([life for life in lives if isinstance(life.size, int)], known)
+    symbolic = [life for life in lives if not isinstance(life.size, int)]
+    end = _place_symbolic(symbolic, others, end)
+    for value, offset in (*known.items(), *others.items()):
+        if isinstance(value, _Inside):
+            for inner, place in value.offsets:
+                places[inner] = Place("arena", 0, offset + place, _sample_bytes(inner))
+        else:
+            places[value] = Place("arena", 0, offset)
+    return end
+
+
+def _place_static(lives: Iterable[_Life], offsets: dict[_Key, int]) -> int:
     placed: list[tuple[int, int, _Life]] = []
     for life in sorted(lives, key=lambda life: -_int(life.size)):
         size, start = _int(life.size), 0
@@ -153,11 +222,11 @@ def _place_static(lives: list[_Life], places: dict[SSAValue, Place]) -> int:
                 break
             start = max(start, high)
         placed.append((start, start + size, life))
-        places[life.value] = Place("arena", 0, start)
+        offsets[life.value] = start
     return max((high for _, high, _ in placed), default=0)
 
 
-def _place_symbolic(lives: list[_Life], places: dict[SSAValue, Place], start: Dim) -> Dim:
+def _place_symbolic(lives: Iterable[_Life], offsets: dict[_Key, Dim], start: Dim) -> Dim:
     free: dict[Dim, list[tuple[int, Dim]]] = {}
     for life in sorted(lives, key=lambda life: life.first):
         slots = free.setdefault(life.size, [])
@@ -168,7 +237,7 @@ def _place_symbolic(lives: list[_Life], places: dict[SSAValue, Place], start: Di
             slots.remove(slot)
             offset = slot[1]
         slots.append((life.last, offset))
-        places[life.value] = Place("arena", 0, offset)
+        offsets[life.value] = offset
     return start
 
 

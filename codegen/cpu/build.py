@@ -26,6 +26,7 @@ from .compile import compile_object
 from .emit import emit_module
 from .plan import EntryPoints, Site, entry_points
 from .pool import pool_text
+from .samples import sample_loops
 from .schedule import Scheduler, has_kernel, watches_border
 from .target import CpuTarget
 from .templates.copy import copy_kernel
@@ -74,17 +75,21 @@ class _Builder:
         self.block = block
         self.target = target
         self.scheduler = Scheduler(target)
-        self.memory: MemoryPlan = plan_memory(block)
         self.found = list(late_symbols(block.walk()))
         self.symbols = [*_symbols(block), *self.found]
+        self.memory: MemoryPlan
         self.weights = _Weights()
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
 
     def build(self) -> Build:
-        for op in self.block.ops:
-            if isinstance(op, KernelOp):
-                self._launch(op, self.scheduler.code(op))
+        kernels = [op for op in self.block.ops if isinstance(op, KernelOp)]
+        codes = {kernel: self.scheduler.code(kernel) for kernel in kernels}
+        loops = sample_loops(self.block, codes)
+        self.memory = plan_memory(self.block, loops)
+        number = {op: n for n, loop in enumerate(loops) for op in loop.ops}
+        for kernel, code in codes.items():
+            self._launch(kernel, code, number.get(kernel))
         copies = [self._copy(value, number) for value, number in self.memory.copies]
         functions = [c.function for c in self.scheduler.codes.values()]
         functions += [c.function for c in copies]
@@ -101,7 +106,7 @@ class _Builder:
             text=text,
         )
 
-    def _launch(self, kernel: KernelOp, code: Code) -> None:
+    def _launch(self, kernel: KernelOp, code: Code, loop: int | None) -> None:
         buffers = [
             self._place(value, code.packed.get(number))
             for number, value in enumerate(kernel.inputs)
@@ -109,7 +114,9 @@ class _Builder:
         buffers += [self.memory.places[r] for r in kernel.outputs]
         symbols = tuple(kernel_symbols(kernel))
         name = code.function.sym_name.data
-        self.sites.append(Site(name, tuple(buffers), symbols, code.tasks, code.grain, code.found))
+        samples = 1 if loop is None else code.samples
+        work = (code.tasks, code.grain, code.found)
+        self.sites.append(Site(name, tuple(buffers), symbols, *work, loop, samples))
         self.records.append(record(kernel, name))
 
     def _place(self, value: SSAValue, packing: Packing | None = None) -> Place:

@@ -1,15 +1,17 @@
 """The model's entry points as LLVM IR text: ``mlc_run`` and the functions that tell sizes.
 
-A site launches a kernel: it writes pointers and symbols into an array of words, and hands it with
-the number of tasks to the thread pool.
+A site launches a kernel: it writes pointers, symbols and its first task into an array of words, and
+hands it with the number of tasks to the thread pool. Neighbouring sites may stand in a loop over
+samples; each then launches the tasks of one sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from ...ir.dims import Atom, Dim, Shape, SymDim
+from ...ir.dims import Atom, Dim, Shape, SymDim, floordiv
 from ...passes.memory_plan import Place
 
 _FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
@@ -19,7 +21,8 @@ _FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile"
 class Site:
     """One launch: the kernel's name, where its buffers are, its symbols, its tasks.
 
-    ``found`` are the symbols that it finds out: the words of them come after its buffers.
+    ``found`` are the symbols that it finds out: the words of them come after its buffers. In a loop
+    over ``samples`` are the neighbours that have the same number of a ``loop``.
     """
 
     kernel: str
@@ -28,6 +31,13 @@ class Site:
     tasks: Dim
     grain: int
     found: tuple[str, ...] = ()
+    loop: int | None = None
+    samples: Dim = 1
+
+    @property
+    def words(self) -> int:
+        """How many words a launch takes: the last is the first task."""
+        return len(self.buffers) + len(self.found) + len(self.symbols) + 1
 
 
 @dataclass(frozen=True)
@@ -158,12 +168,14 @@ def _tasks(sites: Sequence[Site]) -> Iterable[str]:
         values = [
             text.define(f"load {k}, ptr {text.word('%words', n)}") for n, k in enumerate(kinds)
         ]
-        arguments = ", ".join(f"{k} {v}" for k, v in zip(kinds, values, strict=True))
-        tail = f"{arguments}, " if arguments else ""
+        first = text.define(f"load i64, ptr {text.word('%words', len(kinds))}")
+        bounds = [text.define(f"add i64 {first}, %{bound}") for bound in ("begin", "end")]
+        typed = [*zip(kinds, values, strict=True), *(("i64", bound) for bound in bounds)]
+        arguments = ", ".join(f"{kind} {value}" for kind, value in typed)
         yield (
             f"define internal void @{name}.task(ptr %words, i64 %begin, i64 %end) {{\n"
             + "\n".join(text.lines)
-            + f"\n  call void @{name}({tail}i64 %begin, i64 %end)\n  ret void\n}}\n"
+            + f"\n  call void @{name}({arguments})\n  ret void\n}}\n"
         )
 
 
@@ -177,23 +189,44 @@ def _run(plan: EntryPoints) -> str:
     for number, size in plan.late.items():
         address = text.define(f"call ptr @malloc(i64 {text.dim(size)})")
         text.lines.append(f"  store ptr {address}, ptr {text.word('%outputs', number)}")
-    longest = max((len(s.buffers) + len(s.symbols) + len(s.found) for s in plan.sites), default=1)
+    longest = max((s.words for s in plan.sites), default=1)
     text.lines.append(f"  %words = alloca [{longest} x i64]")
-    for number, site in enumerate(plan.sites):
-        text.lines += [f"  br label %site{number}", f"site{number}:"]
-        _launch(text, plan, number, site)
+    text.lines.append("  %next.sample = alloca i64")
+    for loop, sites in groupby(enumerate(plan.sites), lambda numbered: numbered[1].loop):
+        launches = list(sites)
+        sample = None if loop is None else _open_loop(text, loop, launches[0][1].samples)
+        for number, site in launches:
+            text.lines += [f"  br label %site{number}", f"site{number}:"]
+            _launch(text, plan, number, site, sample)
+        if loop is not None:
+            text.lines += [f"  br label %each{loop}", f"after{loop}:"]
     body = "\n".join(text.lines)
     return f"define i32 @mlc_run(ptr %call) {{\n{body}\n  ret i32 0\n}}\n"
 
 
-def _launch(text: _Text, plan: EntryPoints, number: int, site: Site) -> None:
-    values = [("ptr", _address(text, plan, place)) for place in site.buffers]
+def _open_loop(text: _Text, loop: int, samples: Dim) -> str:
+    """The head of a loop over samples; gives the number of the sample."""
+    text.lines += ["  store i64 0, ptr %next.sample", f"  br label %each{loop}", f"each{loop}:"]
+    sample = text.define("load i64, ptr %next.sample")
+    left = text.define(f"icmp slt i64 {sample}, {text.dim(samples)}")
+    text.lines += [f"  br i1 {left}, label %sample{loop}, label %after{loop}", f"sample{loop}:"]
+    following = text.define(f"add i64 {sample}, 1")
+    text.lines.append(f"  store i64 {following}, ptr %next.sample")
+    return sample
+
+
+def _launch(
+    text: _Text, plan: EntryPoints, number: int, site: Site, sample: str | None = None
+) -> None:
+    values = [("ptr", _address(text, plan, place, sample)) for place in site.buffers]
     words = [plan.symbols.index(name) for name in site.found]
     values += [("ptr", text.word("%symbols", number)) for number in words]
     values += [("i64", f"%sym.{name}") for name in site.symbols]
+    tasks = text.dim(floordiv(site.tasks, site.samples))
+    values.append(("i64", "0" if sample is None else text.define(f"mul i64 {sample}, {tasks}")))
     for n, (kind, value) in enumerate(values):
         text.lines.append(f"  store {kind} {value}, ptr {text.word('%words', n)}")
-    arguments = f"i64 {number}, ptr @{site.kernel}.task, ptr %words, i64 {text.dim(site.tasks)}"
+    arguments = f"i64 {number}, ptr @{site.kernel}.task, ptr %words, i64 {tasks}"
     text.lines.append(
         f"  call void @launch(ptr %pool, ptr %profile, {arguments}, i64 {site.grain})"
     )
@@ -201,12 +234,17 @@ def _launch(text: _Text, plan: EntryPoints, number: int, site: Site) -> None:
         text.load_symbols([name], "%symbols", number)
 
 
-def _address(text: _Text, plan: EntryPoints, place: Place) -> str:
+def _address(text: _Text, plan: EntryPoints, place: Place, sample: str | None) -> str:
+    """Where a buffer begins; one of a single sample so far ahead that ``sample`` lies in it."""
     if place.kind in ("input", "output"):
         return text.define(f"load ptr, ptr {text.word(f'%{place.kind}s', place.number)}")
     if place.kind == "weight":
         return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
-    return text.define(f"getelementptr i8, ptr %arena, i64 {text.dim(place.offset)}")
+    offset = text.dim(place.offset)
+    if place.sample:
+        ahead = text.define(f"mul i64 {sample}, {place.sample}")
+        offset = text.define(f"sub i64 {offset}, {ahead}")
+    return text.define(f"getelementptr i8, ptr %arena, i64 {offset}")
 
 
 def _arena_size(plan: EntryPoints) -> str:

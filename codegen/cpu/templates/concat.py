@@ -25,4 +25,5 @@ def concat_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
             copy_run(frame, source, b.mul_index(row, frame.dim(size)), result, place, size)
             place = b.add_index(place, frame.dim(size))
     tasks = product(result.shape[: op.axis])
-    return frame.finish(tasks, grain_of(static(inside) // 8))
+    samples = result.shape[0] if op.axis else 1
+    return frame.finish(tasks, grain_of(static(inside) // 8), samples=samples)

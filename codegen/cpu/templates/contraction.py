@@ -50,7 +50,7 @@ class Tiling:
 def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
     """Code for a kernel around a matrix product; None where its root is none."""
     rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted)
+    product = product_of(rooted, by_sample=True)
     return TiledProduct(rooted, product).build() if product else None
 
 
@@ -122,7 +122,8 @@ class TiledProduct:
             self._set_outer(place[0])
             self._rows(panel, tile, tiles)
         cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
-        return frame.finish(outer * panels * tiles, grain_of(cost // 16), self._packings())
+        samples = self.shape[0] if product.outer[:1] == (0,) else 1
+        return frame.finish(outer * panels * tiles, grain_of(cost // 16), self._packings(), samples)
 
     def _panels_outside(self) -> bool:
         depth = static([d.extent for d in self.product.depths])

@@ -102,7 +102,8 @@ class _Depthwise:
             for_columns(b, start, stop, self.lanes, lambda c, lanes: self._strip(strip, c, lanes))
         taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
         cost = (taps + self.rooted.effort) * static((self.inner.places, size)) * _STRIP // 16
-        return frame.finish(product(blocks) * strips * parts, grain_of(cost))
+        tasks = product(blocks) * strips * parts
+        return frame.finish(tasks, grain_of(cost), samples=self.shape[0])
 
     def _tile_size(self) -> tuple[int, int]:
         """Places and channels of a tile.

@@ -47,6 +47,8 @@ class Code:
         grain: How many of them at least are worth a thread.
         packed: How constant operands are laid out, by operand number.
         found: The symbols that it finds out; they follow its buffers, one word each.
+        samples: Into how many equal parts the tasks fall, in order, so that each part computes one
+            index along the first dim of all results.
     """
 
     function: func.FuncOp
@@ -54,6 +56,7 @@ class Code:
     grain: int
     packed: Mapping[int, Packing] = field(default_factory=dict)
     found: tuple[str, ...] = ()
+    samples: Dim = 1
 
 
 class Frame:
@@ -125,12 +128,18 @@ class Frame:
             position = self.b.op(arith.DivUIOp, [position, size], IndexType())
         return [position, *indices] if shape else []
 
-    def finish(self, tasks: Dim, grain: int, packed: Mapping[int, Packing] | None = None) -> Code:
+    def finish(
+        self,
+        tasks: Dim,
+        grain: int,
+        packed: Mapping[int, Packing] | None = None,
+        samples: Dim = 1,
+    ) -> Code:
         """Ends the function."""
         self.b.add(func.ReturnOp())
         type = FunctionType.from_lists(self._arguments, [])
         function = func.FuncOp(self.name, type, Region(self._block))
-        return Code(function, tasks, grain, packed or {}, tuple(self.found))
+        return Code(function, tasks, grain, packed or {}, tuple(self.found), samples)
 
 
 def kernel_types(kernel: KernelOp) -> list[TensorType]:

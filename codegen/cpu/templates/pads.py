@@ -63,7 +63,8 @@ class _Pad:
             image = b.region(lambda: self._row(indices, place, value))
             outside = b.region(lambda: fill_run(frame, value, self.result, place, size))
             b.add(scf.IfOp(inside, [], image, outside))
-        return frame.finish(product(rows), grain_of(static((size,)) // 8))
+        samples = rows[0] if rows else 1
+        return frame.finish(product(rows), grain_of(static((size,)) // 8), samples=samples)
 
     def _value(self) -> SSAValue:
         """What is added, as it is in memory."""

@@ -19,6 +19,7 @@ from ....ir.ops.constant import ConstantOp
 from ....ir.scalar import Scalar
 from ....ir.types import F32, is_integer
 from .access import load_forms
+from .frame import static
 from .rooted import Rooted
 
 
@@ -69,8 +70,12 @@ class Product:
     packed: bool
 
 
-def product_of(kernel: Rooted, dtype: np.dtype = F32) -> Product | None:
-    """The contraction, summed in ``dtype``, as a matrix product, or None where it is none."""
+def product_of(kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False) -> Product | None:
+    """The contraction, summed in ``dtype``, as a matrix product, or None where it is none.
+
+    With ``by_sample`` rows of several samples are not merged where a sample has more data than the
+    right factor: what it is computed from and what for is near then.
+    """
     factors = _factors(kernel, dtype)
     column = len(kernel.indices) - 1
     if factors is None or column < 0:
@@ -84,7 +89,8 @@ def product_of(kernel: Rooted, dtype: np.dtype = F32) -> Product | None:
     if not packed and right.stride(column) != 1:
         return None
     depths = _depths(kernel, left, right, packed)
-    row, rows, outer = _rows(kernel, left, right, column)
+    apart = by_sample and packed and _is_large_sample(kernel, left, right)
+    row, rows, outer = _rows(kernel, left, right, column, apart)
     return Product(left, right, column, row, rows, outer, depths, packed)
 
 
@@ -135,9 +141,9 @@ def _follows(outer: Depth, inner: Depth, packed: bool) -> bool:
 
 
 def _rows(
-    kernel: Rooted, left: Factor, right: Factor, column: int
+    kernel: Rooted, left: Factor, right: Factor, column: int, apart: bool
 ) -> tuple[int | None, Dim, tuple[int, ...]]:
-    """The axis of a tile's rows, its size, and the axes outside."""
+    """The axis of a tile's rows, its size, and the axes outside; with ``apart`` the first is."""
     shape = kernel.type.shape
     rows = [a for a in range(column) if left.stride(a) != 0 and right.stride(a) == 0]
     if not rows:
@@ -147,11 +153,20 @@ def _rows(
     outer = [a for a in range(column) if a != inner and shape[a] != 1]
     while forms is not None and outer and outer[-1] in rows:
         axis = outer[-1]
+        if apart and axis == 0:
+            break
         if any(f.coefficient(axis) != f.coefficient(inner) * size for f in forms):
             break
         size = size * shape[axis]
         outer.pop()
     return inner, size, tuple(outer)
+
+
+def _is_large_sample(kernel: Rooted, left: Factor, right: Factor) -> bool:
+    """Whether what is read and written for one sample outweighs the right factor."""
+    shapes = [kernel.frame.buffers[n].shape for n in (left.number, right.number)]
+    read, weights = static(shapes[0][1:]), static(shapes[1])
+    return len(kernel.type.shape) > 2 and read + static(kernel.type.shape[1:]) >= weights
 
 
 def _walks(kernel: Rooted, left: Factor) -> list[Affine] | None:

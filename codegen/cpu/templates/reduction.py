@@ -59,7 +59,8 @@ class _Reduction(Rooted):
             self.axes = dict(enumerate(frame.unflatten(row, shape[:-1])))
             self._tile(b.mul_index(tile, b.index(width)), columns, width)
         cost = (effort(self.body) * static(self.structure.extents) + self.effort) * width // 4
-        return frame.finish(product(shape[:-1]) * tiles, grain_of(cost))
+        samples = shape[0] if len(shape) > 1 else 1
+        return frame.finish(product(shape[:-1]) * tiles, grain_of(cost), samples=samples)
 
     def _tile(self, first: SSAValue, columns: Dim, width: int) -> None:
         """One tile, narrower where the row ends."""

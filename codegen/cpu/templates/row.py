@@ -30,6 +30,7 @@ from .frame import Code, Frame, grain_of, static
 
 _BLOCK = 4096
 _WORTH_KEEPING = 4
+_PICTURES = 4
 
 
 def row_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
@@ -72,10 +73,16 @@ class _Rows:
         if self.blocked:
             tasks = (self.columns + (_BLOCK - 1)) // _BLOCK
             return self.frame.finish(tasks, grain_of(cost * static((self.columns,)) // 8))
-        return self.frame.finish(product(self.rows), grain_of(cost * static((self.columns,)) // 8))
+        grain = grain_of(cost * static((self.columns,)) // 8)
+        return self.frame.finish(
+            product(self.rows), grain, samples=self.rows[0] if self.rows else 1
+        )
 
     def _merged(self) -> int:
-        """How many innermost dims the columns run over as if they were one."""
+        """How many innermost dims the columns run over as if they were one.
+
+        Samples of pictures, and their rows, stay tasks of their own.
+        """
         plain = min(1, len(self.shape))
         if self.reductions or any(type_of(v).shape != self.shape for v in self.pending):
             return plain
@@ -85,7 +92,9 @@ class _Rows:
             if found is None:
                 return plain
             forms += found
-        return merged_dims(self.shape, forms)
+        merged = merged_dims(self.shape, forms)
+        several = len(self.shape) >= _PICTURES and self.shape[0] != 1
+        return min(merged, len(self.shape) - 2) if several else merged
 
     def _place(self, row: SSAValue) -> tuple[SSAValue, SSAValue]:
         """Sets the axes at ``row``; gives the range of columns."""
