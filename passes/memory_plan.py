@@ -34,12 +34,14 @@ class Place:
         number: Of the input or output; of the weight in ``MemoryPlan.weights``.
         offset: In bytes, of an ``arena`` place.
         sample: Bytes of a sample, where every sample in its turn lies in the same place; else 0.
+        slot: Bytes from there to where another sample may lie at the same time.
     """
 
     kind: str
     number: int = 0
     offset: Dim = 0
     sample: int = 0
+    slot: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class SampleLoop:
         ops: In order.
         samples: How many there are: the first dim of all results.
         inner: The results that nothing else uses; the other dims are known.
+        slots: How many samples may be at work at the same time.
     """
 
     ops: tuple[Operation, ...]
     samples: Dim
     inner: tuple[SSAValue, ...]
+    slots: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,10 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class _Inside:
-    """The inner values of a loop, with their offsets in its own arena."""
+    """The inner values of a loop, with their offsets in its own arena, and the size of that."""
 
     offsets: tuple[tuple[SSAValue, int], ...]
+    size: int
 
 
 _Key = SSAValue | _Inside
@@ -182,8 +187,8 @@ def _with_loop(lives: Sequence[_Life], loop: SampleLoop, span: tuple[int, int]) 
         for life in lives
         if life.value not in values
     ]
-    inside = _Inside(tuple((v, at) for v, at in own.items() if isinstance(v, SSAValue)))
-    return [*outside, _Life(inside, size, first, last)]
+    inside = _Inside(tuple((v, at) for v, at in own.items() if isinstance(v, SSAValue)), size)
+    return [*outside, _Life(inside, size * loop.slots, first, last)]
 
 
 def _one_sample(life: _Life) -> _Life:
@@ -205,7 +210,7 @@ def _place_arena(lives: Sequence[_Life], places: dict[SSAValue, Place]) -> Dim:
     for value, offset in (*known.items(), *others.items()):
         if isinstance(value, _Inside):
             for inner, place in value.offsets:
-                places[inner] = Place("arena", 0, offset + place, _sample_bytes(inner))
+                places[inner] = Place("arena", 0, offset + place, _sample_bytes(inner), value.size)
         else:
             places[value] = Place("arena", 0, offset)
     return end

@@ -14,7 +14,7 @@ from mlc.ir.types import TensorType, type_of
 from mlc.runtime.memory import adopt
 from xdsl.dialects.builtin import ModuleOp
 
-EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create"]
+EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create", "mlc_pool_destroy"]
 
 
 class Native:
@@ -34,7 +34,15 @@ class Native:
             data = np.ascontiguousarray(make()).reshape(-1).view(np.uint8)
             self.weights[offset : offset + data.size] = data
 
-    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def run(self, arrays: list[np.ndarray], threads: int = 1) -> list[np.ndarray]:
+        pool = self.library.function("mlc_pool_create", ctypes.c_void_p)(threads)
+        try:
+            return self._run(arrays, pool or 0)
+        finally:
+            if pool:
+                self.library["mlc_pool_destroy"](ctypes.c_void_p(pool))
+
+    def _run(self, arrays: list[np.ndarray], pool: int) -> list[np.ndarray]:
         symbols = (ctypes.c_int64 * 16)(*self._symbols(arrays))
         size = self.library.function("mlc_arena_size", ctypes.c_int64)(symbols)
         arena = aligned(size)
@@ -45,7 +53,7 @@ class Native:
         pointers = _pointers(outputs)
         words = [_pointers(arrays), pointers, symbols, arena.ctypes.data]
         addresses = [w if isinstance(w, int) else ctypes.addressof(w) for w in words]
-        frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, 0, 0, 0)
+        frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, pool, 0, 0)
         self.library["mlc_run"](frame)
         for number, shape in enumerate(self._shapes(symbols)):
             if pointers[number] != outputs[number].ctypes.data:

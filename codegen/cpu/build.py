@@ -21,13 +21,14 @@ from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
-from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, base_of, plan_memory
+from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, SampleLoop, base_of, plan_memory
 from .compile import compile_object
 from .emit import emit_module
-from .plan import EntryPoints, Site, entry_points
+from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
 from .schedule import Scheduler, has_kernel, watches_border
+from .sites import EntryPoints, Loop, Site
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
@@ -78,6 +79,7 @@ class _Builder:
         self.found = list(late_symbols(block.walk()))
         self.symbols = [*_symbols(block), *self.found]
         self.memory: MemoryPlan
+        self.loops: list[SampleLoop] = []
         self.weights = _Weights()
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
@@ -85,9 +87,9 @@ class _Builder:
     def build(self) -> Build:
         kernels = [op for op in self.block.ops if isinstance(op, KernelOp)]
         codes = {kernel: self.scheduler.code(kernel) for kernel in kernels}
-        loops = sample_loops(self.block, codes)
-        self.memory = plan_memory(self.block, loops)
-        number = {op: n for n, loop in enumerate(loops) for op in loop.ops}
+        self.loops = sample_loops(self.block, codes)
+        self.memory = plan_memory(self.block, self.loops)
+        number = {op: n for n, loop in enumerate(self.loops) for op in loop.ops}
         for kernel, code in codes.items():
             self._launch(kernel, code, number.get(kernel))
         copies = [self._copy(value, number) for value, number in self.memory.copies]
@@ -114,9 +116,8 @@ class _Builder:
         buffers += [self.memory.places[r] for r in kernel.outputs]
         symbols = tuple(kernel_symbols(kernel))
         name = code.function.sym_name.data
-        samples = 1 if loop is None else code.samples
         work = (code.tasks, code.grain, code.found)
-        self.sites.append(Site(name, tuple(buffers), symbols, *work, loop, samples))
+        self.sites.append(Site(name, tuple(buffers), symbols, *work, loop))
         self.records.append(record(kernel, name))
 
     def _place(self, value: SSAValue, packing: Packing | None = None) -> Place:
@@ -147,6 +148,7 @@ class _Builder:
             [offset for offset, _ in self.weights.entries],
             self.sites,
             self.memory.late,
+            [Loop(loop.samples, loop.slots) for loop in self.loops],
         )
 
 

@@ -27,6 +27,7 @@ from ...passes.memory_plan import SampleLoop, base_of
 from .templates.frame import Code, static
 
 _CACHE = 1 << 20
+_SLOTS = 32
 _SAMPLE = Affine({0: 1})
 
 
@@ -96,7 +97,8 @@ class _Run:
         """These kernels as a loop."""
         made = [r for k in self.kernels for r in k.outputs]
         inner = [v for v in made if _is_used_by(v, self.kernels)]
-        return SampleLoop(tuple(self.kernels), self.samples, tuple(inner))
+        slots = min(self.samples, _SLOTS) if isinstance(self.samples, int) else _SLOTS
+        return SampleLoop(tuple(self.kernels), self.samples, tuple(inner), slots)
 
 
 def _is_used_by(value: SSAValue, kernels: Sequence[Operation]) -> bool:

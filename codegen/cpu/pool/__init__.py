@@ -8,9 +8,9 @@ One word, ``claim``, rules everything: bit 63 says that the pool ends, bits 32-6
 the low half counts the chunks that nobody has taken yet. A chunk is taken by a compare-and-swap of
 the whole word, so that it cannot be taken from another job than the one that was seen.
 
-Exported: ``ptr mlc_pool_create(i32 threads)``, ``void mlc_pool_destroy(ptr pool)`` and ``void
-mlc_parallel(ptr pool, ptr function, ptr context, i64 count, i64 grain)``, which calls ``void
-function(ptr context, i64 begin, i64 end)``.
+Exported: ``ptr mlc_pool_create(i32 threads)``, ``void mlc_pool_destroy(ptr pool)``, ``i64
+mlc_pool_threads(ptr pool)``, and ``void mlc_parallel(ptr pool, ptr function, ptr context, i64
+count, i64 grain)``, which calls ``void function(ptr context, i64 begin, i64 end)``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from ..target import CpuTarget
 from .launch import PARALLEL, join
 from .layout import FIELDS, WORKER_FIELDS, machine_of, system
-from .life import CREATE, DESTROY
+from .life import CREATE, DESTROY, THREADS
 from .placement import PIN, SETTLE, SPREAD
 from .work import FINISH, WORK, WORKER, rest
 
@@ -36,5 +36,5 @@ def pool_text(target: CpuTarget) -> str:
         f"%Worker = type {{ {', '.join(WORKER_FIELDS)} }}",
     ]
     workers = [WORK, FINISH, rest(machine), WORKER]
-    callers = [PARALLEL, join(machine), CREATE, DESTROY]
+    callers = [PARALLEL, join(machine), CREATE, THREADS, DESTROY]
     return "\n".join([*head, system(machine), PIN, SPREAD, SETTLE, *workers, *callers])

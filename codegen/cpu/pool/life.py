@@ -55,6 +55,23 @@ end:
 }}
 """
 
+THREADS = f"""
+; How many threads work for a caller, with itself.
+define i64 @mlc_pool_threads(ptr %pool) {{
+entry:
+  %none = icmp eq ptr %pool, null
+  br i1 %none, label %alone, label %some
+alone:
+  ret i64 1
+some:
+  {fields("workers")}
+  %number = load i32, ptr %workers
+  %wide = zext i32 %number to i64
+  %threads = add i64 %wide, 1
+  ret i64 %threads
+}}
+"""
+
 DESTROY = f"""
 ; Ends the workers and frees the pool, which must not be at work.
 define void @mlc_pool_destroy(ptr %pool) {{

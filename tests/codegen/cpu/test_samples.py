@@ -17,7 +17,6 @@ from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp, SigmoidOp
 from mlc.ir.ops.pool import MaxPoolOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.shape import ConcatOp, ReshapeOp, SliceOp
-from mlc.ir.types import type_of
 from native import Native
 
 PLAIN = {"strides": (1, 1), "dilations": (1, 1)}
@@ -59,7 +58,7 @@ def several(g: Graph, x: Any) -> Any:
     y = conv(g, x, 8)
     pool = {"kernel": (2, 2), "strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1)}
     z = g(MaxPoolOp, g(ConcatOp, y, conv(g, y, 8, seed=1), axis=3), **pool)
-    flat = g.add(ReshapeOp.to(z, (type_of(z).shape[0], 3 * 3 * 16)))
+    flat = g.add(ReshapeOp.to(z, (z.type.shape[0], 3 * 3 * 16)))
     return y, flat
 
 
@@ -81,23 +80,25 @@ def compiled(make: Callable[..., Any], batch: Dim) -> tuple[Native, np.ndarray, 
     return Native(module), x, wanted
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("make", [chain, residual, squeezed, several, mixed])
-def test_results_stay_the_same(make: Callable[..., Any]):
+def test_results_stay_the_same(make: Callable[..., Any], threads: int):
     native, x, wanted = compiled(make, 4)
     assert "each0:" in native.build.text
-    for got, want in zip(native.run([x]), wanted, strict=True):
+    for got, want in zip(native.run([x], threads), wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("make", [chain, residual, squeezed])
-def test_any_number_of_samples(make: Callable[..., Any]):
+def test_any_number_of_samples(make: Callable[..., Any], threads: int):
     graph = Graph((symbol("N"), 6, 6, 3))
     native = Native(graph.module(make(graph, *graph.inputs)))
-    for batch in (0, 1, 5):
+    for batch in (0, 1, 5, 70):
         fixed = Graph((batch, 6, 6, 3))
         x = array(batch, 6, 6, 3)
         (wanted,) = interpret(fixed.module(make(fixed, *fixed.inputs)), [x])
-        (got,) = native.run([x])
+        (got,) = native.run([x], threads)
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
 
 

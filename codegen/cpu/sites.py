@@ -1,0 +1,120 @@
+"""Launch sites: what a kernel is handed when it runs, as words of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...ir.dims import Dim, Shape, floordiv
+from ...passes.memory_plan import Place
+from .text import Text
+
+FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One launch: the kernel's name, where its buffers are, its symbols, its tasks.
+
+    ``found`` are the symbols that it finds out: the words of them come after its buffers. ``loop``
+    is the number of the loop over samples that it stands in.
+    """
+
+    kernel: str
+    buffers: tuple[Place, ...]
+    symbols: tuple[str, ...]
+    tasks: Dim
+    grain: int
+    found: tuple[str, ...] = ()
+    loop: int | None = None
+
+    @property
+    def words(self) -> int:
+        """How many words a launch takes: the last is the first task."""
+        return len(self.buffers) + len(self.found) + len(self.symbols) + 1
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop over samples: how many there are, and how many have memory at the same time."""
+
+    samples: Dim
+    slots: int
+
+
+@dataclass(frozen=True)
+class EntryPoints:
+    """What the entry points tell and do.
+
+    Attributes:
+        symbols: In the order of the call frame.
+        inputs: The shapes of the inputs.
+        outputs: The shapes of the outputs.
+        arena: Bytes of scratch memory.
+        weights: The offset of each weight.
+        sites: The launches, in order.
+        late: The outputs that the run allocates, with the bytes of each.
+        loops: The loops over samples; the sites of each are neighbours.
+    """
+
+    symbols: Sequence[str]
+    inputs: Sequence[Shape]
+    outputs: Sequence[Shape]
+    arena: Dim
+    weights: Sequence[int]
+    sites: Sequence[Site]
+    late: Mapping[int, Dim]
+    loops: Sequence[Loop] = ()
+
+    @property
+    def found(self) -> list[str]:
+        """The symbols that the run finds out, which are the last."""
+        return [name for site in self.sites for name in site.found]
+
+    def words(self, text: Text) -> None:
+        """Makes ``%words``, which serves one launch after the other."""
+        longest = max((site.words for site in self.sites), default=1)
+        text.lines.append(f"  %words = alloca [{longest} x i64]")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whose turn it is in a loop over samples: the registers of the sample and of its memory."""
+
+    sample: str
+    slot: str = "0"
+
+
+def load_fields(text: Text) -> None:
+    """The fields of the frame ``%call``, as registers of their names."""
+    for number, name in enumerate(FIELDS):
+        text.lines.append(f"  %{name} = load ptr, ptr {text.word('%call', number)}")
+
+
+def write_words(text: Text, plan: EntryPoints, site: Site, turn: Turn | None = None) -> str:
+    """Fills ``%words`` for a launch; gives the number of its tasks."""
+    values = [("ptr", _address(text, plan, place, turn)) for place in site.buffers]
+    values += [("ptr", text.word("%symbols", plan.symbols.index(name))) for name in site.found]
+    values += [("i64", f"%sym.{name}") for name in site.symbols]
+    tasks, first = text.dim(site.tasks), "0"
+    if turn is not None and site.loop is not None:
+        tasks = text.dim(floordiv(site.tasks, plan.loops[site.loop].samples))
+        first = text.define(f"mul i64 {turn.sample}, {tasks}")
+    values.append(("i64", first))
+    for number, (kind, value) in enumerate(values):
+        text.lines.append(f"  store {kind} {value}, ptr {text.word('%words', number)}")
+    return tasks
+
+
+def _address(text: Text, plan: EntryPoints, place: Place, turn: Turn | None) -> str:
+    """Where a buffer begins; one of a single sample, so far ahead that this one lies in it."""
+    if place.kind in ("input", "output"):
+        return text.define(f"load ptr, ptr {text.word(f'%{place.kind}s', place.number)}")
+    if place.kind == "weight":
+        return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
+    offset = text.dim(place.offset)
+    if place.sample and turn is not None:
+        ahead = text.define(f"mul i64 {turn.sample}, {place.sample}")
+        mine = text.define(f"mul i64 {turn.slot}, {place.slot}")
+        offset = text.define(f"add i64 {offset}, {text.define(f'sub i64 {mine}, {ahead}')}")
+    return text.define(f"getelementptr i8, ptr %arena, i64 {offset}")
