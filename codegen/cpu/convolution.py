@@ -9,6 +9,7 @@ Winograd's algorithm fetches the next filters while it multiplies; the direct su
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from xdsl.ir import BlockArgument, SSAValue
 
@@ -19,16 +20,17 @@ from ...ir.ops.conv import ConvOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
 from .templates.winograd import problem_of
-from .templates.winograd_blocking import blocking, ceil
+from .templates.winograd_blocking import Problem, blocking, ceil, fits
 from .templates.winograd_transforms import TAPS
 
 _RATE = 0.95
 _STORED = 1.5  # cycles for a vector of products, to begin its sum and to store it
 _BYTES_A_CYCLE = 10
-# By the results of a tile in each dim: the cycles of both transforms, and the error on normal data
-# relative to the result's norm, where that of the direct sum is 2e-7.
-_TRANSFORMS = {2: 95, 4: 230}
-_ERRORS = {2: "3e-7", 4: "1e-6"}
+_TRANSFORMED = 6.2  # cycles of both transforms for a point
+# By results of a tile in each dim, and stride: the error on normal data relative to the result's
+# norm, where that of the direct sum is 2e-7.
+_ERRORS = {(2, 1): "3e-7", (4, 1): "1e-6", (2, 2): "3e-7", (4, 2): "4e-7"}
+_TILES = (2, 4)
 _WORTH = 0.9
 
 
@@ -54,30 +56,31 @@ def choose(conv: ConvOp, target: CpuTarget) -> Choice:
         return Choice(0, f"direct sum: {refusal}")
     cycles = {0: _direct_cycles(conv, target)}
     best = 0
-    for results in _TRANSFORMS:
-        cycles[results] = _winograd_cycles(conv, results, target)
+    for results in _TILES:
+        problem = problem_of(conv, results)
+        cycles[results] = _winograd_cycles(problem, target) if fits(problem) else inf
         if cycles[results] < _WORTH * cycles[best]:
             best = results
-    return Choice(best, _reason(best, cycles))
+    return Choice(best, _reason(best, conv.strides[0], cycles))
 
 
-def _reason(best: int, cycles: dict[int, float]) -> str:
+def _reason(best: int, stride: int, cycles: dict[int, float]) -> str:
     """What is best, and by how much."""
     if best:
-        gain = cycles[0] / cycles[best]
-        return (
-            f"F({best}x{best}, 3x3) by estimate {gain:.1f}x the direct sum; error {_ERRORS[best]}"
-        )
-    other = min(_TRANSFORMS, key=lambda results: cycles[results])
+        gain, error = cycles[0] / cycles[best], _ERRORS[best, stride]
+        return f"F({best}x{best}, 3x3) by estimate {gain:.1f}x the direct sum; error {error}"
+    other = min(_TILES, key=lambda results: cycles[results])
     gain = cycles[0] / cycles[other]
     return f"direct sum: F({other}x{other}, 3x3) is no faster, by estimate {gain:.2f}x"
 
 
 def _is_candidate(conv: ConvOp) -> bool:
-    """Whether Winograd's algorithm applies: filters of 3x3 that touch every element."""
+    """Whether Winograd's algorithm applies: dense filters of 3x3 at stride 1 or 2."""
     x, w = type_of(conv.x), type_of(conv.w)
-    every = set((*conv.strides, *conv.dilations, conv.groups)) == {1}
-    return x.rank == 4 and x.dtype == F32 and w.shape[:2] == (TAPS, TAPS) and every
+    if x.rank != 4 or x.dtype != F32 or w.shape[:2] != (TAPS, TAPS):
+        return False
+    dense = {*conv.dilations, conv.groups} == {1}
+    return dense and conv.strides in ((1, 1), (2, 2))
 
 
 def _refusal(conv: ConvOp, target: CpuTarget) -> str:
@@ -108,14 +111,13 @@ def _direct_cycles(conv: ConvOp, target: CpuTarget) -> float:
     return pixels * weights / (2 * lanes * _RATE) + 4 * weights / _BYTES_A_CYCLE + copied
 
 
-def _winograd_cycles(conv: ConvOp, results: int, target: CpuTarget) -> float:
-    problem = problem_of(conv, results)
+def _winograd_cycles(problem: Problem, target: CpuTarget) -> float:
     cut, lanes = blocking(problem, target), target.lanes(32)
     tiles = _count((problem.images, problem.tiles))
     sums = _whole(tiles, cut.rows) * problem.points * cut.panels * cut.panel
     products = sums * (problem.channels / (2 * _RATE) + _STORED) / lanes
     vectors = ceil(problem.channels, lanes) + ceil(problem.filters, lanes)
-    transforms = tiles * vectors / 2 * _TRANSFORMS[results]
+    transforms = tiles * vectors / 2 * problem.points * _TRANSFORMED
     # Blocks after the first find filters in the last cache, at about twice the rate.
     fetched = problem.weights * (1 + ceil(tiles, cut.tiles)) / 2 / _BYTES_A_CYCLE
     return max(products, fetched) + transforms

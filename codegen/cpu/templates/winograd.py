@@ -1,4 +1,4 @@
-"""Winograd's convolution: 3x3 filters at stride 1 with 2.25 or 4 times fewer products.
+"""Winograd's convolution: 3x3 filters with 1.4 to 4 times fewer products.
 
 A task is a block of tiles of ``m`` x ``m`` results, for some panels of the output channels. Its
 transformed inputs and a panel of products are scratch that stays in the second-level cache::
@@ -32,7 +32,7 @@ from .linear_map import map_grid
 from .rooted import Rooted
 from .winograd_blocking import Problem, blocking, ceil
 from .winograd_input import BATCH, CHANNEL, HEIGHT, WIDTH, InputTransform, Target
-from .winograd_transforms import TAPS, transformed_kernel, transforms_of
+from .winograd_transforms import size_of, transformed_kernel, transforms_of
 
 Place = tuple[SSAValue, SSAValue, SSAValue]
 # The elements of a cache line.
@@ -48,7 +48,7 @@ def problem_of(conv: ConvOp, results: int) -> Problem:
     """The sizes of a convolution by tiles of ``results`` x ``results``."""
     images, *sides, filters = type_of(conv.result).shape
     down, across = (ceil(static((side,)), results) for side in sides)
-    points, channels = (results + TAPS - 1) ** 2, static(type_of(conv.w).shape[2:3])
+    points, channels = size_of(results, conv.strides[0]) ** 2, static(type_of(conv.w).shape[2:3])
     return Problem(images, down * across, points, channels, static((filters,)))
 
 
@@ -57,8 +57,8 @@ class _Winograd:
         self.rooted, self.frame, self.b = rooted, rooted.frame, rooted.frame.b
         assert isinstance(rooted.root, ConvOp)
         self.conv, self.results = rooted.root, results
-        self.matrices = transforms_of(results)
-        self.size = results + TAPS - 1
+        self.matrices = transforms_of(results, self.conv.strides[0])
+        self.size = len(self.matrices.input)
         self.points = self.size**2
         self.shape, self.lanes = rooted.type.shape, self.frame.target.lanes(32)
         self.channels, self.filters = (static((d,)) for d in type_of(self.conv.w).shape[2:])

@@ -15,11 +15,14 @@ from .frame import static
 
 # Bytes of a first and of a second level of cache that may be counted on.
 _NEAR = 32 * 1024
-_CACHE = 640 * 1024
+_CACHE = 832 * 1024
+# Bytes of products, which share that cache for a short while.
+_PRODUCTS = 512 * 1024
 # How much larger than that a slab must be to cost as much again.
 _FAR = 512 * 1024
-# The rows of a register tile at most.
+# The rows and the columns of a register tile at most.
 _ROWS = 14
+_WIDEST = 64
 # Tasks that keep some threads busy, and filters that make a second transform of inputs cheap.
 _TASKS = 8
 _FILTERS = 64
@@ -83,6 +86,11 @@ class Blocking:
         return self.tiles // self.rows
 
 
+def fits(problem: Problem) -> bool:
+    """Whether the transformed inputs of one tile fit the cache, and the stack."""
+    return 4 * problem.points * problem.channels <= _CACHE
+
+
 def blocking(problem: Problem, target: CpuTarget) -> Blocking:
     """Few large blocks where filters come from far, many that share them where they are near."""
     size = _block(problem)
@@ -105,7 +113,8 @@ def _whole(size: int, unit: int) -> int:
 def _block(problem: Problem) -> int:
     """The tiles of a block; whole images where the batch is not known."""
     budget = _CACHE // 2 if problem.weights <= _CACHE else _CACHE
-    most = max(1, budget // (4 * problem.points * problem.channels))
+    most = min(budget // problem.channels, _PRODUCTS // _WIDEST) // (4 * problem.points)
+    most = max(1, most)
     count = problem.all_tiles
     if not isinstance(count, int):
         count = max(1, most // max(1, problem.tiles)) * problem.tiles

@@ -61,7 +61,7 @@ class InputTransform:
         self.matrix, self.size = matrix, len(matrix)
         self.lanes = frame.target.lanes(32)
         self.shape = type_of(conv.x).shape
-        self.pads = conv.pads[:2]
+        self.pads, self.stride = conv.pads[:2], conv.strides[0]
         load = frame.fused.element(conv.x, [s.axis(n) for n in range(4)])
         buffer = frame.buffers[load.attr]
         self.memory = buffer.memory
@@ -85,7 +85,8 @@ class InputTransform:
     def _window(self, image: SSAValue, row: SSAValue, column: SSAValue) -> _Window:
         b = self.b
         top, left = (
-            b.add_index(x, b.index(-pad)) for x, pad in zip((row, column), self.pads, strict=True)
+            b.add_index(b.mul_index(x, b.index(self.stride)), b.index(-pad))
+            for x, pad in zip((row, column), self.pads, strict=True)
         )
         start = self.frame.dim(self.form.constant)
         for index, step in zip((image, top, left), self.steps, strict=False):

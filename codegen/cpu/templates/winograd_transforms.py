@@ -6,10 +6,10 @@ points and at infinity, multiplied there, ``n = m + r - 1`` products in all, and
     y = output @ ((kernel @ g) * (input @ d))          Lavin and Gray, "Fast Algorithms for
                                                        Convolutional Neural Networks" (2016)
 
-Rounding grows with the spread of the points' powers. Of pairs (p, -p, q, -q) with few bits, so that
-the matrices of data are exact, 5/8 and 3/2 had the least error of what was tried: 0.45 of that of 1
-and 2 (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep
-Neural Networks", 2020, search for points that way).
+Rounding grows with the spread of the points' powers. Of pairs p, -p, q, -q with few bits, so that
+the matrices of data are exact, 5/8 and 3/2 had the least error of what was tried, 0.45 of that of 1
+and 2; at stride 2 it was 1/2 and 5/4. Barabasz et al., "Error Analysis and Improving the Accuracy
+of Winograd Convolution for Deep Neural Networks" (2020), look for points that way.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ import numpy as np
 
 TAPS = 3
 _POINTS = {
-    2: (Fraction(0), Fraction(1), Fraction(-1)),
-    4: (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
+    (2, 1): (Fraction(0), Fraction(1), Fraction(-1)),
+    (4, 1): (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2)),
+    (2, 2): (Fraction(1), Fraction(-1)),
+    (4, 2): (Fraction(1, 2), Fraction(-1, 2), Fraction(5, 4), Fraction(-5, 4)),
 }
 
 
@@ -44,10 +46,32 @@ class Transforms:
     output: np.ndarray
 
 
+def size_of(results: int, stride: int) -> int:
+    """How many elements a tile reads in each dim, and in how many products."""
+    return (results - 1) * stride + TAPS
+
+
 @cache
-def transforms_of(results: int) -> Transforms:
-    """The transforms of a filter of ``TAPS`` elements for 2 or 4 results."""
-    return interpolation(results, TAPS, _POINTS[results])
+def transforms_of(results: int, stride: int) -> Transforms:
+    """The transforms of a filter of ``TAPS`` elements for 2 or 4 results, at stride 1 or 2."""
+    points = _POINTS[results, stride]
+    if stride == 1:
+        return interpolation(results, TAPS, points)
+    return _every_other(results, interpolation(results, TAPS - 1, points))
+
+
+def _every_other(results: int, even: Transforms) -> Transforms:
+    """At stride 2 the outer elements of the filter meet even elements alone, the inner one odd.
+
+    So a result is that of two elements at stride 1, and a product.
+    """
+    size = size_of(results, 2)
+    input, kernel = np.zeros((size, size)), np.zeros((size, TAPS))
+    input[: results + 1, ::2] = even.input
+    input[results + 1 :, 1::2] = np.eye(results)
+    kernel[: results + 1, ::2] = even.kernel
+    kernel[results + 1 :, 1] = 1
+    return Transforms(input, kernel, np.hstack([even.output, np.eye(results)]))
 
 
 def interpolation(results: int, taps: int, points: Sequence[Fraction]) -> Transforms:

@@ -17,7 +17,7 @@ from mlc.codegen.cpu.convolution import Choice, choose
 from mlc.codegen.cpu.target import CpuTarget, host, target_for
 from mlc.codegen.cpu.templates.winograd import problem_of
 from mlc.codegen.cpu.templates.winograd_blocking import blocking
-from mlc.codegen.cpu.templates.winograd_transforms import interpolation, transforms_of
+from mlc.codegen.cpu.templates.winograd_transforms import interpolation, size_of, transforms_of
 from mlc.ir.dims import Dim, symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
@@ -36,14 +36,17 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-def convolution(shape: tuple[Dim, ...], filters: int, pads: tuple[int, ...] = SAME) -> ModuleOp:
+def convolution(
+    shape: tuple[Dim, ...], filters: int, pads: tuple[int, ...] = SAME, stride: int = 1
+) -> ModuleOp:
     """``relu(conv(x, w) + bias + residual)``."""
-    sides = [d + a + b - 2 for d, a, b in zip(shape[1:3], pads[:2], pads[2:], strict=True)]
+    spans = [d + a + b - 3 for d, a, b in zip(shape[1:3], pads[:2], pads[2:], strict=True)]
+    sides = [span // stride + 1 for span in spans]
     graph = Graph(shape, (shape[0], *sides, filters))
     channels = shape[3]
     assert isinstance(channels, int)
     w = normal(3, 3, channels, filters) / np.float32(np.sqrt(9 * channels))
-    y = graph(ConvOp, graph.inputs[0], w, **(SIMPLE | {"pads": pads}))
+    y = graph(ConvOp, graph.inputs[0], w, **(SIMPLE | {"pads": pads, "strides": (stride, stride)}))
     y = graph(AddOp, y, normal(filters))
     y = graph(AddOp, y, graph.inputs[1])
     return graph.module(graph(ReluOp, y))
@@ -78,11 +81,13 @@ def check(module: ModuleOp) -> None:
     close(native.run(arrays)[0], wanted)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("results", [2, 4])
-def test_transforms_give_the_correlation(results: int):
-    t, d, g = transforms_of(results), RNG.random(results + 2), RNG.random(3)
+def test_transforms_give_the_correlation(results: int, stride: int):
+    t = transforms_of(results, stride)
+    d, g = RNG.random(size_of(results, stride)), RNG.random(3)
     got = t.output @ ((t.kernel @ g) * (t.input @ d))
-    np.testing.assert_allclose(got, np.correlate(d, g), 1e-12)
+    np.testing.assert_allclose(got, np.correlate(d, g)[::stride], 1e-12)
 
 
 def test_transforms_of_lavin_and_gray():
@@ -97,6 +102,13 @@ def test_transforms_of_lavin_and_gray():
 def test_sides(monkeypatch: pytest.MonkeyPatch, results: int, height: int):
     force(monkeypatch, results)
     check(convolution((1, height, 16 - height, 8), 8))
+
+
+@pytest.mark.parametrize("results", [2, 4])
+@pytest.mark.parametrize("height", range(1, 16, 2))
+def test_sides_at_stride_2(monkeypatch: pytest.MonkeyPatch, results: int, height: int):
+    force(monkeypatch, results)
+    check(convolution((2, height, 17 - height, 20), 8, (1, 0, 2, 1) if height > 9 else SAME, 2))
 
 
 @pytest.mark.parametrize("results", [2, 4])
@@ -198,6 +210,7 @@ def test_large_tiles_where_they_pay():
     assert chosen((1, 28, 28, 128), 128).results == 4
     assert chosen((symbol("N"), 28, 28, 128), 128).results == 4
     assert chosen((1, 7, 7, 512), 512).results == 2
+    assert chosen((1, 28, 28, 256), 256, strides=(2, 2)).results == 2
     assert "F(4x4, 3x3)" in chosen((1, 28, 28, 128), 128).why
 
 
@@ -205,7 +218,8 @@ def test_the_direct_sum_where_they_do_not():
     few = chosen((1, 56, 56, 3), 16)
     assert few.results == 0
     assert "no faster" in few.why
-    assert chosen((1, 28, 28, 128), 128, strides=(2, 2)) == Choice()
+    assert chosen((1, 28, 28, 128), 128, dilations=(2, 2)) == Choice()
+    assert chosen((1, 14, 14, 32768), 16).results == 0
     assert chosen((1, symbol("H"), 28, 128), 128).why.endswith("known only at run time")
     exact = chosen((1, 28, 28, 128), 128, replace(host(), exact=True))
     assert exact.why == "direct sum: algorithms that round more are not wanted"
