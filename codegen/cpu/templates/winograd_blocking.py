@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ....ir.dims import Dim
 from ..target import CpuTarget
 from .contraction import rows_in_registers
-from .frame import static
 
 # Bytes of a first and of a second level of cache that may be counted on.
 _NEAR = 32 * 1024
@@ -26,6 +25,8 @@ _WIDEST = 64
 # Tasks that keep some threads busy, and filters that make a second transform of inputs cheap.
 _TASKS = 8
 _FILTERS = 64
+# Tiles of a block that make good register tiles.
+_FEWEST = 12
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,14 @@ def fits(problem: Problem) -> bool:
 
 def blocking(problem: Problem, target: CpuTarget) -> Blocking:
     """Few large blocks where filters come from far, many that share them where they are near."""
-    size = _block(problem)
-    rows, panel = _tile(size, problem, target)
+    most = _most(problem)
+    count = _tiles(problem, most)
+    rows, panel = _register_tile(count, min(count, most), problem, target)
+    strips, fitting = ceil(count, rows), max(1, most // rows)
+    blocks = ceil(strips, fitting)
     panels = ceil(problem.filters, panel)
-    blocks = ceil(static((problem.all_tiles,), size), size) or 1
     groups = min(ceil(_TASKS, blocks), max(1, problem.filters // _FILTERS), panels)
-    return Blocking(_whole(size, rows), rows, panel, panels, ceil(panels, groups))
+    return Blocking(ceil(strips, blocks) * rows, rows, panel, panels, ceil(panels, groups))
 
 
 def ceil(size: int, unit: int) -> int:
@@ -106,33 +109,38 @@ def ceil(size: int, unit: int) -> int:
     return -(-size // unit)
 
 
-def _whole(size: int, unit: int) -> int:
-    return ceil(size, unit) * unit
-
-
-def _block(problem: Problem) -> int:
-    """The tiles of a block; whole images where the batch is not known."""
-    budget = _CACHE // 2 if problem.weights <= _CACHE else _CACHE
-    most = min(budget // problem.channels, _PRODUCTS // _WIDEST) // (4 * problem.points)
-    most = max(1, most)
+def _most(problem: Problem) -> int:
+    """The most tiles that a block may have."""
+    near = problem.weights <= _CACHE
+    budget = _CACHE // 2 if near else _CACHE
+    room = min(budget // problem.channels, _PRODUCTS // _WIDEST)
+    most = max(1, room // (4 * problem.points))
+    if not near:
+        return most
     count = problem.all_tiles
-    if not isinstance(count, int):
-        count = max(1, most // max(1, problem.tiles)) * problem.tiles
-    count = max(1, count)
-    return ceil(count, ceil(count, most))
+    count = count if isinstance(count, int) else problem.tiles
+    return min(most, max(_FEWEST, ceil(count, _TASKS)))
 
 
-def _tile(size: int, problem: Problem, target: CpuTarget) -> tuple[int, int]:
+def _tiles(problem: Problem, most: int) -> int:
+    """All tiles; where the batch is not known, those of as many images as fit a block."""
+    if isinstance(problem.all_tiles, int):
+        return max(1, problem.all_tiles)
+    return max(1, problem.tiles, most // max(1, problem.tiles) * problem.tiles)
+
+
+def _register_tile(
+    count: int, tallest: int, problem: Problem, target: CpuTarget
+) -> tuple[int, int]:
     """Rows and panel of the register tile that wastes least time."""
     lanes, vectors = target.lanes(32), ceil(problem.filters, target.lanes(32))
     best, best_score = (1, lanes), 0.0
     for width in (4, 3, 2, 1):
-        for rows in range(1, min(rows_in_registers(width, target), _ROWS, size) + 1):
-            panel = width * lanes
-            slab = 4 * panel * problem.channels
+        for rows in range(1, min(rows_in_registers(width, target), _ROWS, tallest) + 1):
+            slab = 4 * width * lanes * problem.channels
             speed = rows / (rows + 1) * width / (width + 0.5)
-            used = size / _whole(size, rows) * vectors / _whole(vectors, width)
+            used = count / (ceil(count, rows) * rows) * vectors / (ceil(vectors, width) * width)
             score = speed * used / (1 + max(0, slab - _NEAR) / _FAR)
             if score > best_score + 1e-9:
-                best, best_score = (rows, panel), score
+                best, best_score = (rows, width * lanes), score
     return best
