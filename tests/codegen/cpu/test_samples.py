@@ -17,6 +17,7 @@ from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp, SigmoidOp
 from mlc.ir.ops.pool import MaxPoolOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.shape import ConcatOp, ReshapeOp, SliceOp
+from mlc.ir.types import type_of
 from native import Native
 
 PLAIN = {"strides": (1, 1), "dilations": (1, 1)}
@@ -58,7 +59,7 @@ def several(g: Graph, x: Any) -> Any:
     y = conv(g, x, 8)
     pool = {"kernel": (2, 2), "strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1)}
     z = g(MaxPoolOp, g(ConcatOp, y, conv(g, y, 8, seed=1), axis=3), **pool)
-    flat = g.add(ReshapeOp.to(z, (z.type.shape[0], 3 * 3 * 16)))
+    flat = g.add(ReshapeOp.to(z, (type_of(z).shape[0], 3 * 3 * 16)))
     return y, flat
 
 
