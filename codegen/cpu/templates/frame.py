@@ -172,7 +172,7 @@ def _sizes(op: GraphOp) -> list[Dim]:
 
 def grain_of(cost: int) -> int:
     """How many tasks of ``cost`` simple steps are worth handing to another thread."""
-    return max(1, 60_000 // max(1, cost))
+    return max(1, 20_000 // max(1, cost))
 
 
 def static(dims: Shape, otherwise: int = 64) -> int:
