@@ -13,12 +13,13 @@ from math import inf
 
 from xdsl.ir import BlockArgument, SSAValue
 
-from ...ir.dims import Dim, product
+from ...ir.dims import Shape
 from ...ir.kernel import KernelOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
+from .templates.frame import static
 from .templates.winograd import problem_of
 from .templates.winograd_blocking import Problem, blocking, ceil, fits
 from .templates.winograd_transforms import TAPS
@@ -113,13 +114,14 @@ def _direct_cycles(conv: ConvOp, target: CpuTarget) -> float:
 
 def _winograd_cycles(problem: Problem, target: CpuTarget) -> float:
     cut, lanes = blocking(problem, target), target.lanes(32)
-    tiles = _count((problem.images, problem.tiles))
-    sums = _whole(tiles, cut.rows) * problem.points * cut.panels * cut.panel
+    parts, part = _count((problem.parts,)), static((problem.part,), problem.tiles)
+    tiles, blocks = parts * part, parts * ceil(part, cut.tiles)
+    sums = parts * _whole(part, cut.rows) * problem.points * cut.panels * cut.panel
     products = sums * (problem.channels / (2 * _RATE) + _STORED) / lanes
     vectors = ceil(problem.channels, lanes) + ceil(problem.filters, lanes)
     transforms = tiles * vectors / 2 * problem.points * _TRANSFORMED
     # Blocks after the first find filters in the last cache, at about twice the rate.
-    fetched = problem.weights * (1 + ceil(tiles, cut.tiles)) / 2 / _BYTES_A_CYCLE
+    fetched = problem.weights * (1 + blocks) / 2 / _BYTES_A_CYCLE
     return max(products, fetched) + transforms
 
 
@@ -127,8 +129,6 @@ def _whole(size: int, unit: int) -> int:
     return ceil(size, unit) * unit
 
 
-def _count(dims: tuple[Dim, ...]) -> int:
+def _count(dims: Shape) -> int:
     """Their product; a batch that is not known counts as one image."""
-    total = product(d if isinstance(d, int) else 1 for d in dims)
-    assert isinstance(total, int)
-    return total
+    return static(dims, 1)

@@ -64,7 +64,7 @@ class _Winograd:
         self.channels, self.filters = (static((d,)) for d in type_of(self.conv.w).shape[2:])
         self.down, self.across = (ceil(static((d,)), results) for d in self.shape[1:3])
         problem = problem_of(self.conv, results)
-        self.tiles = problem.all_tiles
+        self.parts, self.part = problem.parts, problem.part
         self.cut = cut = blocking(problem, self.frame.target)
         # Points are a vector more than a tile apart: powers of two would meet in a few cache sets.
         self.input_pitch = cut.tiles * self.channels + self.lanes
@@ -83,24 +83,26 @@ class _Winograd:
     def build(self) -> Code:
         """A task finds its block's inputs transformed if the task before it had the same block."""
         b, cut = self.b, self.cut
-        blocks = ceildiv(self.tiles, cut.tiles)
+        blocks = ceildiv(self.part, cut.tiles)
 
         def task(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
-            block, group = self.frame.unflatten(number, [blocks, cut.groups])
-            first = b.mul_index(block, b.index(cut.tiles))
-            count = self._least(self._minus(self.frame.dim(self.tiles), first), cut.tiles)
-            fresh = b.compare("ne", block, carried[0])
+            part, block, group = self.frame.unflatten(number, [self.parts, blocks, cut.groups])
+            size, inner = self.frame.dim(self.part), b.mul_index(block, b.index(cut.tiles))
+            first = b.add_index(b.mul_index(part, size), inner)
+            count = self._least(self._minus(size, inner), cut.tiles)
+            fresh = b.compare("ne", first, carried[0])
             b.when(fresh, lambda: self._transform_inputs(first, count))
             begin = b.mul_index(group, b.index(cut.share))
             end = self._least(b.add_index(begin, b.index(cut.share)), cut.panels)
             with b.loop(begin, end) as panel:
                 self._multiply(panel, count)
                 self._transform_results(panel, first, count)
-            return [block]
+            return [first]
 
         b.fold(self.frame.begin, self.frame.end, [b.index(-1)], task)
         cost = self.points * cut.tiles * self.channels * cut.share * cut.panel
-        return self.frame.finish(blocks * cut.groups, grain_of(cost // 16), self._packings())
+        tasks, grain = self.parts * blocks * cut.groups, grain_of(cost // 16)
+        return self.frame.finish(tasks, grain, self._packings(), self.parts)
 
     def _place(self, tile: SSAValue) -> Place:
         """The image of a tile, and its first row and column in the result."""

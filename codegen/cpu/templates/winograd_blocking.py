@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ....ir.dims import Dim
 from ..target import CpuTarget
 from .contraction import rows_in_registers
+from .frame import static
 
 # Bytes of a first and of a second level of cache that may be counted on.
 _NEAR = 32 * 1024
@@ -48,9 +49,14 @@ class Problem:
     filters: int
 
     @property
-    def all_tiles(self) -> Dim:
-        """The tiles of the batch."""
-        return self.images * self.tiles
+    def parts(self) -> Dim:
+        """How many parts are cut into blocks of their own: images, or one where those are small."""
+        return self.images if self.tiles >= _FEWEST else 1
+
+    @property
+    def part(self) -> Dim:
+        """The tiles of a part."""
+        return self.tiles if self.tiles >= _FEWEST else self.images * self.tiles
 
     @property
     def weights(self) -> int:
@@ -100,7 +106,8 @@ def blocking(problem: Problem, target: CpuTarget) -> Blocking:
     strips, fitting = ceil(count, rows), max(1, most // rows)
     blocks = ceil(strips, fitting)
     panels = ceil(problem.filters, panel)
-    groups = min(ceil(_TASKS, blocks), max(1, problem.filters // _FILTERS), panels)
+    wanted = ceil(_TASKS, blocks * max(1, static((problem.parts,), 1)))
+    groups = min(wanted, max(1, problem.filters // _FILTERS), panels)
     return Blocking(ceil(strips, blocks) * rows, rows, panel, panels, ceil(panels, groups))
 
 
@@ -117,15 +124,13 @@ def _most(problem: Problem) -> int:
     most = max(1, room // (4 * problem.points))
     if not near:
         return most
-    count = problem.all_tiles
-    count = count if isinstance(count, int) else problem.tiles
-    return min(most, max(_FEWEST, ceil(count, _TASKS)))
+    return min(most, max(_FEWEST, ceil(static((problem.part,), 1), _TASKS)))
 
 
 def _tiles(problem: Problem, most: int) -> int:
-    """All tiles; where the batch is not known, those of as many images as fit a block."""
-    if isinstance(problem.all_tiles, int):
-        return max(1, problem.all_tiles)
+    """The tiles of a part; where they are not known, those of as many images as fit a block."""
+    if isinstance(problem.part, int):
+        return max(1, problem.part)
     return max(1, problem.tiles, most // max(1, problem.tiles) * problem.tiles)
 
 

@@ -169,7 +169,7 @@ def test_tasks_may_be_split_anywhere(
     arrays = arrays_of(module)
     problem = problem_of(conv_of(module), results)
     cut = blocking(problem, host())
-    tasks = -(-int(str(problem.all_tiles)) // cut.tiles) * cut.groups
+    tasks = int(str(problem.parts)) * -(-int(str(problem.part)) // cut.tiles) * cut.groups
     assert tasks > 2
     native = Native(module)
     (wanted,) = native.run(arrays)
