@@ -1,9 +1,9 @@
 """The depthwise template: each channel is convolved on its own, channels last.
 
-A task is a row of results. It is cut into tiles of some places of the window; a tile goes through
-the channels, some vectors at a time, and keeps its sums in registers while the window's rows pass:
-what it reads of a row is loaded once for all places that take part in it. Pads are not copied: rows
-and taps outside the image are left out, at compile time where its size is known.
+A task is some rows of results. They are computed for some vectors of channels at a time, in tiles
+of some places of the window. A tile keeps its sums in registers while the window's rows pass: what
+it reads of a row is loaded once for all places that take part in it. Pads are not copied: rows and
+taps outside the image are left out, at compile time where its size is known.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 
+import numpy as np
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IndexType
+from xdsl.dialects.builtin import IndexType, VectorType
 from xdsl.ir import Attribute, SSAValue
 
 from ....ir import loop
 from ....ir.affine import Affine
 from ....ir.dims import Dim, ceildiv, floordiv, product
 from ....ir.kernel import KernelOp
+from ....ir.ops.constant import ConstantOp
 from ....ir.ops.conv import ConvOp
 from ....ir.scalar import Scalar
 from ....ir.types import F32, I32, type_of
@@ -28,7 +30,7 @@ from ..elements import compute_type, convert, storage_type
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .columns import for_columns
-from .frame import Code, Frame, grain_of, static
+from .frame import Code, Frame, Packing, grain_of, static
 from .products import Factor
 from .rooted import Rooted, root_of
 from .windows import Side, Taps, bounds_of, runs_of, sides_of
@@ -80,6 +82,10 @@ class _Depthwise:
         image = type_of(self.root.x).shape[1:-1]
         *self.outer, self.inner = sides_of(self.root.window(), image, self.shape[1:-1])
         self.places, self.lanes = self._tile_size()
+        self.taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
+        weights = self.frame.kernel.inputs[self.w.number]
+        plain = self.root.w is self.frame.kernel.block.args[self.w.number]
+        self.packed = plain and isinstance(weights.owner, ConstantOp)
         self.bounds: dict[Side, tuple[SSAValue, SSAValue]] = {}
 
     def build(self) -> Code:
@@ -100,10 +106,9 @@ class _Depthwise:
             start = b.mul_index(part, frame.dim(size))
             stop = b.add_index(start, frame.dim(size)) if parts > 1 else frame.dim(size)
             for_columns(b, start, stop, self.lanes, lambda c, lanes: self._strip(strip, c, lanes))
-        taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
-        cost = (taps + self.rooted.effort) * static((self.inner.places, size)) * _STRIP // 16
+        cost = (self.taps + self.rooted.effort) * static((self.inner.places, size)) * _STRIP // 16
         tasks = product(blocks) * strips * parts
-        return frame.finish(tasks, grain_of(cost), samples=self.shape[0])
+        return frame.finish(tasks, grain_of(cost), self._packings(), self.shape[0])
 
     def _tile_size(self) -> tuple[int, int]:
         """Places and channels of a tile.
@@ -217,7 +222,8 @@ class _Depthwise:
     def _taps(self, taps: Taps, totals: Sequence[SSAValue]) -> list[SSAValue]:
         """The sums with one row of the window."""
         type = totals[0].type
-        x, w = self._position(self.x.form), self._position(self.w.form)
+        assert isinstance(type, VectorType)
+        x, (w, step) = self._position(self.x.form), self._weights(type.get_shape()[1])
         place, tap = self.x.stride(self.inner.axis), self.x.stride(self.inner.tap)
         pixels: dict[Dim, SSAValue] = {}
         sums = list(totals)
@@ -225,13 +231,37 @@ class _Depthwise:
             users = [n for n, inside in enumerate(taps) if k in inside]
             if not users:
                 continue
-            weight = self._load(self.w, w, k * self.w.stride(self.inner.tap), type)
+            weight = self._load(self.w, w, k * step, type)
             for n in users:
                 offset = n * place + k * tap
                 if offset not in pixels:
                     pixels[offset] = self._load(self.x, x, offset, type)
                 sums[n] = self._sum(pixels[offset], weight, sums[n])
         return sums
+
+    def _weights(self, lanes: int) -> tuple[SSAValue, Dim]:
+        """Where the row's weights begin, and how far they are apart."""
+        if not self.packed:
+            return self._position(self.w.form), self.w.stride(self.inner.tap)
+        b, tap = self.b, self.b.index(0)
+        for side in (*self.outer, self.inner):
+            tap = b.add_index(b.mul_index(tap, b.index(side.kernel)), self.axes[side.tap])
+        block = b.mul_index(self.axes[self.channel], b.index(self.taps))
+        return b.add_index(block, b.mul_index(tap, b.index(lanes))), lanes
+
+    def _packings(self) -> dict[int, Packing]:
+        """Weights in the order in which they are read: for some channels all taps."""
+        if not self.packed:
+            return {}
+        channels, lanes = static((self.shape[-1],)), self.lanes
+
+        def pack(array: np.ndarray) -> np.ndarray:
+            flat = array.reshape(-1, channels)
+            blocks = [flat[:, c : c + lanes].reshape(-1) for c in range(0, channels, lanes)]
+            return np.concatenate(blocks)
+
+        shape = (self.taps * channels,)
+        return {self.w.number: Packing(("depthwise", lanes), shape, pack)}
 
     def _load(self, factor: Factor, start: SSAValue, offset: Dim, type: Attribute) -> SSAValue:
         b, memory = self.b, self.frame.buffers[factor.number].memory
