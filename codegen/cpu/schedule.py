@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
@@ -30,6 +30,9 @@ from .templates.row import row_kernel
 from .templates.sparse import sparse_kernel
 from .templates.special import SPECIAL
 from .templates.winograd import winograd_kernel
+
+# Makes the code of a kernel, a target and a name; None where it has none for that kernel.
+Template = Callable[[KernelOp, str, CpuTarget], Code | None]
 
 _PLAIN = {
     "row": row_kernel,
@@ -70,34 +73,39 @@ class Scheduler:
             return sparse_kernel(kernel, name, self.target, sparse.height)
         algorithm = kernel.algorithm.data
         if algorithm == "contraction":
-            code = self._winograd(kernel, name)
-            if code is not None:
-                return code
-            code = depthwise_kernel(kernel, name, self.target)
-            if code is not None:
-                kernel.properties["algorithm"] = Param("depthwise")
-                return code
-            code = contraction_kernel(kernel, name, self.target)
-            code = code or integer_kernel(kernel, name, self.target)
-            if code is not None:
-                return code
-            kernel.properties["algorithm"] = Param("reduction")
-            kernel.properties["why"] = Param("it is no product of two strided factors")
-            return reduction_kernel(kernel, name, self.target)
+            return self._product(kernel, name)
         if algorithm not in _PLAIN:
             raise TargetError(f"the CPU target has no kernel for '{algorithm}'")
         return _PLAIN[algorithm](kernel, name, self.target)
 
-    def _winograd(self, kernel: KernelOp, name: str) -> Code | None:
-        (root,) = (op for op in kernel.ops if isinstance(op.structure(), Contraction))
-        if not isinstance(root, ConvOp):
-            return None
-        choice = choose(root, self.target)
-        kernel.properties["why"] = Param(choice.why)
-        if not choice.results:
-            return None
-        kernel.properties["algorithm"] = Param("winograd")
-        return winograd_kernel(kernel, name, self.target, choice.results)
+    def _product(self, kernel: KernelOp, name: str) -> Code:
+        """By the first template that takes the kernel."""
+        for algorithm, template in _PRODUCTS:
+            code = template(kernel, name, self.target)
+            if code is not None:
+                kernel.properties["algorithm"] = Param(algorithm)
+                return code
+        kernel.properties["algorithm"] = Param("reduction")
+        kernel.properties["why"] = Param("it is no product of two strided factors")
+        return reduction_kernel(kernel, name, self.target)
+
+
+def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
+    (root,) = (op for op in kernel.ops if isinstance(op.structure(), Contraction))
+    if not isinstance(root, ConvOp):
+        return None
+    choice = choose(root, target)
+    kernel.properties["why"] = Param(choice.why)
+    return winograd_kernel(kernel, name, target, choice.results) if choice.results else None
+
+
+# The ways to compute a sum of products, the most special first.
+_PRODUCTS: tuple[tuple[str, Template], ...] = (
+    ("winograd", _winograd),
+    ("depthwise", depthwise_kernel),
+    ("contraction", contraction_kernel),
+    ("integer", integer_kernel),
+)
 
 
 def has_kernel(op: GraphOp) -> bool:

@@ -50,7 +50,7 @@ def test_sizes_around_tiles(rows: int, columns: int, depth: int, target: str):
         codes((rows, depth), UI8),
         codes((depth, columns), I8, 1),
         target,
-        "contraction" if columns > 1 else "",
+        "integer" if columns > 1 else "",
     )
 
 
@@ -62,7 +62,7 @@ def test_convolution(channels: int, kernel: int, stride: int, target: str):
     x, w = codes((2, 9, 8, channels), UI8), codes((kernel, kernel, channels, 20), I8, 1)
     pads = (kernel // 2,) * 4
     check(
-        ConvOp, x, w, target, "contraction", strides=(stride, stride), pads=pads, dilations=(1, 1)
+        ConvOp, x, w, target, "integer", strides=(stride, stride), pads=pads, dilations=(1, 1)
     )
 
 
@@ -109,7 +109,7 @@ def check_layer(graph: Graph, result: Any, feeds: list[np.ndarray], target: str)
     (wanted,) = interpret(module, feeds)
     native = Native(module, target_for(target))
     sites = [site for site in native.build.sites if site["algorithm"] != "pad"]
-    assert [site["algorithm"] for site in sites] == ["contraction"]
+    assert [site["algorithm"] for site in sites] == ["integer"]
     difference = np.abs(native.run(feeds)[0].astype(int) - wanted)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
