@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ..codegen.cpu.limits import Limits
+from ..driver.cache import cache_at
 from ..driver.explain import Explanation, Launch, explain
+from ..driver.notes import Notes
+from ..driver.roofline import limits_of
+from ..runtime.threads import thread_count
 from .arguments import Commands, add_model, command, model_of, shapes_of, write_text
 from .inputs import feeds_of
 from .table import clipped, count, engineering, table
@@ -31,6 +36,7 @@ def add_to(commands: Commands) -> None:
     add("--html", metavar="FILE", help="write a page instead, which needs nothing else")
     add("--json", action="store_true", help="print JSON instead")
     add("--nodes", action="store_true", help="a line for each node instead of each launch")
+    add("--profile", action="store_true", help="hold each launch against the machine's limits")
     add("--sort", choices=["order", "time"], default="order", help="of launches (default: order)")
     add("--top", type=int, metavar="N", help="only the first N lines")
 
@@ -39,18 +45,25 @@ def run(chosen: argparse.Namespace) -> int:
     """Profiles the model and tells."""
     model = model_of(chosen)
     title = Path(chosen.model).name
-    found = explain(model, feeds_of(model, {}, shapes_of(chosen)))
+    found = explain(model, feeds_of(model, {}, shapes_of(chosen)), _limits(chosen))
     if chosen.html:
         from .page import page
 
         write_text(page(title, found), chosen.html)
         print(f"{chosen.html}: {summary(title, found)}")
     elif chosen.json:
-        print(json.dumps(asdict(found), indent=1))
+        print(_json(found))
     else:
         lines = _nodes(found, chosen.top) if chosen.nodes else _launches(found, chosen)
         print(f"{summary(title, found)}\n\n{lines}")
     return 0
+
+
+def _limits(chosen: argparse.Namespace) -> Limits | None:
+    """What launches are held against, where that is asked for."""
+    if not chosen.profile:
+        return None
+    return limits_of(thread_count(chosen.threads), Notes(cache_at(not chosen.no_cache)))
 
 
 def summary(title: str, found: Explanation) -> str:
@@ -65,7 +78,26 @@ def summary(title: str, found: Explanation) -> str:
     if found.seconds:
         parts.append(f"{engineering(found.seconds, 's')} a run")
         parts.append(engineering(operations / found.seconds, "flop/s"))
+    if found.limits:
+        parts.append(f"{found.roofline:.0%} of the roofline")
     return ", ".join(parts)
+
+
+def roof(limits: Limits) -> str:
+    """The machine's limits, in a line."""
+    rates = [f"{engineering(rate, 'op/s')} {dtype}" for dtype, rate in limits.rates.items()]
+    *caches, memory = limits.reads.items()
+    reads = [f"{engineering(rate, 'B/s')} from {size >> 10} KiB" for size, rate in caches]
+    reads.append(f"{engineering(memory[1], 'B/s')} from memory")
+    return f"limits of {count(limits.threads, 'thread')}: {', '.join([*rates, *reads])}"
+
+
+def _json(found: Explanation) -> str:
+    """All fields, and what follows from them."""
+    derived = [{"rate": n.rate, "flow": n.flow, "roofline": n.roofline} for n in found.launches]
+    fields = asdict(found)
+    fields["launches"] = [a | b for a, b in zip(fields["launches"], derived, strict=True)]
+    return json.dumps(fields | {"roofline": found.roofline}, indent=1)
 
 
 def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
@@ -73,17 +105,22 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
     if chosen.sort == "time":
         launches = sorted(launches, key=lambda launch: -launch.seconds)
     numbers = [">bytes", ">flop", ">flop/s"]
+    numbers += [">B/s", ">roofline", ""] if found.limits else []
     head = [">#", ">time", "", "kernel", "algorithm", "result", *numbers, "nodes"]
     longest = max((launch.share for launch in launches), default=0)
-    rows = [_row(launch, longest) for launch in launches[: chosen.top]]
-    why = dict.fromkeys(f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why)
-    return "\n".join([table(head, rows), *(["", *why] if why else [])])
+    rows = [_row(launch, longest, found.limits) for launch in launches[: chosen.top]]
+    remarks = [roof(found.limits)] if found.limits else []
+    remarks += dict.fromkeys(
+        f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why
+    )
+    return "\n".join([table(head, rows), *(["", *remarks] if remarks else [])])
 
 
-def _row(launch: Launch, longest: float) -> list[str]:
+def _row(launch: Launch, longest: float, limits: Limits | None) -> list[str]:
+    held = [engineering(launch.flow, ""), f"{launch.roofline:.0%}", launch.bound]
     return [
         str(launch.number),
-        f"{100 * launch.share:.1f}%",
+        engineering(launch.seconds, "s") if limits else f"{100 * launch.share:.1f}%",
         bar(launch.share / (longest or 1)),
         clipped(launch.kernel, 32),
         launch.algorithm,
@@ -91,6 +128,7 @@ def _row(launch: Launch, longest: float) -> list[str]:
         engineering(launch.bytes, "B"),
         engineering(launch.operations, ""),
         engineering(launch.rate, ""),
+        *(held if limits else []),
         clipped(_listed(launch.nodes), 48),
     ]
 

@@ -53,7 +53,7 @@ def page(title: str, found: Explanation) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style><h1>{title}</h1>{_facts(found)}"
         f'<input type="search" placeholder="show only what contains …">'
-        f"<h2>Kernel launches, in the order of the run</h2>{_launches(found.launches)}"
+        f"<h2>Kernel launches, in the order of the run</h2>{_launches(found)}"
         f"<h2>Nodes of the model</h2>{_nodes(found.nodes, found.launches)}"
         f"<script>{_SCRIPT}</script></html>\n"
     )
@@ -70,19 +70,30 @@ def _facts(found: Explanation) -> str:
     if found.seconds:
         facts.append((engineering(found.seconds, "s"), "a run"))
         facts.append((engineering(operations / found.seconds, "flop/s"), "rate"))
+    if found.limits:
+        facts.append((f"{found.roofline:.0%}", "of the roofline"))
+        rates = found.limits.rates.items()
+        facts += [(engineering(rate, "op/s"), f"{dtype} at most") for dtype, rate in rates]
+        facts.append((engineering(found.limits.memory, "B/s"), "from memory at most"))
     facts += [(kind, escape(name)) for name, kind in found.inputs.items()]
     shown = "".join(f"<div><b>{value}</b><span>{what}</span></div>" for value, what in facts)
     return f'<div class="facts">{shown}</div>'
 
 
-def _launches(launches: Sequence[Launch]) -> str:
-    longest = max((launch.share for launch in launches), default=0) or 1
-    numbers = ["bytes", "flop", "flop/s"]
+def _launches(found: Explanation) -> str:
+    longest = max((launch.share for launch in found.launches), default=0) or 1
+    numbers = ["bytes", "flop", "flop/s", *(["B/s", "roofline"] if found.limits else [])]
     head = ["#", "time", "share", "", "kernel", "algorithm", "result", *numbers, "nodes"]
-    return _table(head, (_launch(launch, launch.share / longest) for launch in launches))
+    rows = (_launch(n, n.share / longest, found.limits is not None) for n in found.launches)
+    return _table(head, rows)
 
 
-def _launch(launch: Launch, length: float) -> str:
+def _launch(launch: Launch, length: float, held: bool) -> str:
+    roofline = f"{launch.roofline:.0%} <small>{launch.bound}</small>"
+    against = [
+        _number(launch.flow, engineering(launch.flow, "")),
+        _number(launch.roofline, roofline),
+    ]
     why = f"<br><small>{escape(launch.why)}</small>" if launch.why else ""
     ops = escape(" ".join(launch.ops))
     cells = [
@@ -96,6 +107,7 @@ def _launch(launch: Launch, length: float) -> str:
         _number(launch.bytes, engineering(launch.bytes, "B")),
         _number(launch.operations, engineering(launch.operations, "")),
         _number(launch.rate, engineering(launch.rate, "")),
+        *(against if held else []),
         f"<td><code>{'<br>'.join(map(escape, launch.nodes))}</code></td>",
     ]
     return f'<tr id="l{launch.number}">{"".join(cells)}</tr>'

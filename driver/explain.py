@@ -6,16 +6,21 @@ import ast
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..ir.dims import Dim, parse_dim, substitute
 from ..ir.types import DTYPES, bit_width
 from ..runtime import ArtifactError, Model, ModelError
+from .roofline import shortest_seconds
+
+if TYPE_CHECKING:
+    from ..codegen.cpu.limits import Limits
 
 _RUNS = 7
+_CAREFUL = 3.0
 _FREE = frozenset(["constant"])
 
 
@@ -35,6 +40,9 @@ class Launch:
         operations: Arithmetic operations.
         seconds: The time it takes; 0 when it was not measured.
         share: Of the time of all launches.
+        weights: Those of the bytes that are weights.
+        least: The seconds that the machine's limits allow at the least; 0 where those are unknown.
+        bound: What it waits for at its limit: ``arithmetic`` or ``memory``.
     """
 
     number: int
@@ -48,11 +56,24 @@ class Launch:
     operations: int
     seconds: float = 0.0
     share: float = 0.0
+    weights: int = 0
+    least: float = 0.0
+    bound: str = ""
 
     @property
     def rate(self) -> float:
         """Operations a second; 0 when the time was not measured."""
         return self.operations / self.seconds if self.seconds else 0.0
+
+    @property
+    def flow(self) -> float:
+        """Bytes a second; 0 when the time was not measured."""
+        return self.bytes / self.seconds if self.seconds else 0.0
+
+    @property
+    def roofline(self) -> float:
+        """The share of what the machine can do; 0 when it was not measured."""
+        return self.least / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -82,8 +103,10 @@ class Explanation:
         launches: In the order of the run.
         nodes: In the order of the user's model.
         weights: Bytes of weights.
-        seconds: One run, the median of several; 0 when it was not measured.
+        seconds: One run, the median of several, or the fastest of many where the machine's limits
+            are known; 0 when it was not measured.
         compiling: Seconds of each stage of the compilation.
+        limits: What the machine can do at most, where launches were held against it.
     """
 
     model: str
@@ -94,22 +117,36 @@ class Explanation:
     weights: int
     seconds: float = 0.0
     compiling: dict[str, float] = field(default_factory=dict)
+    limits: Limits | None = None
+
+    @property
+    def roofline(self) -> float:
+        """The share of what the machine can do; 0 when it was not measured."""
+        spent = sum(launch.seconds for launch in self.launches)
+        return sum(launch.least for launch in self.launches) / spent if spent else 0.0
 
 
-def explain(model: Model, feeds: Mapping[str, np.ndarray]) -> Explanation:
+def explain(
+    model: Model, feeds: Mapping[str, np.ndarray], limits: Limits | None = None
+) -> Explanation:
     """Explains a compiled model, running it on ``feeds`` where it runs on this machine.
+
+    With the machine's ``limits`` launches are timed with care, by the fastest of many runs, and
+    held against them.
 
     Raises:
         ModelError: The model has no native code, or does not take ``feeds``.
     """
     if not model.manifest:
         raise ModelError("only a model compiled to native code can be explained")
-    seconds, by_site = _measured(model, feeds)
+    seconds, by_site = _measured(model, feeds, limits)
     values = _sizes(model, feeds)
     launches = [
         _launch(number, site, values, by_site[number], sum(by_site))
         for number, site in enumerate(model.manifest["sites"])
     ]
+    if limits is not None:
+        launches = [_held_against(limits, launch, model.weight_bytes) for launch in launches]
     return Explanation(
         model.name,
         str(model.manifest["target"].get("name", "")),
@@ -119,21 +156,35 @@ def explain(model: Model, feeds: Mapping[str, np.ndarray]) -> Explanation:
         model.weight_bytes,
         seconds,
         dict(model.report.get("seconds", {})),
+        limits,
     )
 
 
-def _measured(model: Model, feeds: Mapping[str, np.ndarray]) -> tuple[float, list[float]]:
+def _held_against(limits: Limits, launch: Launch, weights: int) -> Launch:
+    others = launch.bytes - launch.weights
+    least, bound = shortest_seconds(
+        launch.algorithm, launch.operations, launch.weights, others, weights, limits
+    )
+    return replace(launch, least=least, bound=bound)
+
+
+def _measured(
+    model: Model, feeds: Mapping[str, np.ndarray], limits: Limits | None
+) -> tuple[float, list[float]]:
     """Seconds of a run, and of each launch in it."""
     try:
         model.run(feeds)
     except ArtifactError:  # for another machine
         return 0.0, [0.0] * len(model.manifest["sites"])
     times, cycles = [], []
-    for _ in range(_RUNS):
+    end = time.perf_counter() + (_CAREFUL if limits else 0)
+    while len(times) < _RUNS or time.perf_counter() < end:
         start = time.perf_counter()
         model.run(feeds)
         times.append(time.perf_counter() - start)
         cycles.append(model.profile(feeds))
+    if limits:
+        return min(times), [min(c) / limits.ticks for c in zip(*cycles, strict=True)]
     total = statistics.median(times)
     by_site = [statistics.median(c) for c in zip(*cycles, strict=True)]
     return total, [total * c / (sum(by_site) or 1) for c in by_site]
@@ -156,6 +207,7 @@ def _launch(
         _known(str(site.get("operations", "0")), values),
         seconds,
         seconds / (total or 1),
+        sum(_bytes(*inputs[n]) for n in site.get("weights", ())),
     )
 
 

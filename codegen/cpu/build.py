@@ -202,6 +202,7 @@ def record(kernel: KernelOp, name: str) -> dict[str, Any]:
         "ops": [op.name for op in kernel.ops],
         "inputs": [str(v.type) for v in kernel.inputs],
         "outputs": [str(r.type) for r in kernel.outputs],
+        "weights": [n for n, v in enumerate(kernel.inputs) if isinstance(v.owner, ConstantOp)],
         "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
     }
 

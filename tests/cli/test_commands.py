@@ -11,8 +11,13 @@ import numpy as np
 import onnx
 import pytest
 from mlc.cli.main import COMMANDS, main
+from mlc.codegen.cpu.limits import Limits
+from mlc.driver import explain as explanation
+from mlc.driver import roofline
 from mlc.ir.text import parse_module
 from small_models import dense, dense_result, dense_rows, unsupported
+
+LIMITS = Limits(1, {"f32": 1e6}, {1 << 15: 4e9, 1 << 28: 1e9}, 1e9)
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +187,22 @@ def test_explain_writes_a_page_that_stands_alone(mlc, folder):
     assert "<td><code>activation</code></td>" in text
     assert 'href="#l0"' in text
     assert "http" not in text
+
+
+def test_explain_holds_launches_against_the_machine(mlc, folder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(roofline, "measured_limits", lambda threads: LIMITS)
+    monkeypatch.setattr(explanation, "_CAREFUL", 0.0)
+    _, out, _ = mlc("explain", "dense.onnx", "--shape", "N=8", "--profile", "--json", "--quiet")
+    (launch,) = json.loads(out)["launches"]
+    assert launch["weights"] == 4 * 4 * 3
+    assert launch["least"] == pytest.approx(launch["operations"] / 1e6)
+    assert launch["bound"] == "arithmetic"
+    assert launch["roofline"] == pytest.approx(launch["least"] / launch["seconds"])
+    monkeypatch.delattr(roofline, "measured_limits")  # they are remembered
+    _, out, _ = mlc("explain", "dense.onnx", "--profile", "--html", "page.html", "--quiet")
+    assert "% of the roofline" in out
+    assert "from memory at most" in (folder / "page.html").read_text()
+    assert "1 GB/s from memory" in mlc("explain", "dense.onnx", "--profile", "--quiet")[1]
 
 
 def test_explain_of_another_machines_model_has_no_times(mlc):

@@ -1,0 +1,48 @@
+"""What was measured on this machine, kept in a JSON file beside the compiled models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .cache import Cache
+
+_FILE = "measured.json"
+
+
+class Notes:
+    """Plain values by key; without a cache they are kept for the life of this object only.
+
+    What cannot be read or written is measured again.
+    """
+
+    def __init__(self, cache: Cache | None):
+        self._path = cache.folder / _FILE if cache else None
+        self._values: dict[str, Any] = _read(self._path)
+
+    def find(self, key: str) -> Any:
+        """What was noted; None where nothing was."""
+        return self._values.get(key)
+
+    def keep(self, values: Mapping[str, Any]) -> None:
+        """Notes values, beside those that other processes have noted meanwhile."""
+        self._values |= values
+        if self._path is None:
+            return
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(_read(self._path) | dict(values), indent=1, sort_keys=True)
+            written = self._path.with_suffix(f".{os.getpid()}.tmp")
+            written.write_text(text)
+            written.replace(self._path)
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text()) if path else {}
+        return found if isinstance(found, dict) else {}
+    return {}
