@@ -85,10 +85,11 @@ class FmaOp(IRDLOperation):
 
 @irdl_op_definition
 class DotOp(IRDLOperation):
-    """``accumulator`` plus products of groups of four bytes, summed in i32.
+    """``accumulator`` plus sums of products of narrow neighbours, as many as fill a word.
 
     With a ``vector<6x4xi8>`` without sign, b ``vector<1x64xi32>`` whose words are four bytes with
-    sign, it is four steps of a matrix product. Columns of a that are left out are zeros.
+    sign, it is four steps of a matrix product, summed in i32; with a ``vector<6x2xbf16>``, b of
+    words of two bf16, it is two, summed in f32. Columns of a that are left out are zeros.
     """
 
     name = "tile.dot"

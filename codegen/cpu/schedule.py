@@ -19,6 +19,7 @@ from .convolution import choose
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
 from .templates.attention import attention_kernel
+from .templates.bfloat import bfloat_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
@@ -103,6 +104,7 @@ def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
 _PRODUCTS: tuple[tuple[str, Template], ...] = (
     ("winograd", _winograd),
     ("depthwise", depthwise_kernel),
+    ("bf16", bfloat_kernel),
     ("contraction", contraction_kernel),
     ("integer", integer_kernel),
 )

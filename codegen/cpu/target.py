@@ -23,6 +23,7 @@ class CpuTarget:
         registers: How many vector registers there are.
         dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
             four with sign to each lane; empty where there is none.
+        dot2: The same for the products of two bf16, added to f32.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
         exact: Whether to leave out algorithms that round more than plain sums do.
     """
@@ -33,6 +34,7 @@ class CpuTarget:
     vector_bits: int
     registers: int
     dot4: Mapping[int, str] = field(default_factory=dict, hash=False)
+    dot2: Mapping[int, str] = field(default_factory=dict, hash=False)
     choose: str = ""
     exact: bool = False
 
@@ -78,7 +80,8 @@ def host() -> CpuTarget:
     registers = 16 if triple.startswith("x86") and not wide else 32
     name = binding.get_host_cpu_name()
     choose = "llvm.x86.avx512.vpermi2var.qi.512" if features.get("avx512vbmi", False) else ""
-    return CpuTarget(triple, name, features.flatten(), bits, registers, _dot4(features), choose)
+    dots = _dot4(features), _dot2(features)
+    return CpuTarget(triple, name, features.flatten(), bits, registers, *dots, choose)
 
 
 def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
@@ -90,3 +93,11 @@ def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
     if features.get("avxvnni", False) or (found and short):
         found |= {8: "llvm.x86.avx512.vpdpbusd.256", 4: "llvm.x86.avx512.vpdpbusd.128"}
     return found
+
+
+def _dot2(features: Mapping[str, bool]) -> dict[int, str]:
+    """The sum of products of bf16, where there is an instruction for it."""
+    if not features.get("avx512bf16", False):
+        return {}
+    lanes = (16, 8, 4) if features.get("avx512vl", False) else (16,)
+    return {n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}" for n in lanes}

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from xdsl.dialects import arith, math
-from xdsl.dialects.builtin import IntegerType, VectorType
-from xdsl.ir import Attribute, Operation
+from xdsl.dialects.builtin import IntegerType, VectorType, bf16, f64
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from ....ir import loop
+from ..builder import element_of
+from .bfloat import like, narrow, widen
 from .function import FunctionEmitter, Handler, literal
 
 _INSTRUCTIONS: dict[type[Operation], str] = {
@@ -72,8 +74,6 @@ _LIBRARY: dict[type[Operation], str] = {
     loop.RemfOp: "fmod",
 }
 _CASTS: dict[type[Operation], str] = {
-    arith.ExtFOp: "fpext",
-    arith.TruncFOp: "fptrunc",
     arith.SIToFPOp: "sitofp",
     arith.UIToFPOp: "uitofp",
     arith.ExtSIOp: "sext",
@@ -131,6 +131,34 @@ def emit_cast(e: FunctionEmitter, op: Operation) -> None:
     _convert(e, op, _CASTS[type(op)])
 
 
+def emit_extend(e: FunctionEmitter, op: Any) -> None:
+    """A conversion to wider floats."""
+    if element_of(op.input.type) != bf16:
+        _convert(e, op, "fpext")
+        return
+    values = [widen(e, v, lanes) for v, lanes in _lanes(e, op.input)]
+    if element_of(op.result.type) == f64:
+        types = zip(values, _lanes(e, op.result), strict=True)
+        values = [
+            e.define(f"fpext {like(n, 'float')} {v} to {like(n, 'double')}") for v, (_, n) in types
+        ]
+    e.bind(op.result, values)
+
+
+def emit_truncate(e: FunctionEmitter, op: Any) -> None:
+    """A conversion to narrower floats."""
+    if element_of(op.result.type) != bf16:
+        _convert(e, op, "fptrunc")
+        return
+    results: list[str] = []
+    for value, lanes in _lanes(e, op.input):
+        if element_of(op.input.type) == f64:
+            text = f"fptrunc {like(lanes, 'double')} {value} to {like(lanes, 'float')}"
+            value = e.define(text)
+        results.append(narrow(e, value, lanes))
+    e.bind(op.result, results)
+
+
 def emit_float_to_integer(e: FunctionEmitter, op: Operation) -> None:
     """Saturates instead of being undefined; NaN becomes 0."""
     sign = "s" if isinstance(op, arith.FPToSIOp) else "u"
@@ -183,6 +211,14 @@ def emit_select(e: FunctionEmitter, op: Any) -> None:
     e.bind(op.result, [e.define(f"select {t} {c}, {p} {a}, {p} {b}") for t, c, p, a, b in rows])
 
 
+def _lanes(e: FunctionEmitter, value: SSAValue) -> list[tuple[str, int]]:
+    """The registers of a value with their lanes."""
+    shape = value.type.get_shape() if isinstance(value.type, VectorType) else (1,)
+    lanes = e.split(shape[-1])
+    registers = e.registers(value)
+    return list(zip(registers, lanes * (len(registers) // len(lanes)), strict=True))
+
+
 def _each(e: FunctionEmitter, op: Operation, instruction: str) -> None:
     pieces = e.pieces(op.operands[0].type)
     columns = zip(*(e.registers(o) for o in op.operands), strict=True)
@@ -210,7 +246,7 @@ def _convert(e: FunctionEmitter, op: Operation, instruction: str) -> None:
 
 
 def _suffix(type: str) -> str:
-    names = {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}
+    names = {"float": "f32", "double": "f64", "half": "f16"}
     if type.startswith("<"):
         lanes, _, element = type[1:-1].partition(" x ")
         return f"v{lanes}{names.get(element, element)}"
@@ -225,6 +261,8 @@ def _width(type: Attribute) -> int:
 
 HANDLERS: dict[type[Operation], Handler] = {
     arith.ConstantOp: emit_constant,
+    arith.ExtFOp: emit_extend,
+    arith.TruncFOp: emit_truncate,
     arith.FPToSIOp: emit_float_to_integer,
     arith.FPToUIOp: emit_float_to_integer,
     arith.IndexCastOp: emit_index_cast,

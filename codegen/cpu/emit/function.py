@@ -25,7 +25,7 @@ from ..target import CpuTarget
 
 Registers = list[str]
 Handler = Callable[["FunctionEmitter", Operation], None]
-_FLOAT_NAMES: dict[Attribute, str] = {f16: "half", bf16: "bfloat", f32: "float", f64: "double"}
+_FLOAT_NAMES: dict[Attribute, str] = {f16: "half", bf16: "i16", f32: "float", f64: "double"}
 
 
 class FunctionEmitter:

@@ -20,11 +20,12 @@ from ....ir.affine import Affine
 from ....ir.dims import Dim
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
-from ....ir.types import F32
+from ....ir.types import type_of
+from ..elements import storage_type, to_register
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .frame import Code, Frame, Packing, grain_of, static
-from .products import Product, batch_axes, pack, product_of
+from .products import Factor, Product, batch_axes, pack, product_of
 from .rooted import Rooted
 
 _DIRECT_EFFORT = 8
@@ -32,7 +33,7 @@ _CACHE = 256 * 1024
 _NO_AXIS = -1
 # Panels that few tiles share are asked for this many elements ahead.
 _FEW_TILES = 8
-_AHEAD = 8192
+AHEAD = 8192
 _ROWS = 14
 # Of a first-level cache: how far apart lines of one set are, and how many rows surely fit a set.
 _SET_PITCH = 4096
@@ -107,7 +108,8 @@ class TiledProduct:
         """Whether the left factor's rows begin in the same set of the first-level cache."""
         row = self.product.row
         step = 0 if row is None else self.product.left.stride(row)
-        return isinstance(step, int) and step * F32.itemsize % _SET_PITCH == 0
+        size = self._dtype(self.product.left).itemsize
+        return isinstance(step, int) and step * size % _SET_PITCH == 0
 
     def build(self) -> Code:
         """A task is a tile; neighbouring tasks share the panel, or the rows where it is small."""
@@ -241,17 +243,25 @@ class TiledProduct:
         self, left: SSAValue, right: SSAValue, height: int, width: int, total: SSAValue
     ) -> SSAValue:
         """A rank-1 update of the tile."""
-        b, one, zero = self.b, self.b.index(1), self.b.index(0)
-        stride = self._row_stride()
-        x = b.load(
-            self._memory(self.product.left.number), left, loop.tile((height, 1), f32), [stride, one]
-        )
-        y = b.load(
-            self._memory(self.product.right.number), right, loop.tile((1, width), f32), [zero, one]
-        )
+        b, zero = self.b, self.b.index(0)
+        x = self._elements(self.product.left, left, (height, 1), self._row_stride())
+        y = self._elements(self.product.right, right, (1, width), zero)
         if self._waits_for_weights():
-            self._ask_for(b.add_index(right, b.index(_AHEAD)), width)
+            self._ask_for(b.add_index(right, b.index(AHEAD)), width)
         return b.fma(x, y, total)
+
+    def _elements(
+        self, factor: Factor, place: SSAValue, shape: tuple[int, int], pitch: SSAValue
+    ) -> SSAValue:
+        """Elements of a factor in f32."""
+        b, dtype = self.b, self._dtype(factor)
+        type = loop.tile(shape, storage_type(dtype))
+        loaded = b.load(self._memory(factor.number), place, type, [pitch, b.index(1)])
+        return to_register(b, loaded, dtype)
+
+    def _dtype(self, factor: Factor) -> np.dtype:
+        """What a factor is stored as."""
+        return type_of(self.frame.kernel.inputs[factor.number]).dtype
 
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter."""
@@ -263,7 +273,12 @@ class TiledProduct:
         """Has a row of the right factor brought near."""
         for column in range(0, width, self.frame.target.lanes(32)):
             place = self.b.add_index(position, self.b.index(column))
-            self.b.add(loop.PrefetchOp(self._memory(self.product.right.number), place))
+            self.b.add(loop.PrefetchOp(self.words, place))
+
+    @property
+    def words(self) -> SSAValue:
+        """The right factor, by what a lane takes at a step."""
+        return self._memory(self.product.right.number)
 
     def _row_stride(self) -> SSAValue:
         row = self.product.row

@@ -17,10 +17,12 @@ from ....ir.affine import Affine
 from ....ir.dims import Dim
 from ....ir.ops.constant import ConstantOp
 from ....ir.scalar import Scalar
-from ....ir.types import F32, is_integer
+from ....ir.types import DTYPES, F32, is_integer
 from .access import load_forms
 from .frame import static
 from .rooted import Rooted
+
+_HALVES = (DTYPES["f16"], DTYPES["bf16"])
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,17 @@ def _factors(kernel: Rooted, dtype: np.dtype) -> tuple[Factor, Factor] | None:
 
 
 def _factor(kernel: Rooted, node: Scalar) -> Factor | None:
-    if node.op == "cast" and is_integer(node.args[0].dtype) and is_integer(node.dtype):
+    if node.op == "cast" and _widens(node.args[0].dtype, node.dtype):
         (node,) = node.args
     if node.op != "load" or node.attr not in kernel.frame.buffers:
         return None
     form = kernel.space.position(node.args, kernel.frame.buffers[node.attr].shape)
     return None if form.rest else Factor(node.attr, form)
+
+
+def _widens(source: np.dtype, target: np.dtype) -> bool:
+    """Whether a cast changes no value, and is done where the element is read."""
+    return (is_integer(source) and is_integer(target)) or (source in _HALVES and target == F32)
 
 
 def _is_weight(kernel: Rooted, factor: Factor) -> bool:

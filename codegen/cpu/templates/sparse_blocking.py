@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir.dims import Dim
+from ....ir.types import F32, type_of
 from ..target import CpuTarget
 from .frame import static
 from .products import Product, batch_axes, pack, product_of
@@ -36,6 +37,9 @@ def sparse_product(rooted: Rooted) -> Product | None:
     """The matrix product of a kernel that may be computed sparsely; None where there is none."""
     product = product_of(rooted)
     if product is None or not product.packed or product.row is None or batch_axes(product):
+        return None
+    factors = [rooted.frame.kernel.inputs[f.number] for f in (product.left, product.right)]
+    if any(type_of(value).dtype != F32 for value in factors):
         return None
     sizes = [rooted.type.shape[product.column], *(d.extent for d in product.depths)]
     if not product.depths or not all(isinstance(s, int) and s for s in sizes):
