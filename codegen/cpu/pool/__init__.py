@@ -5,8 +5,9 @@ worker; then it waits for the chunks that others have taken, and for nothing els
 sleeps or has no CPU delays nobody, and a forked child, which has no workers, does all by itself.
 
 One word, ``claim``, rules everything: bit 63 says that the pool ends, bits 32-62 count the jobs,
-the low half counts the chunks that nobody has taken yet. A chunk is taken by a compare-and-swap of
-the whole word, so that it cannot be taken from another job than the one that was seen.
+bits 16-31 the chunks that were taken from the front, bits 0-15 those that nobody has taken yet. A
+chunk is taken by a compare-and-swap of the whole word, so that it cannot be taken from another job
+than the one that was seen.
 
 Exported: ``ptr mlc_pool_create(i32 threads)``, ``void mlc_pool_destroy(ptr pool)``, ``i64
 mlc_pool_threads(ptr pool)``, and ``void mlc_parallel(ptr pool, ptr function, ptr context, i64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layout import Machine, fields
+from .layout import ENDS, FRONT, JOB, Machine, fields
 
 PARALLEL = f"""
 ; Runs on the caller alone what is no more than a chunk, and what is asked for while the pool is at
@@ -18,28 +18,28 @@ some:
   %alone = or i1 %no.pool, %one
   br i1 %alone, label %serial, label %split
 split:
+  ; No more chunks than can be counted.
   %above = sub i64 %total, 1
-  %full = udiv i64 %above, %size
+  %least = udiv i64 %above, {FRONT - 1}
+  %floor = add i64 %least, 1
+  %chunk = call i64 @llvm.smax.i64(i64 %size, i64 %floor)
+  %full = udiv i64 %above, %chunk
   %parts = add i64 %full, 1
-  %too.many = icmp ugt i64 %parts, 2147483647
-  br i1 %too.many, label %serial, label %try
-try:
   {fields("lock")}
   %swap = cmpxchg ptr %lock, i32 0, i32 1 acquire monotonic
   %mine = extractvalue {{ i32, i1 }} %swap, 1
   br i1 %mine, label %publish, label %serial
 publish:
-  {fields("claim", "function", "context", "count", "grain", "chunks", "pending", "sleepers")}
+  {fields("claim", "function", "context", "count", "grain", "pending", "sleepers")}
   store ptr %job, ptr %function
   store ptr %data, ptr %context
   store i64 %total, ptr %count
-  store i64 %size, ptr %grain
-  store i64 %parts, ptr %chunks
+  store i64 %chunk, ptr %grain
   %parts.32 = trunc i64 %parts to i32
   store atomic i32 %parts.32, ptr %pending monotonic, align 4
   %old = load atomic i64, ptr %claim monotonic, align 8
-  %next = add i64 %old, 4294967296
-  %number = and i64 %next, 9223372036854775807
+  %next = add i64 %old, {JOB}
+  %number = and i64 %next, {~ENDS & -JOB}
   %word = or i64 %number, %parts
   store atomic i64 %word, ptr %claim seq_cst, align 8
   %asleep = load atomic i32, ptr %sleepers seq_cst, align 4
@@ -53,7 +53,7 @@ rouse:
   call void @wake(ptr %jobs, i32 %enough)
   br label %help
 help:
-  %done = call i32 @work(ptr %pool)
+  %done = call i32 @work(ptr %pool, i1 false)
   call void @join(ptr %pool, i32 %done)
   store atomic i32 0, ptr %lock release, align 4
   ret void

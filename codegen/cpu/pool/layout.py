@@ -14,8 +14,7 @@ FIELDS = {
     "context": "ptr",
     "count": "i64",
     "grain": "i64",
-    "chunks": "i64",
-    "gap0": "[16 x i8]",
+    "gap0": "[24 x i8]",
     # What is written when a thread runs out of chunks.
     "pending": "i32",  # chunks that are not finished
     "waiting": "i32",  # whether the caller sleeps until they are
@@ -26,9 +25,14 @@ FIELDS = {
     "process": "i32",
     "workers": "i32",
     "home": "i32",  # the CPU that is left to callers; negative where workers are not pinned
-    "gap2": "[44 x i8]",
+    "started": "i32",  # workers that have come to life
+    "gap2": "[40 x i8]",
 }
 HEADER_BYTES = 3 * 64
+# What ``claim`` counts in: chunks that are left by ones, those taken from the front, jobs.
+FRONT = 1 << 16
+JOB = 1 << 32
+ENDS = -(1 << 63)
 # For each worker, after the header: the thread's handle and the CPU it is pinned to.
 WORKER_FIELDS = ("i64", "i32", "[4 x i8]")
 WORKER_BYTES = 16

@@ -1,23 +1,29 @@
-"""What workers do: take chunks, report them, wait for more."""
+"""What workers do: take chunks, report them, wait for more.
+
+Callers and every other worker take chunks from the front, the rest from the back, so that each
+thread goes through neighbours, which share what they read: with chunks taken in turn, both caches
+of two cores would hold all weights, not half of them each.
+"""
 
 from __future__ import annotations
 
-from .layout import Machine, fields
+from .layout import ENDS, FRONT, JOB, Machine, fields
 
 WORK = f"""
-; Takes chunks until none is left. Gives how many.
-define internal i32 @work(ptr %pool) {{
+; Takes chunks until none is left, from the front or from the back. Gives how many.
+define internal i32 @work(ptr %pool, i1 %back) {{
 entry:
-  {fields("claim", "function", "context", "count", "grain", "chunks")}
+  {fields("claim", "function", "context", "count", "grain")}
+  %step = select i1 %back, i64 1, i64 -{FRONT - 1}
   br label %look
 look:
   %done = phi i32 [ 0, %entry ], [ %done, %take ], [ %more, %run ]
   %word = load atomic i64, ptr %claim acquire, align 8
-  %left = and i64 %word, 4294967295
+  %left = and i64 %word, {FRONT - 1}
   %none = icmp eq i64 %left, 0
   br i1 %none, label %end, label %take
 take:
-  %rest = sub i64 %word, 1
+  %rest = sub i64 %word, %step
   %swap = cmpxchg ptr %claim, i64 %word, i64 %rest acq_rel monotonic, align 8
   %taken = extractvalue {{ i64, i1 }} %swap, 1
   br i1 %taken, label %run, label %look
@@ -27,8 +33,11 @@ run:
   %c = load ptr, ptr %context
   %n = load i64, ptr %count
   %size = load i64, ptr %grain
-  %all = load i64, ptr %chunks
-  %number = sub i64 %all, %left
+  %low = and i64 %word, {JOB - 1}
+  %front = lshr i64 %low, {FRONT.bit_length() - 1}
+  %behind = add i64 %front, %left
+  %last = sub i64 %behind, 1
+  %number = select i1 %back, i64 %last, i64 %front
   %begin = mul i64 %number, %size
   %room = sub i64 %n, %begin
   %length = call i64 @llvm.umin.i64(i64 %room, i64 %size)
@@ -85,7 +94,7 @@ spin:
 ended:
   ret i1 false
 live:
-  %left = and i64 %word, 4294967295
+  %left = and i64 %word, {FRONT - 1}
   %none = icmp eq i64 %left, 0
   br i1 %none, label %again, label %found
 found:
@@ -99,7 +108,7 @@ doze:
   ; Either the publisher sees the sleeper, or this sees the job.
   atomicrmw add ptr %sleepers, i32 1 seq_cst
   %last = load atomic i64, ptr %claim seq_cst, align 8
-  %news = and i64 %last, -9223372032559808513
+  %news = and i64 %last, {ENDS | (FRONT - 1)}
   %calm = icmp eq i64 %news, 0
   br i1 %calm, label %sleep, label %awake
 sleep:
@@ -114,16 +123,20 @@ awake:
 """
 
 
-WORKER = """
-define internal ptr @worker(ptr %pool) {
+WORKER = f"""
+define internal ptr @worker(ptr %pool) {{
 entry:
+  {fields("started")}
+  %number = atomicrmw add ptr %started, i32 1 monotonic
+  %odd = trunc i32 %number to i1
+  %back = xor i1 %odd, true
   br label %loop
 loop:
-  %done = call i32 @work(ptr %pool)
+  %done = call i32 @work(ptr %pool, i1 %back)
   call void @finish(ptr %pool, i32 %done)
   %live = call i1 @rest(ptr %pool)
   br i1 %live, label %loop, label %end
 end:
   ret ptr null
-}
+}}
 """
