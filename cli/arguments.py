@@ -13,13 +13,14 @@ import numpy as np
 
 from ..driver import compile
 from ..driver.source import ARTIFACT
+from ..driver.targets import PRECISIONS
 from ..ir.errors import MlcError
-from ..passes.compress.recipe import Recipe
 from ..runtime import Model, load
 from .torch_file import TorchFile, names_torch_file, read_torch_file
 
 Commands = Any  # what add_subparsers returns; argparse keeps its type private
 MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs),"
+_PRECISION = "bf16: store and multiply 16 bits where the CPU can (default: f32)"
 _SETTING = re.compile(r"([^=]+)=(.+)", re.DOTALL)
 
 
@@ -43,6 +44,7 @@ def add_model(parser: argparse.ArgumentParser, also: str = " or .mlc file") -> N
     parser.add_argument("model", metavar="MODEL", help=f"{MODELS}{also}")
     parser.add_argument("--target", default="cpu", help="see mlc targets (default: this machine)")
     parser.add_argument("--exact", action="store_true", help="no sums that round more than needed")
+    parser.add_argument("--precision", choices=PRECISIONS, default="f32", help=_PRECISION)
     parser.add_argument("--threads", type=int, help="threads to run on (default: every CPU)")
     add_shape(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile anew, store nothing")
@@ -87,12 +89,11 @@ def compiled(
     shapes: Mapping[str, int | tuple[int, ...]] | None = None,
     verify: bool = False,
     torch: TorchFile | None = None,
-    recipe: Recipe | None = None,
-    calibration: Mapping[str, np.ndarray] | None = None,
+    **compression: Any,
 ) -> Model:
     """Compiles the model of the command line, for any sizes or for the ``shapes`` given.
 
-    ``torch`` is the model's file where it was read already.
+    ``torch`` is the model's file where it was read already; ``compression`` goes to ``compile``.
     """
     inputs = {}
     if torch is None and names_torch_file(chosen.model):
@@ -104,13 +105,13 @@ def compiled(
         target=chosen.target,
         threads=chosen.threads,
         exact=chosen.exact,
+        precision=chosen.precision,
         shapes=shapes,
-        recipe=recipe,
-        calibration=calibration,
         cache=not chosen.no_cache,
         verify=verify,
         verbose=not chosen.quiet,
         **inputs,
+        **compression,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..driver.source import ARTIFACT
 from .arguments import Commands, add_model, command, compiled, shapes_of
-from .compression import add_compression, compression_of
+from .compression import add_compression, compression_of, tell
 from .table import count, engineering
 
 
@@ -37,4 +37,5 @@ def run(chosen: argparse.Namespace) -> int:
     for kind, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             print(f"  {kind:<7}{spec.name}: {spec}")
+    tell(model, chosen)
     return 0

@@ -1,28 +1,48 @@
-"""Arguments that say how a model is compressed."""
+"""Arguments that say how a model is compressed, and what is told about it."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..ir.errors import MlcError
 from ..passes.compress.recipe import SHORT_FORMS, Recipe
 from ..passes.compress.recipe_file import read_recipe
-from .arguments import arrays_of
+from ..runtime import Model
+from .arguments import arrays_of, write_text
+from .compression_text import text_of
+
+_KINDS = (".json", ".html")
 
 
 def add_compression(parser: argparse.ArgumentParser) -> None:
-    """The recipe, its short forms, and calibration data."""
+    """The recipe, its short forms, data, the guard, and the report."""
     group = parser.add_argument_group("compression")
-    group.add_argument(
-        "--recipe", metavar="FILE", help="recipe.toml; short forms replace its parts"
+    add = group.add_argument
+    add("--recipe", metavar="FILE", help="recipe.toml; short forms replace its parts")
+    add("--quantize", choices=list(SHORT_FORMS), help="numbers of few bits")
+    add("--sparsify", type=float, metavar="SHARE", help="weights to set to zero")
+    add("--low-rank", type=float, metavar="SHARE", help="of the rank to keep")
+    add("--calibration", metavar="FILE.npz", help="inputs by name, samples along the first dim")
+    add(
+        "--validation",
+        metavar="FILE.npz",
+        help="such inputs to judge by: with an array 'labels' by accuracy, else by agreement",
     )
-    group.add_argument("--quantize", choices=list(SHORT_FORMS), help="numbers of few bits")
-    group.add_argument("--sparsify", type=float, metavar="SHARE", help="weights to set to zero")
-    group.add_argument("--low-rank", type=float, metavar="SHARE", help="of the rank to keep")
-    group.add_argument(
-        "--calibration", metavar="FILE.npz", help="inputs by name, samples along the first dim"
+    add(
+        "--max-drop",
+        type=float,
+        metavar="DROP",
+        help="leave layers in floats until no more than this is lost (0.01: a point of accuracy)",
+    )
+    add(
+        "--report",
+        metavar="FILE",
+        help="compare layer by layer, and write a page (.html) or plain values (.json)",
     )
 
 
@@ -36,8 +56,50 @@ def compression_of(chosen: argparse.Namespace) -> dict[str, Any]:
     recipe = read_recipe(chosen.recipe) if chosen.recipe else Recipe()
     parts = {"quantize": short.quantize, "sparsify": short.sparsify, "low_rank": short.low_rank}
     recipe = replace(recipe, **{name: part for name, part in parts.items() if part})
-    asked = chosen.recipe or short != Recipe()
-    if chosen.calibration and not asked:
-        raise MlcError("--calibration is data for a recipe: give --recipe, --quantize or another")
-    data = arrays_of([chosen.calibration]) if chosen.calibration else None
-    return {"recipe": recipe if asked else None, "calibration": data}
+    asked = bool(chosen.recipe) or short != Recipe()
+    _check(chosen, asked)
+    return {
+        "recipe": recipe if asked else None,
+        "calibration": _arrays(chosen.calibration),
+        "validation": _arrays(chosen.validation),
+        "max_drop": chosen.max_drop,
+        "measure": bool(chosen.report),
+    }
+
+
+def tell(model: Model, chosen: argparse.Namespace) -> None:
+    """Prints what compression came to, and writes the report that was asked for.
+
+    Raises:
+        MlcError: The report cannot be written.
+    """
+    found = model.report.get("compression")
+    if not found:
+        return
+    print(text_of(found))
+    if chosen.report:
+        write_text(_report(found, Path(chosen.model).name, chosen.report), chosen.report)
+        print(f"{chosen.report}: the report")
+
+
+def _report(found: Mapping[str, Any], title: str, file: str) -> str:
+    from .compression_page import compression_page
+
+    if Path(file).suffix == ".html":
+        return compression_page(title, found)
+    return json.dumps(found, indent=1) + "\n"
+
+
+def _check(chosen: argparse.Namespace, asked: bool) -> None:
+    given = ("calibration", "validation", "max_drop", "report")
+    idle = [name for name in given if getattr(chosen, name) is not None]
+    if idle and not asked:
+        raise MlcError(
+            f"--{idle[0].replace('_', '-')} is for a recipe: give --recipe, --quantize or another"
+        )
+    if chosen.report and Path(chosen.report).suffix not in _KINDS:
+        raise MlcError(f"--report {chosen.report}: expected a file that ends in .html or .json")
+
+
+def _arrays(file: str | None) -> Any:
+    return arrays_of([file]) if file else None

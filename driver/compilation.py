@@ -16,6 +16,7 @@ from .cache import Cache, cache_at
 from .compression import Compression
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
+from .metric import Score
 from .source import Given, Source, source_of
 from .stages import Stages
 from .targets import NativeTarget, target_named
@@ -42,6 +43,10 @@ def compile(
     recipe: Recipe | None = None,
     calibration: Any = None,
     cache: bool | str | os.PathLike[str] = True,
+    validation: Any = None,
+    metric: Score | None = None,
+    max_drop: float | None = None,
+    measure: bool = False,
     verify: bool = False,
     verbose: bool = False,
 ) -> Model:
@@ -70,6 +75,12 @@ def compile(
         verify: Check the program after each pass.
         verbose: Tell on stderr what is going on.
 
+        validation: Inputs like those, to judge the compressed model by: if they are one dict of
+            arrays and it has ``labels``, by its accuracy, else by its agreement with the floats.
+        metric: A function of a model that says how good it is, instead.
+        max_drop: How much that may fall: the layers that lose most are left in floats until the
+            bound holds. Without validation data, calibration data judge.
+        measure: Whether the report compares each layer's result and time with the float model's.
     Raises:
         MlcError: The model is damaged, or holds something unsupported (the message lists it all),
             or the target is unknown.
@@ -81,7 +92,7 @@ def compile(
     source = source_of(model, given)
     chosen = target_named(target, exact)
     threads = thread_count(threads)
-    asked = Compression(recipe, calibration, threads)
+    asked = Compression(recipe, calibration, threads, validation, metric, max_drop, measure)
     if chosen is None:
         from .reference import reference_model
 
@@ -89,7 +100,8 @@ def compile(
             module = source.load()
         asked.apply_simplified(module, stages)
         return reference_model(module)
-    artifact = _Compilation(source, chosen, cache_at(cache), verify, stages, asked).artifact()
+    kept = cache_at(cache if asked.is_reproducible else False)
+    artifact = _Compilation(source, chosen, kept, verify, stages, asked).artifact()
     return model_of(artifact, threads)
 
 
@@ -139,7 +151,7 @@ class _Compilation:
         report: dict[str, Any] = {"nodes": origins(module)}
         with self.stages("simplify"):
             run_passes(module, pipeline(), options)
-        report |= self.compression.apply(module, self.stages)
+        report |= self.compression.apply(module, self.stages, self.target)
         made = self.target.compile(module, options, self.stages)
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})

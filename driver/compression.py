@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ir.errors import MlcError
+from ..runtime import Model
 from .fingerprint import digest_of_values
 from .foreign import model_of
+from .metric import Score, metric_of, split_labels
 from .stages import Stages
 from .targets import NativeTarget, target_named
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from ..passes.compress.baseline import Baseline
     from ..passes.compress.recipe import Recipe
+    from ..passes.compress.report import LayerReport, Report
+    from ..passes.compress.samples import Samples
+    from .guard import Verdict
 
 
 @dataclass
@@ -27,15 +34,31 @@ class Compression:
         recipe: The compressions, or None.
         calibration: Batches of inputs, or None.
         threads: For running the model on them.
+        validation: Inputs, with ``labels`` or without, to judge the model by; or None.
+        metric: Judges a model, or None.
+        max_drop: How much the metric may fall, or None.
+        measure: Whether to compare the layers' results and times with those of the float model.
     """
 
     recipe: Recipe | None
     calibration: Any
     threads: int
+    validation: Any = None
+    metric: Score | None = None
+    max_drop: float | None = None
+    measure: bool = False
 
     def __post_init__(self):
-        if self.calibration is not None and not isinstance(self.calibration, Mapping):
-            self.calibration = list(self.calibration)
+        self.calibration = _kept(self.calibration)
+        self.validation = _kept(self.validation)
+        judges = (self.validation, self.metric, self.max_drop)
+        if self.recipe is None and any(j is not None for j in judges):
+            raise MlcError("validation, metric and max_drop judge a compression: give a recipe too")
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the digest tells all that matters; of a function it tells nothing."""
+        return self.metric is None
 
     def digest(self) -> str:
         """Tells recipes and data apart; empty without a recipe."""
@@ -43,7 +66,8 @@ class Compression:
 
         if self.recipe is None:
             return ""
-        return digest_of_values(recipe_values(self.recipe), self.calibration)
+        asked = (recipe_values(self.recipe), self.max_drop, self.measure)
+        return digest_of_values(*asked, self.calibration, self.validation)
 
     def apply_simplified(self, module: ModuleOp, stages: Stages) -> dict[str, Any]:
         """The same as ``apply`` for a module that is not simplified yet."""
@@ -53,38 +77,136 @@ class Compression:
         if self.recipe is None:
             return {}
         run_passes(module, pipeline(), Options(verify=False))
-        return self.apply(module, stages)
+        return self.apply(module, stages, None)
 
-    def apply(self, module: ModuleOp, stages: Stages) -> dict[str, Any]:
+    def apply(
+        self, module: ModuleOp, stages: Stages, target: NativeTarget | None
+    ) -> dict[str, Any]:
         """Compresses a simplified module; what is to be told about it.
 
         Raises:
             RecipeError: The recipe or the data do not fit the model.
         """
-        from ..passes.compress.compress import check_recipe, compress_passes
         from ..passes.compress.recipe_file import recipe_text
-        from ..passes.compress.report import Report
-        from ..passes.compress.samples import Samples
-        from ..passes.manager import run_passes
 
         if self.recipe is None:
             return {}
-        samples = None
-        if self.calibration is not None:
-            samples = Samples(self.calibration, module, self._runner)
-        report = Report()
-        with stages("compress"):
-            check_recipe(self.recipe, module, samples)
-            run_passes(module, compress_passes(self.recipe, samples, report))
-        return {"recipe": recipe_text(self.recipe), "compression": report.values()}
+        found = _Run(self, self.recipe, module, stages, target).report()
+        return {"recipe": recipe_text(self.recipe), "compression": found}
 
-    def _runner(self, module: ModuleOp) -> Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]:
-        """The module as native code of this machine, whatever the target is."""
+    def run(self, module: ModuleOp) -> Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]:
+        """A function that runs a module, as native code."""
+        model = self.native(module)
+        names = model.input_names
+        return lambda arrays: list(model.run(dict(zip(names, arrays, strict=True))).values())
+
+    def native(self, module: ModuleOp) -> Model:
+        """The module, which is used up, as native code of this machine, whatever the target is."""
         from ..passes.manager import Options
 
         here = target_named("cpu")
         assert isinstance(here, NativeTarget)
-        artifact = here.compile(module, Options(verify=False), Stages())
-        model = model_of(artifact, self.threads)
-        names = model.input_names
-        return lambda arrays: list(model.run(dict(zip(names, arrays, strict=True))).values())
+        return model_of(here.compile(module, Options(verify=False), Stages()), self.threads)
+
+
+class _Run:
+    """One compression of one module, in place."""
+
+    def __init__(
+        self,
+        asked: Compression,
+        recipe: Recipe,
+        module: ModuleOp,
+        stages: Stages,
+        target: NativeTarget | None,
+    ):
+        from ..passes.compress.costs import Arithmetic
+
+        self.asked = asked
+        self.recipe = recipe
+        self.module = module
+        self.stages = stages
+        self.costs = target.costs() if target else Arithmetic()
+        given, self.labels = split_labels(asked.validation)
+        self.samples = self._samples(asked.calibration, "calibration")
+        self.judging = self._samples(given, "validation") or self.samples
+
+    def report(self) -> dict[str, Any]:
+        """Does it, and tells."""
+        from ..passes.compress.outcome import layer_reports
+        from .guard import WHY
+
+        with self.stages("compress"):
+            baseline, report = self._compressed()
+        with self.stages("judge"):
+            verdict = self._judged(baseline, report)
+        restored = verdict.restored if verdict else ()
+        baseline.restore(restored)
+        layers = layer_reports(baseline, report, self.costs, restored, WHY)
+        if self.asked.measure and self.samples:
+            with self.stages("measure"):
+                layers = self._measured(layers, baseline, self.samples)
+        baseline.release()
+        return {"layers": [e.values() for e in layers], "metric": verdict and verdict.values()}
+
+    def _samples(self, given: Any, what: str) -> Samples | None:
+        from ..passes.compress.samples import Samples
+
+        if given is None:
+            return None
+        return Samples(given, self.module, self.asked.run, self.stages.progress, what)
+
+    def _compressed(self) -> tuple[Baseline, Report]:
+        from ..passes.compress.baseline import Baseline
+        from ..passes.compress.compress import check_recipe, compress_passes
+        from ..passes.compress.report import Report
+        from ..passes.manager import run_passes
+
+        report = Report(progress=self.stages.progress)
+        check_recipe(self.recipe, self.module, self.samples, self.judging)
+        baseline = Baseline(self.module)
+        run_passes(self.module, compress_passes(self.recipe, self.samples, report))
+        return baseline, report
+
+    def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:
+        from ..passes.compress.outcome import worst_first
+        from .guard import judged
+
+        asked = self.asked
+        if asked.validation is None and asked.metric is None and asked.max_drop is None:
+            return None
+        if self.judging is None and asked.metric is None:
+            raise MlcError("max_drop needs something to judge by: validation or calibration data")
+        exact = asked.native(baseline.module.clone())
+        metric = metric_of(asked.metric, list(self.judging or ()), self.labels, exact)
+        order = worst_first(baseline, report)
+        before = metric.score(exact)
+        progress = self.stages.progress
+        return judged(baseline, order, metric, before, asked.max_drop, asked.native, progress)
+
+    def _measured(
+        self, layers: list[LayerReport], baseline: Baseline, samples: Samples
+    ) -> list[LayerReport]:
+        from ..passes.compress.outcome import output_errors
+        from .layer_times import seconds_of_nodes
+
+        errors = output_errors(baseline, self.module, samples)
+        names, batch = list(errors), next(iter(samples))
+        before, after = (
+            seconds_of_nodes(self.asked.native(module.clone()), batch, names)
+            for module in (baseline.module, self.module)
+        )
+        return [
+            replace(
+                entry,
+                output_sqnr=errors[entry.layer],
+                measured_before=before.get(entry.layer),
+                measured_after=after.get(entry.layer),
+            )
+            for entry in layers
+        ]
+
+
+def _kept(data: Any) -> Any:
+    """Data that can be gone through again and again."""
+    return data if data is None or isinstance(data, Mapping) else list(data)

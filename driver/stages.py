@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+# On a terminal: back to the start of the line, which is emptied.
+_LINE = "\r\x1b[K"
+
 
 class Stages:
     """Times stages by name; writes them to ``stream`` unless that is None.
@@ -38,8 +41,16 @@ class Stages:
             self._write("\n" if self._live else "")
             raise
         spent = self.seconds[name] = time.perf_counter() - start
-        start_of_line = "\r" if self._live else ""
+        start_of_line = _LINE if self._live else ""
         self._write(f"{start_of_line}  {name:<22}{spent:8.2f} s\n")
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tells how far the stage is: on a terminal at once, elsewhere when all is done."""
+        count = f"{done}/{total}" if total else str(done)
+        if self._live:
+            self._write(f"{_LINE}  {what} {count} …")
+        elif done == total:
+            self._write(f"    {what} {count}\n")
 
     def note(self, text: str) -> None:
         """Tells something that took no time."""

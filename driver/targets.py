@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..codegen.cpu.build import Build
+    from ..codegen.cpu.estimate import Estimate
     from ..passes.manager import Options
 
 REFERENCE = "reference"
@@ -65,6 +66,12 @@ class NativeTarget:
             # Only models with one and the same pool code may share its threads.
             "pool": hashlib.sha256(made.objects[-1]).hexdigest()[:16],
         }
+
+    def costs(self) -> Estimate:
+        """What predicts how long ops take."""
+        from ..codegen.cpu.estimate import Estimate
+
+        return Estimate(self.facts)
 
 
 def target_named(name: str, exact: bool = False) -> NativeTarget | None:

@@ -77,16 +77,23 @@ def _of_conv(conv: ConvOp, w: SSAValue, target: CpuTarget) -> SparseChoice:
     return _choice(conv, rows, array.reshape(-1, array.shape[-1]), target)
 
 
-def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> SparseChoice:
+def predicted_cycles(
+    root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget
+) -> dict[int, float]:
+    """Cycles of the product of ``rows`` with a matrix, by the height of blocks; 0: dense."""
     depth, columns = matrix.shape
     count = static((rows,), 128)
-    dense = _dense_cycles(count, root, matrix, target)
-    costs: dict[int, float] = {}
+    found = {0: _dense_cycles(count, root, matrix, target)}
     for height in _HEIGHTS:
         cut = blocking(rows, depth, columns, height, target)
-        costs[height] = _sparse_cycles(count, block_density(matrix, height), cut, target)
-    height = min(costs, key=lambda h: costs[h])
-    ratio = dense / costs[height]
+        found[height] = _sparse_cycles(count, block_density(matrix, height), cut, target)
+    return found
+
+
+def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> SparseChoice:
+    costs = predicted_cycles(root, rows, matrix, target)
+    height = min(_HEIGHTS, key=lambda h: costs[h])
+    ratio = costs[0] / costs[height]
     zeros = 1 - np.count_nonzero(matrix) / matrix.size
     why = (
         f"{zeros:.1%} zeros, {block_density(matrix, height):.1%} of {height}x1 blocks taken: "

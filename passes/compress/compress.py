@@ -31,8 +31,10 @@ def compress_passes(recipe: Recipe, samples: Samples | None, report: Report) -> 
     )
 
 
-def check_recipe(recipe: Recipe, module: ModuleOp, samples: Samples | None) -> None:
-    """Says everything that is wrong before any work is done.
+def check_recipe(
+    recipe: Recipe, module: ModuleOp, samples: Samples | None, judging: Samples | None = None
+) -> None:
+    """Says everything that is wrong before any work is done; ``judging`` is other data.
 
     Raises:
         RecipeError: An option or a pattern is unknown, a block fits no layer, calibration data is
@@ -46,7 +48,8 @@ def check_recipe(recipe: Recipe, module: ModuleOp, samples: Samples | None) -> N
         problems.append(
             "it needs calibration data: give calibration=batches (--calibration data.npz)"
         )
-    problems += samples.problems() if samples else []
+    for data in dict.fromkeys(d for d in (samples, judging) if d):
+        problems += data.problems()
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
 

@@ -22,7 +22,7 @@ from ..rewrite import again
 from .hessian import Moments, moments_of
 from .layers import Layer, layers_of
 from .recipe import LowRank, Recipe
-from .report import LayerReport, Report, sqnr
+from .report import Report, Step, sqnr
 from .samples import Samples
 
 
@@ -47,10 +47,10 @@ class FactorizeWeights(Pass):
         todo = [(layer, o) for layer in layers_of(module) if (o := self._asked(layer))]
         fine = [(layer, o) for layer, o in todo if not refusal(layer, o)]
         moments = self._moments(module, [layer for layer, o in fine if o.method != "svd"])
-        for layer, options in todo:
+        for layer, options in self.report.each("factorize weights", todo):
             why = refusal(layer, options)
             self.report.add(
-                LayerReport(layer.name, _text(options), "nothing", why)
+                Step(layer.name, _text(options), "nothing", why)
                 if why
                 else factorize_layer(layer, options, moments.get(layer))
             )
@@ -93,20 +93,18 @@ def factors(
     return np.linalg.solve(root.T, left), right
 
 
-def factorize_layer(layer: Layer, options: LowRank, moments: Moments | None) -> LayerReport:
+def factorize_layer(layer: Layer, options: LowRank, moments: Moments | None) -> Step:
     """Puts two ops in the place of one, and says how close they come."""
     rank = rank_of(layer, options)
     matrix = layer.matrices()[0]
     hessian = moments.hessian(0) if moments else None
     left, right = factors(matrix, rank, hessian)
     _place(layer, left, right)
-    return LayerReport(
+    return Step(
         layer.name,
         _text(options),
         f"rank {rank} of {min(matrix.shape)} by {'activation' if moments else 'svd'}",
         sqnr=sqnr(matrix, left @ right, hessian),
-        bytes_before=4 * matrix.size,
-        bytes_after=4 * (left.size + right.size),
     )
 
 
@@ -131,9 +129,7 @@ def _make_pointwise(layer: Layer, op: ConvOp) -> None:
     """The convolution that sees one place at a time, of the operands that ``op`` has now."""
     ones = (1,) * (len(layer.shape) - 2)
     pointwise = again(op, *op.operands, strides=ones, dilations=ones, pads=(0,) * 2 * len(ones))
-    op.results[0].replace_all_uses_with(layer.add(pointwise))
-    op.detach()
-    op.erase()
+    layer.become(layer.add(pointwise))
 
 
 def _text(options: LowRank) -> str:

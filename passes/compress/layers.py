@@ -39,6 +39,11 @@ class Layer:
         return self.op.operands[0]
 
     @property
+    def result(self) -> SSAValue:
+        """What it gives."""
+        return self.op.results[0]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the weight as it stands in the graph."""
         return tuple(int(str(d)) for d in type_of(self.op.operands[1]).shape)
@@ -93,6 +98,12 @@ class Layer:
     def use(self, value: SSAValue, operand: int = 1) -> None:
         """Reads ``value`` instead of the weight, or of another operand."""
         self.op.operands[operand] = value
+
+    def become(self, value: SSAValue) -> None:
+        """Puts ``value`` in the place of the result; the op is gone."""
+        self.result.replace_all_uses_with(value)
+        self.op.detach()
+        self.op.erase()
 
     def add(self, new: GraphOp) -> SSAValue:
         """Places an op before this one, with its provenance."""

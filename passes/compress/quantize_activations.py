@@ -25,9 +25,9 @@ from ...ir.types import DTYPES, type_of
 from ..contract import Pass, Promise
 from .grid import Grid
 from .layers import Layer, layers_of
-from .ranges import ACTIVATION, Histogram, grid_of
+from .ranges import ACTIVATION, Histogram, grid_of, sqnr_of
 from .recipe import Quantize, Recipe
-from .report import LayerReport, Report
+from .report import Report, Step
 from .samples import Samples
 
 # The least scale, so that rows of zeros stay zeros.
@@ -59,9 +59,9 @@ class QuantizeActivations(Pass):
         for layer, options in todo:
             matrix = isinstance(layer.op, MatmulOp)
             key = (layer.input, options.scheme, options.range, matrix)
+            self.report.add(_step(layer, options, seen))
             if key not in made:
                 made[key] = _quantized(layer, options, seen)
-            self.report.add(_entry(layer, options))
             layer.use(made[key], 0)
 
     def _asked(self, layer: Layer) -> Quantize | None:
@@ -101,6 +101,10 @@ def _row_scale(layer: Layer) -> SSAValue:
     return layer.add(MaxOp(layer.add(MulOp(largest, share)), least))
 
 
-def _entry(layer: Layer, options: Quantize) -> LayerReport:
-    how = f"by {options.range}" if options.scheme == "static" else "a row at run time"
-    return LayerReport(layer.name, f"{options.scheme} int8 activations", f"one scale {how}")
+def _step(layer: Layer, options: Quantize, seen: dict[SSAValue, Histogram]) -> Step:
+    asked = f"{options.scheme} int8 activations"
+    if options.scheme == "dynamic":
+        return Step(layer.name, asked, "one scale a row at run time")
+    histogram = seen[layer.input]
+    noise = sqnr_of(histogram, grid_of(histogram, options.range))
+    return Step(layer.name, asked, f"one scale by {options.range}", sqnr=noise)

@@ -21,7 +21,7 @@ from .grid import Grid, Levels, best_range, half_quadratic, whole_range
 from .hessian import Moments, moments_of
 from .layers import Layer, layers_of
 from .recipe import Quantize, Recipe
-from .report import LayerReport, Report, sqnr, stored_bytes
+from .report import Report, Step, sqnr
 from .rounding import Rounded, chunks_of, gptq, nearest
 from .samples import Samples
 
@@ -47,7 +47,7 @@ class QuantizeWeights(Pass):
         wanted = [(layer, self._asked(layer)) for layer in layers_of(module)]
         todo = [(layer, asked) for layer, asked in wanted if asked]
         moments = self._moments(module, [layer for layer, a in todo if a.method == "gptq"])
-        for layer, asked in todo:
+        for layer, asked in self.report.each("round weights", todo):
             self.report.add(quantize_layer(layer, asked, moments.get(layer)))
 
     def _asked(self, layer: Layer) -> Quantize | None:
@@ -65,7 +65,7 @@ def resolved(options: Quantize, samples: Samples | None) -> Quantize:
     return replace(options, method=method, symmetric=symmetric)
 
 
-def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> LayerReport:
+def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> Step:
     """Rounds the weight of one layer, and says how well."""
     chunks = chunks_of(layer.inputs, layer.segment, options.group)
     levels = Levels(options.bits, options.symmetric)
@@ -77,16 +77,14 @@ def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> 
     codes, scale, zero = (
         np.stack([getattr(part, name) for part in parts]) for name in ("codes", "scale", "zero")
     )
-    stored = _place(layer, options, levels, codes, scale, zero)
+    _place(layer, options, levels, codes, scale, zero)
     after = (codes - _spread(zero, chunks)) * _spread(scale, chunks)
     hessian = moments.hessian(0) if moments else None
-    return LayerReport(
+    return Step(
         layer.name,
         _asked(options),
         f"{'' if options.symmetric else 'u'}int{options.bits} {options.method}",
         sqnr=sqnr(before[0], after[0], hessian),
-        bytes_before=4 * before.size,
-        bytes_after=stored,
     )
 
 
@@ -116,8 +114,8 @@ def _place(
     codes: np.ndarray,
     scale: np.ndarray,
     zero: np.ndarray,
-) -> int:
-    """Puts constants and the decoding into the graph; the bytes of the constants."""
+) -> None:
+    """Puts constants and the decoding into the graph."""
     dtype = type_of(layer.op.operands[1]).dtype
     arrays = [
         layer.as_weight(codes).astype(np.float32).astype(levels.dtype),
@@ -129,7 +127,6 @@ def _place(
     blocks = (*[1] * (len(layer.shape) - 2), options.group, 1) if uneven else None
     constants = [layer.add(ConstantOp.of(a)) for a in arrays]
     layer.use(layer.add(DequantizeOp(*constants, blocks=blocks)))
-    return stored_bytes(*arrays)
 
 
 def _scales(layer: Layer, options: Quantize, values: np.ndarray) -> np.ndarray:

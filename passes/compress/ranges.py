@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .grid import Grid, Levels
+from .report import decibels
 
 _BINS = 4096
 _TRIES = 64
@@ -64,6 +65,11 @@ def between(low: float, high: float) -> Grid:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / ACTIVATION.high or 1.0
     return Grid(ACTIVATION, np.asarray(scale), np.asarray(np.rint(-low / scale)))
+
+
+def sqnr_of(seen: Histogram, grid: Grid) -> float | None:
+    """Signal to noise in dB of what was seen, rounded to ``grid``."""
+    return decibels(float(seen.counts @ seen.centers**2), _squared_error(seen, grid))
 
 
 def _percentile(seen: Histogram) -> Grid:

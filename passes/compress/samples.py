@@ -14,19 +14,15 @@ from ...ir.module import input_names, main_function, model_module
 from ...ir.ops.control import ReturnOp
 from ...ir.types import TensorType, is_float, type_of
 from ..dead_code import EliminateDeadCode
+from .report import Progress, silent
 
 Batch = list[np.ndarray]
-Progress = Callable[[str, int, int], None]
 Runner = Callable[[ModuleOp], Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]]
 
 
 def interpreted(module: ModuleOp) -> Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]:
     """Runs a module by the interpreter."""
     return lambda arrays: interpret(module, arrays)
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
 
 
 class Samples:
@@ -37,6 +33,7 @@ class Samples:
             array of the only input; or one dict of arrays, cut into batches of the model's size.
         runner: Makes a function of a module.
         progress: Is told what is done, how many batches of how many.
+        what: What the data are called in messages.
     """
 
     def __init__(
@@ -45,7 +42,9 @@ class Samples:
         module: ModuleOp,
         runner: Runner = interpreted,
         progress: Progress = silent,
+        what: str = "calibration",
     ):
+        self.what = what
         self.names = input_names(module)
         self.types = [type_of(a) for a in main_function(module).body.block.args]
         self.given = self._cut(given) if isinstance(given, Mapping) else given
@@ -62,8 +61,8 @@ class Samples:
         found: list[str] = []
         number = -1
         for number, batch in enumerate(self.given):
-            found += self._problems_of(batch, f"calibration batch {number}")
-        return found or (["there is no calibration batch"] if number < 0 else [])
+            found += self._problems_of(batch, f"{self.what} batch {number}")
+        return found or ([f"there is no {self.what} batch"] if number < 0 else [])
 
     def watch(
         self, module: ModuleOp, values: Sequence[SSAValue], see: Callable[[int, np.ndarray], None]

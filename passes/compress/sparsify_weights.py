@@ -16,7 +16,7 @@ from .hessian import Moments, moments_of
 from .layers import Layer, layers_of
 from .masks import block_sums, misfit, pruned
 from .recipe import Recipe, Sparsify
-from .report import LayerReport, Report, sqnr
+from .report import Report, Step, sqnr
 from .samples import Samples
 from .sparse_gpt import sparse_gpt
 
@@ -45,7 +45,7 @@ class SparsifyWeights(Pass):
             if (layer, options) not in fine:
                 self.report.add(_refused(layer, options))
         moments = self._moments(module, [layer for layer, o in fine if o.needs_data()])
-        for layer, options in _shared_out(fine):
+        for layer, options in self.report.each("prune weights", _shared_out(fine)):
             self.report.add(sparsify_layer(layer, options, moments.get(layer)))
 
     def _asked(self, layer: Layer) -> Sparsify | None:
@@ -55,7 +55,7 @@ class SparsifyWeights(Pass):
         return moments_of(module, layers, self.samples) if self.samples and layers else {}
 
 
-def sparsify_layer(layer: Layer, options: Sparsify, moments: Moments | None) -> LayerReport:
+def sparsify_layer(layer: Layer, options: Sparsify, moments: Moments | None) -> Step:
     """Prunes the weight of one layer, and says how well."""
     before = layer.matrices()
     after = np.stack(
@@ -64,13 +64,11 @@ def sparsify_layer(layer: Layer, options: Sparsify, moments: Moments | None) -> 
     layer.replace_weight(layer.as_weight(after))
     hessian = moments.hessian(0) if moments else None
     kept = int(np.count_nonzero(after))
-    return LayerReport(
+    return Step(
         layer.name,
         _text(options),
         f"{1 - kept / after.size:.1%} zeros by {options.method}",
         sqnr=sqnr(before[0], after[0], hessian),
-        bytes_before=4 * before.size,
-        bytes_after=4 * kept,
     )
 
 
@@ -126,8 +124,8 @@ def _problem(layer: Layer, options: Sparsify) -> str:
     return misfit(layer.segment, layer.outputs, options)
 
 
-def _refused(layer: Layer, options: Sparsify) -> LayerReport:
-    return LayerReport(layer.name, _text(options), "nothing", _problem(layer, options))
+def _refused(layer: Layer, options: Sparsify) -> Step:
+    return Step(layer.name, _text(options), "nothing", _problem(layer, options))
 
 
 def _text(options: Sparsify) -> str:

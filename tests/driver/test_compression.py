@@ -38,10 +38,14 @@ def test_native_code_means_what_the_interpreter_says():
 def test_the_report_says_what_became_of_each_layer():
     model = mlc.compile(dense(), recipe=RECIPE, calibration=BATCHES, cache=False)
     assert "sparsegpt" in model.report["recipe"]
-    pruned, rounded = model.report["compression"]
-    assert (pruned["layer"], pruned["done"]) == ("product", "50.0% zeros by sparsegpt")
+    (layer,) = model.report["compression"]["layers"]
+    assert layer["layer"] == "product"
+    pruned, rounded = layer["steps"]
+    assert pruned["done"] == "50.0% zeros by sparsegpt"
     assert rounded["done"] == "uint4 gptq"
-    assert rounded["bytes_after"] < rounded["bytes_before"]
+    assert layer["bytes_before"] == 48
+    assert layer["bytes_after"] == 6 + 12 + 2
+    assert 0 < layer["predicted_after"] <= layer["predicted_before"]
 
 
 def test_the_cache_knows_recipes_and_data(tmp_path: Path):
@@ -67,8 +71,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     common = ["compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.mlc"), "--no-cache"]
     data = ["--calibration", str(tmp_path / "data.npz")]
     assert main([*common, *data, "--recipe", str(tmp_path / "r.toml"), "--quantize", "int4"]) == 0
-    report = mlc.load(tmp_path / "m.mlc").report["compression"]
-    assert [entry["asked"] for entry in report] == [
+    (layer,) = mlc.load(tmp_path / "m.mlc").report["compression"]["layers"]
+    assert [step["asked"] for step in layer["steps"]] == [
         "sparsify 50% unstructured",
         "quantize weights int4 g32",
     ]

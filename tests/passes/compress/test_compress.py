@@ -11,7 +11,9 @@ from mlc.ir.interpreter import interpret
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
+from mlc.passes.compress.baseline import span
 from mlc.passes.compress.compress import check_recipe, compress_passes
+from mlc.passes.compress.costs import stored_bytes
 from mlc.passes.compress.layers import layers_of
 from mlc.passes.compress.ranges import Histogram, grid_of
 from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
@@ -64,14 +66,16 @@ def test_the_graph_holds_codes_of_the_bits_asked_for():
     module = mlp()
     weights = [layer.weight() for layer in layers_of(module)]
     report = compressed(module, Recipe(Quantize(bits=4, group=16, method="nearest")))
-    for op, weight, entry in zip(decoded(module), weights, report.layers, strict=True):
+    products = [op for op in module.walk() if isinstance(op, MatmulOp)]
+    for op, weight, product in zip(decoded(module), weights, products, strict=True):
         assert op.operand_type(0).dtype.name == "uint4"
         assert op.operand_type(1).shape == (weight.shape[0] // 16, weight.shape[1])
         arrays = [o.owner.value.array for o in op.operands if isinstance(o.owner, ConstantOp)]
         got = op.reference(*arrays)
         assert np.abs(got - weight).max() <= arrays[1].max() * 0.51
-        assert entry.bytes_after == weight.size // 2 + weight.size // 16 * 4 + weight.size // 32
-    assert [entry.layer for entry in report.layers] == ["body/first", "head"]
+        stored = weight.size // 2 + weight.size // 16 * 4 + weight.size // 32
+        assert stored_bytes(span(product.x, product.result)) == stored
+    assert [entry.layer for entry in report.steps] == ["body/first", "head"]
 
 
 def test_gptq_beats_nearest():
@@ -146,7 +150,7 @@ def test_low_rank_is_two_products():
     left, right = (layer.weight() for layer in layers_of(module)[:2])
     u, s, v = np.linalg.svd(weight)
     np.testing.assert_allclose(left @ right, u[:, :16] * s[:16] @ v[:16], atol=1e-4)
-    assert report.layers[0].done == "rank 16 of 64 by svd"
+    assert report.steps[0].done == "rank 16 of 64 by svd"
 
 
 def test_low_rank_that_knows_the_inputs_is_better():
@@ -160,8 +164,8 @@ def test_low_rank_that_knows_the_inputs_is_better():
 def test_low_rank_is_refused_where_it_does_not_pay():
     module = mlp(32, 32, 32)
     report = compressed(module, Recipe(low_rank=LowRank(0.5)))
-    assert [entry.done for entry in report.layers] == ["nothing", "nothing"]
-    assert "multiplications" in report.layers[0].why
+    assert [entry.done for entry in report.steps] == ["nothing", "nothing"]
+    assert "multiplications" in report.steps[0].why
     assert len(layers_of(module)) == 2
 
 
@@ -178,7 +182,7 @@ def test_layers_by_name():
     module = mlp()
     recipe = Recipe(Quantize(), layers=(Override("body/*", quantize=False),))
     report = compressed(module, recipe)
-    assert [entry.layer for entry in report.layers] == ["head"]
+    assert [entry.layer for entry in report.steps] == ["head"]
 
 
 def test_everything_wrong_is_said_at_once():

@@ -1,0 +1,107 @@
+"""What compression came to, as lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..passes.compress.report import LayerReport
+from .table import clipped, engineering, table
+
+_LINES = 40
+
+
+def text_of(found: Mapping[str, Any]) -> str:
+    """A line for each layer, a summary, and the reasons for what was not done as asked."""
+    layers = [LayerReport.of(values) for values in found["layers"]]
+    shown = [layer for layer in layers if layer.steps][:_LINES]
+    numbers = [">bytes", ">was", ">dB", ">result dB", ">faster", ">measured"]
+    lines = [table(["layer", "done", *numbers], [_row(layer) for layer in shown])]
+    if len(layers) > len(shown):
+        lines.append(f"… {len(layers)} layers in all, {sum(bool(e.steps) for e in layers)} changed")
+    lines += ["", *reasons(layers), *summary(layers, found.get("metric"))]
+    return "\n".join(lines)
+
+
+def reasons(layers: Sequence[LayerReport]) -> list[str]:
+    """Why layers were left as they are, each reason once."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        for why in (*(s.why for s in layer.steps), layer.restored):
+            if why:
+                found.setdefault(why, []).append(layer.layer)
+    return [f"{_few(names)}: {why}" for why, names in found.items()]
+
+
+def summary(layers: Sequence[LayerReport], metric: Mapping[str, Any] | None) -> list[str]:
+    """Sizes, times, and the metric, a line each."""
+    lines = [f"weights of layers: {_change(*total(layers, 'bytes'), 'B')}"]
+    for kind in ("predicted", "measured"):
+        before, after = total(layers, kind)
+        if before:
+            lines.append(f"time of layers, {kind}: {_change(before, after, 's')}")
+    return lines + ([judgement(metric)] if metric else [])
+
+
+def judgement(metric: Mapping[str, Any]) -> str:
+    """The metric before and after, and what the guard did."""
+    text = f"{metric['metric']}: {metric['before']:.4f} became {metric['after']:.4f}"
+    if not metric["restored"]:
+        return text
+    return (
+        f"{text}; with all layers compressed {metric['without_guard']:.4f}; "
+        f"{len(metric['restored'])} stay in floats (found in {metric['evaluations']} evaluations)"
+    )
+
+
+def total(layers: Sequence[LayerReport], kind: str) -> tuple[float, float]:
+    """What all layers together were and are; of ``bytes``, ``predicted``, or ``measured``."""
+    before, after = (
+        sum(getattr(layer, f"{kind}_{when}") or 0 for layer in layers)
+        for when in ("before", "after")
+    )
+    return before, after
+
+
+def done(layer: LayerReport) -> str:
+    """What was done, in one line."""
+    if layer.restored:
+        return "left in floats"
+    return ", ".join(dict.fromkeys(step.done for step in layer.steps)) or "left as it is"
+
+
+def ratio(before: float | None, after: float | None) -> str:
+    """How many times as fast."""
+    return f"{before / after:.2f}x" if before and after else ""
+
+
+def decibels(value: float | None) -> str:
+    """One digit behind the point, or nothing."""
+    return "" if value is None else f"{value:.1f}"
+
+
+def own_noise(layer: LayerReport) -> float | None:
+    """The least signal to noise of the layer's steps."""
+    return min((s.sqnr for s in layer.steps if s.sqnr is not None), default=None)
+
+
+def _row(layer: LayerReport) -> list[str]:
+    return [
+        clipped(layer.layer, 40),
+        clipped(done(layer), 48),
+        engineering(layer.bytes_after, "B"),
+        engineering(layer.bytes_before, "B"),
+        decibels(own_noise(layer)),
+        decibels(layer.output_sqnr),
+        ratio(layer.predicted_before, layer.predicted_after),
+        ratio(layer.measured_before, layer.measured_after),
+    ]
+
+
+def _change(before: float, after: float, unit: str) -> str:
+    share = f" ({after / before:.3f} of it)" if before else ""
+    return f"{engineering(before, unit)} became {engineering(after, unit)}{share}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{names[0]} (+{len(names) - 1})" if len(names) > 3 else ", ".join(names)

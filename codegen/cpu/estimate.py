@@ -1,0 +1,85 @@
+"""How long layers will take, before any code is made of them: what compression is judged by.
+
+Cycles of one thread: the multipliers' rate, or what it takes to read the weights where that is
+longer. Sparse products are predicted as they are when the code is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xdsl.ir import SSAValue
+
+from ...ir.dims import Shape, product
+from ...ir.op import GraphOp
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.conv import ConvOp
+from ...ir.ops.matmul import MatmulOp
+from ...ir.ops.quant import DequantizeOp, QuantizeOp
+from ...ir.ops.shape import TransposeOp
+from ...ir.types import F32, bit_width, type_of
+from ...passes.compress.costs import known
+from .sparsity import predicted_cycles
+from .target import CpuTarget
+
+_HERTZ = 3e9
+_RATE = 0.93
+_BYTES_A_CYCLE = 10
+# Cycles for a vector of floats that is moved, or quantized.
+_MOVED, _QUANTIZED = 2.0, 1.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Predicts for a target; what ``passes.compress.costs.Costs`` asks for."""
+
+    target: CpuTarget
+
+    def seconds(self, ops: Iterable[GraphOp]) -> float:
+        """Seconds of one thread at 3 GHz; symbols count as ``TYPICAL``."""
+        return sum(self._cycles(op) for op in ops) / _HERTZ
+
+    def _cycles(self, op: GraphOp) -> float:
+        if isinstance(op, MatmulOp | ConvOp):
+            return self._product(op)
+        vectors = _count(type_of(op.results[0]).shape) / self.target.lanes(32)
+        if isinstance(op, TransposeOp):
+            return vectors * _MOVED
+        return vectors * _QUANTIZED if isinstance(op, QuantizeOp) else 0.0
+
+    def _product(self, op: MatmulOp | ConvOp) -> float:
+        x, w = op.operands
+        if isinstance(w.owner, ConstantOp) and type_of(w).dtype == F32:
+            return max(self._floats(op, w.owner), self._read(w))
+        if _is_integer(x) and _is_integer(w):
+            return max(self._work(op, 8, bool(self.target.dot4)), self._read(w))
+        return max(self._work(op, 32), self._read(w))
+
+    def _floats(self, op: MatmulOp | ConvOp, constant: ConstantOp) -> float:
+        if isinstance(op, ConvOp) and op.groups > 1:
+            return self._work(op, 32)
+        array, result = constant.value.array, type_of(op.results[0]).shape
+        matrix = array.reshape(-1, array.shape[-1])
+        return min(predicted_cycles(op, _count(result[:-1]), matrix, self.target).values())
+
+    def _work(self, op: MatmulOp | ConvOp, bits: int, has_dot: bool = True) -> float:
+        """Multiply-adds, two vectors of them a cycle; bytes without their instruction as words."""
+        lanes = self.target.lanes(bits if has_dot else 2 * bits)
+        rows, weight = _count(type_of(op.results[0]).shape[:-1]), _count(op.operand_type(1).shape)
+        return rows * weight / lanes / 2 / _RATE
+
+    def _read(self, weight: SSAValue) -> float:
+        """Cycles to read the constant as it is stored."""
+        owner = weight.owner
+        stored = type_of(owner.x if isinstance(owner, DequantizeOp) else weight)
+        return _count(stored.shape) * bit_width(stored.dtype) / 8 / _BYTES_A_CYCLE
+
+
+def _is_integer(value: SSAValue) -> bool:
+    owner = value.owner
+    return isinstance(owner, DequantizeOp) and bit_width(type_of(owner.x).dtype) == 8
+
+
+def _count(shape: Shape) -> int:
+    return known(product(shape))
