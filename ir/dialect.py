@@ -11,6 +11,7 @@ from .op import GraphOp, Param
 from .ops import (
     attention,
     constant,
+    control,
     conv,
     elementwise,
     index,
@@ -34,6 +35,7 @@ from .types import TensorType
 FAMILIES: tuple[ModuleType, ...] = (
     attention,
     constant,
+    control,
     conv,
     elementwise,
     index,

@@ -15,10 +15,13 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 
 def late_bounds(ops: Iterable[Operation]) -> dict[str, Dim]:
-    """The largest value of each symbol that ops find out, by those that the inputs tell."""
+    """The largest value of each symbol that ops find out, by those that the inputs tell.
+
+    A symbol that nothing limits is its own bound.
+    """
     bounds: dict[str, Dim] = {}
     for name, op in late_symbols(ops).items():
-        bounds[name] = upper_bound(op.bound(), bounds)
+        bounds[name] = upper_bound(op.found()[name], bounds)
     return bounds
 
 

@@ -18,7 +18,7 @@ from .module import main_function
 from .op import GraphOp
 from .ops.constant import ConstantOp
 from .ops.control import ReturnOp
-from .structure import View
+from .structure import Control, View
 
 _LOOP_DIALECTS = frozenset(["arith", "func", "math", "scf", "tile"])
 
@@ -27,7 +27,7 @@ class Level(Enum):
     """Where a module is on its way from model to machine code."""
 
     GRAPH = "graph ops on tensors"
-    KERNEL = "kernels of graph ops, constants, and views between them"
+    KERNEL = "kernels of graph ops, constants, and views and control flow between them"
     LOOP = "loops and register tiles over flat buffers"
 
 
@@ -66,7 +66,7 @@ def _at_kernel(op: Operation) -> bool:
     if isinstance(op.parent_op(), KernelOp):
         return isinstance(op, GraphOp | YieldOp)
     if isinstance(op, GraphOp):
-        return isinstance(op, ConstantOp) or isinstance(op.structure(), View)
+        return isinstance(op, ConstantOp) or isinstance(op.structure(), View | Control)
     return isinstance(op, KernelOp | ReturnOp)
 
 

@@ -2,7 +2,8 @@
 
 ``Map``: every element of the result is an expression of its index. ``Reduce``: the same with a
 loop inside. ``Contraction``: a sum of products, a Reduce with a name, so that a target can pick a
-matrix kernel. ``Composite``: simpler ops. ``Special``: a named algorithm.
+matrix kernel. ``Composite``: simpler ops. ``Special``: a named algorithm. ``Control``: graphs, run
+as the data decide.
 """
 
 from __future__ import annotations
@@ -69,7 +70,12 @@ class Special:
     name: str
 
 
-Structure = Map | Reduce | Composite | Special
+@dataclass(frozen=True)
+class Control:
+    """Graphs of the op's own: see ``ir/ops/control.py``."""
+
+
+Structure = Map | Reduce | Composite | Special | Control
 
 
 def neutral(combine: str, dtype: np.dtype) -> int | float:

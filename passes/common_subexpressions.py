@@ -15,6 +15,7 @@ from xdsl.rewriter import Rewriter
 
 from ..ir.module import main_function
 from ..ir.op import GraphOp
+from ..ir.ops.control import blocks_of
 from .contract import Pass, Promise
 
 
@@ -26,8 +27,9 @@ class EliminateCommonSubexpressions(Pass):
     promise = Promise.EXACT
 
     def apply(self, module: ModuleOp) -> None:
-        """Merges equal ops of the model's block."""
-        _merge(main_function(module).body.block)
+        """Merges equal ops of each block."""
+        for block in blocks_of(main_function(module)):
+            _merge(block)
 
 
 def _merge(block: Block) -> None:

@@ -29,8 +29,13 @@ class EliminateDeadCode(Pass):
         for op in reversed(list(module.walk())):
             if not isinstance(op, GraphOp):
                 continue
-            if any(r.uses for r in op.results) or (isinstance(op, LateOp) and op.count in needed):
+            if any(r.uses for r in op.results) or _tells(op, needed):
                 needed |= mentioned(op, late)
             else:
                 op.detach()
                 op.erase()
+
+
+def _tells(op: GraphOp, needed: set[str]) -> bool:
+    """Whether an op finds out a size that is needed."""
+    return isinstance(op, LateOp) and not needed.isdisjoint(op.found())

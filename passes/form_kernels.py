@@ -7,8 +7,8 @@
 Four kinds of group grow along the order of the program. A *root* group holds one reduction, and
 the elementwise ops of its shape that follow it. A *row* group holds Maps of one shape, and
 reductions along its last dim. An *attention* draws in the transposes around it. A *single* op
-stays alone. Ops that only move elements may be drawn
-into the group that reads them. Views stay outside: they rename memory.
+stays alone. Ops that only move elements may be drawn into the group that reads them. Views stay
+outside: they rename memory. So do ops with regions, whose blocks are cut by themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..ir.module import main_function
 from ..ir.op import GraphOp
 from ..ir.ops.attention import AttentionOp
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.control import RegionOp, blocks_of
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.quant import DequantizeOp
 from ..ir.ops.reduce import ReduceOp
@@ -54,13 +55,13 @@ class FormKernels(Pass):
     gives = Level.KERNEL
 
     def apply(self, module: ModuleOp) -> None:
-        """Groups the ops of the model's block, and wraps each group."""
-        block = main_function(module).body.block
-        grouping = _Grouping()
-        for op in block.ops:
-            if _computes(op):
-                grouping.place(op)
-        _rebuild(block, grouping)
+        """Groups the ops of each block, and wraps each group."""
+        for block in blocks_of(main_function(module)):
+            grouping = _Grouping()
+            for op in block.ops:
+                if _computes(op):
+                    grouping.place(op)
+            _rebuild(block, grouping)
 
 
 @dataclass(eq=False)
@@ -193,6 +194,8 @@ def _decodes_for(op: GraphOp, value: SSAValue, group: Group) -> bool:
     """Whether ``value`` is decoded for ``op`` alone, which can do that itself."""
     if not isinstance(value.owner, DequantizeOp) or not value.has_one_use():
         return False
+    if isinstance(value.owner.x.owner, ConstantOp):
+        return isinstance(op.structure(), Contraction)
     if group.kind == "row" or isinstance(op.structure(), Map):
         return group.kind != "single" and type_of(value).shape == type_of(op.operands[0]).shape
     return group.kind == "root" and not isinstance(op.structure(), Contraction)
@@ -340,7 +343,8 @@ def _loads(op: GraphOp) -> Iterator[Scalar]:
 def _rebuild(block: Block, grouping: _Grouping) -> None:
     """Replaces each group by a kernel at the place of its last op."""
     for group in grouping.groups:
-        _wrap(group)
+        if not isinstance(group.ops[0], RegionOp):
+            _wrap(group)
     _sort(block)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from ...ir.cost import operations
 from ...ir.dims import symbols_of
@@ -17,18 +17,22 @@ from ...ir.kernel import KernelOp
 from ...ir.module import main_function
 from ...ir.op import source_of
 from ...ir.ops.constant import ConstantOp
+from ...ir.ops.control import IfOp, LoopOp, differences
 from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
+from ...passes.arena import ALIGNMENT, SampleLoop
+from ...passes.lifetimes import base_of, returned
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
-from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, SampleLoop, base_of, plan_memory
+from ...passes.memory_plan import MemoryPlan, Place, plan_memory
+from ...passes.values import number
 from .compile import compile_object
 from .emit import emit_module
 from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
 from .schedule import Scheduler, has_kernel, watches_border
-from .sites import EntryPoints, Loop, Site
+from .sites import Branch, EntryPoints, Loop, Repeat, Side, Site, Step
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
@@ -78,25 +82,26 @@ class _Builder:
         self.scheduler = Scheduler(target)
         self.found = list(late_symbols(block.walk()))
         self.symbols = [*_symbols(block), *self.found]
+        self.codes: dict[KernelOp, Code] = {}
+        self.copies: list[Code] = []
         self.memory: MemoryPlan
         self.loops: list[SampleLoop] = []
+        self.number: dict[Operation, int] = {}
+        self.branches = 0
         self.weights = _Weights()
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
 
     def build(self) -> Build:
-        kernels = [op for op in self.block.ops if isinstance(op, KernelOp)]
-        codes = {kernel: self.scheduler.code(kernel) for kernel in kernels}
-        self.loops = sample_loops(self.block, codes)
+        kernels = [op for op in self.block.walk() if isinstance(op, KernelOp)]
+        self.codes = {kernel: self.scheduler.code(kernel) for kernel in kernels}
+        self.loops = sample_loops(self.block, self.codes)
         self.memory = plan_memory(self.block, self.loops)
-        number = {op: n for n, loop in enumerate(self.loops) for op in loop.ops}
-        for kernel, code in codes.items():
-            self._launch(kernel, code, number.get(kernel))
-        copies = [self._copy(value, number) for value, number in self.memory.copies]
-        functions = [c.function for c in self.scheduler.codes.values()]
-        functions += [c.function for c in copies]
+        self.number = {op: n for n, loop in enumerate(self.loops) for op in loop.ops}
+        steps = self._steps(self.block)
+        functions = [c.function for c in (*self.scheduler.codes.values(), *self.copies)]
         text = emit_module(functions, self.target)
-        text += entry_points(self._entry_points())
+        text += entry_points(self._entry_points(steps))
         if self.memory.late and _MALLOC not in text:
             text += _MALLOC
         return Build(
@@ -108,47 +113,120 @@ class _Builder:
             text=text,
         )
 
-    def _launch(self, kernel: KernelOp, code: Code, loop: int | None) -> None:
+    def _steps(self, block: Block, inside: tuple[str, ...] = ()) -> list[Step]:
+        """What is done for a block, in order."""
+        steps: list[Step] = []
+        for op in block.ops:
+            if isinstance(op, KernelOp):
+                steps.append(self._launch(op, inside))
+            elif isinstance(op, IfOp):
+                steps.append(self._branch(op, inside))
+            elif isinstance(op, LoopOp):
+                steps.append(self._repeat(op, inside))
+        return steps + [self._copy(*copy, inside) for copy in self.memory.copies[block]]
+
+    def _launch(self, kernel: KernelOp, inside: tuple[str, ...]) -> Site:
+        code = self.codes[kernel]
         buffers = [
             self._place(value, code.packed.get(number))
             for number, value in enumerate(kernel.inputs)
         ]
         buffers += [self.memory.places[r] for r in kernel.outputs]
-        symbols = tuple(kernel_symbols(kernel))
+        return self._site(
+            code,
+            buffers,
+            tuple(kernel_symbols(kernel)),
+            record(kernel, code.function.sym_name.data, inside),
+            self.number.get(kernel),
+        )
+
+    def _copy(self, value: SSAValue, target: Place, inside: tuple[str, ...]) -> Site:
+        code = copy_kernel(type_of(value), f"copy{len(self.copies)}", self.target)
+        self.copies.append(code)
+        symbols = tuple(dict.fromkeys(s for d in type_of(value).shape for s in symbols_of(d)))
         name = code.function.sym_name.data
+        told = {"kernel": name, "algorithm": "copy", "why": "", "nodes": [], "ops": []}
+        told["inside"] = list(inside)
+        return self._site(code, [self._place(value), target], symbols, told)
+
+    def _site(
+        self,
+        code: Code,
+        buffers: Sequence[Place],
+        symbols: tuple[str, ...],
+        told: dict[str, Any],
+        loop: int | None = None,
+    ) -> Site:
+        name, number = code.function.sym_name.data, len(self.sites)
         work = (code.tasks, code.grain, code.found)
-        self.sites.append(Site(name, tuple(buffers), symbols, *work, loop))
-        self.records.append(record(kernel, name))
+        site = Site(number, name, tuple(buffers), symbols, *work, loop)
+        self.sites.append(site)
+        self.records.append(told)
+        return site
+
+    def _branch(self, op: IfOp, inside: tuple[str, ...]) -> Branch:
+        pairs = zip(*(differences(*op.blocks) or ()), strict=True) if op.counts else ((), ())
+        sides = [
+            Side(
+                self._steps(side, (*inside, f"{name} of {_name(op)}")),
+                self._held(side),
+                dict(zip(op.counts, sizes, strict=True)),
+            )
+            for name, side, sizes in zip(("then", "else"), op.blocks, pairs, strict=True)
+        ]
+        self.branches += 1
+        return Branch(
+            self.branches,
+            self._place(op.condition),
+            [self.memory.places[r].number for r in op.results],
+            (sides[0], sides[1]),
+        )
+
+    def _repeat(self, op: LoopOp, inside: tuple[str, ...]) -> Repeat:
+        block = op.block
+        trips = number(op.trips)
+        return Repeat(
+            self.memory.loops.index(op),
+            self._place(op.trips) if trips is None else int(trips),
+            self._condition(op.condition),
+            self._condition(returned(block)[0]),
+            self.memory.places[block.args[0]],
+            [self.memory.places[r].number for r in op.results[: op.carried]],
+            [self._place(v) for v in op.values[: op.carried]],
+            self._held(block),
+            self._steps(block, (*inside, f"loop {_name(op)}")),
+            op.count,
+        )
+
+    def _condition(self, value: SSAValue) -> Place | None:
+        return None if number(value) else self._place(value)
+
+    def _held(self, block: Block) -> list[Place]:
+        return [self._weight(place) for place in self.memory.held[block]]
 
     def _place(self, value: SSAValue, packing: Packing | None = None) -> Place:
-        place = self.memory.places[base_of(value)]
+        return self._weight(self.memory.places[base_of(value)], packing)
+
+    def _weight(self, place: Place, packing: Packing | None = None) -> Place:
+        """A constant's place among the weights, which it gets when it is first needed."""
         if place.kind != "weight":
             return place
         return Place("weight", self.weights.number(self.memory.weights[place.number], packing))
 
-    def _copy(self, value: SSAValue, number: int) -> Code:
-        code = copy_kernel(type_of(value), f"copy{number}", self.target)
-        buffers = (self._place(value), Place("output", number))
-        name = code.function.sym_name.data
-        symbols = tuple(dict.fromkeys(s for d in type_of(value).shape for s in symbols_of(d)))
-        self.sites.append(Site(name, buffers, symbols, code.tasks, code.grain))
-        self.records.append(
-            {"kernel": name, "algorithm": "copy", "why": "", "nodes": [], "ops": []}
-        )
-        return code
-
-    def _entry_points(self) -> EntryPoints:
-        returned = self.block.last_op
-        assert returned is not None
+    def _entry_points(self, steps: Sequence[Step]) -> EntryPoints:
         return EntryPoints(
             self.symbols,
             [type_of(a).shape for a in self.block.args],
-            [type_of(v).shape for v in returned.operands],
+            [type_of(v).shape for v in returned(self.block)],
             self.memory.arena,
             [offset for offset, _ in self.weights.entries],
             self.sites,
             self.memory.late,
             [Loop(loop.samples, loop.slots) for loop in self.loops],
+            steps,
+            self.found,
+            self.memory.pointers,
+            len(self.memory.loops),
         )
 
 
@@ -192,8 +270,8 @@ def pool_object(target: CpuTarget) -> bytes:
     return compile_object(pool_text(target), target)
 
 
-def record(kernel: KernelOp, name: str) -> dict[str, Any]:
-    """What ``explain`` tells of a launch."""
+def record(kernel: KernelOp, name: str, inside: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``explain`` tells of a launch; ``inside`` are the branches and loops around it."""
     return {
         "kernel": name,
         "algorithm": kernel.algorithm.data,
@@ -204,7 +282,12 @@ def record(kernel: KernelOp, name: str) -> dict[str, Any]:
         "outputs": [str(r.type) for r in kernel.outputs],
         "weights": [n for n, v in enumerate(kernel.inputs) if isinstance(v.owner, ConstantOp)],
         "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
+        "inside": list(inside),
     }
+
+
+def _name(op: Operation) -> str:
+    return source_of(op) or op.name
 
 
 def _symbols(block: Block) -> list[str]:

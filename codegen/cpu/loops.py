@@ -57,6 +57,8 @@ def _task(plan: EntryPoints, number: int, sites: Sequence[Site]) -> str:
     text.lines += [
         "  %call = load ptr, ptr %context",
         "  %slots = getelementptr i64, ptr %context, i64 1",
+        "  %place = getelementptr i64, ptr %context, i64 2",
+        "  %held = load ptr, ptr %place",
     ]
     load_fields(text)
     text.load_symbols(plan.symbols, "%symbols")
@@ -107,6 +109,7 @@ def _run_apart(text: Text, number: int, samples: str, slots: int) -> None:
     """Hands the samples to the threads, in no more parts than there are slots."""
     text.lines += [f"apart{number}:", "  store ptr %call, ptr %context"]
     text.lines.append(f"  store i64 0, ptr {text.word('%context', 1)}")
+    text.lines.append(f"  store ptr %held, ptr {text.word('%context', 2)}")
     above = text.define(f"add i64 {samples}, {slots - 1}")
     grain = text.define(f"sdiv i64 {above}, {slots}")
     arguments = f"ptr @loop{number}, ptr %context, i64 {samples}, i64 {grain}"

@@ -2,7 +2,8 @@
 
 A site launches a kernel: it writes pointers, symbols and its first task into an array of words, and
 hands it with the number of tasks to the thread pool. Neighbouring sites may stand in a loop over
-samples; each then launches the tasks of one sample.
+samples; each then launches the tasks of one sample. Branches and loops of the model stand around
+sites as they do around nodes there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from ...ir.dims import Shape
+from .branches import branch, repeat
 from .loops import close_loop, loop_tasks, open_loop
-from .sites import EntryPoints, Site, Turn, load_fields, write_words
+from .sites import Branch, EntryPoints, Site, Step, Turn, load_fields, write_words
 from .text import Text
 
 
@@ -82,22 +84,37 @@ def _run(plan: EntryPoints) -> str:
         address = text.define(f"call ptr @malloc(i64 {text.dim(size)})")
         text.lines.append(f"  store ptr {address}, ptr {text.word('%outputs', number)}")
     plan.words(text)
-    text.lines += ["  %next.sample = alloca i64", "  %context = alloca [2 x i64]"]
-    for loop, sites in groupby(enumerate(plan.sites), lambda numbered: numbered[1].loop):
-        turn = None if loop is None else open_loop(text, plan, loop)
-        for number, site in sites:
-            text.lines += [f"  br label %site{number}", f"site{number}:"]
-            _launch(text, plan, number, site, turn)
-        if loop is not None:
-            close_loop(text, loop)
+    text.lines += ["  %next.sample = alloca i64", "  %context = alloca [3 x i64]"]
+    text.lines.append(f"  %held = alloca [{max(1, plan.pointers)} x ptr]")
+    text.lines.append(f"  %iterations = alloca [{max(1, plan.repeats)} x i64]")
+    _steps(text, plan, plan.steps)
     body = "\n".join(text.lines)
     return f"define i32 @mlc_run(ptr %call) {{\n{body}\n  ret i32 0\n}}\n"
 
 
-def _launch(text: Text, plan: EntryPoints, number: int, site: Site, turn: Turn | None) -> None:
+def _steps(text: Text, plan: EntryPoints, steps: Sequence[Step]) -> None:
+    for loop, together in groupby(steps, _sample_loop):
+        turn = None if loop is None else open_loop(text, plan, loop)
+        for step in together:
+            if isinstance(step, Site):
+                _launch(text, plan, step, turn)
+            elif isinstance(step, Branch):
+                branch(text, plan, step, _steps)
+            else:
+                repeat(text, plan, step, _steps)
+        if loop is not None:
+            close_loop(text, loop)
+
+
+def _sample_loop(step: Step) -> int | None:
+    return step.loop if isinstance(step, Site) else None
+
+
+def _launch(text: Text, plan: EntryPoints, site: Site, turn: Turn | None) -> None:
+    text.lines += [f"  br label %site{site.number}", f"site{site.number}:"]
     tasks = write_words(text, plan, site, turn)
-    arguments = f"i64 {number}, ptr @{site.kernel}.task, ptr %words, i64 {tasks}, i64 {site.grain}"
-    text.lines.append(f"  call void @launch(ptr %pool, ptr %profile, {arguments})")
+    head = f"ptr %pool, ptr %profile, i64 {site.number}, ptr @{site.kernel}.task"
+    text.lines.append(f"  call void @launch({head}, ptr %words, i64 {tasks}, i64 {site.grain})")
     for name in site.found:
         text.load_symbols([name], "%symbols", plan.symbols.index(name))
 

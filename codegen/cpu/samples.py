@@ -20,10 +20,12 @@ from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim, is_static
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
+from ...ir.ops.control import RegionOp
 from ...ir.scalar import nodes_of
 from ...ir.structure import Map, Reduce, View, body_of
 from ...ir.types import type_of
-from ...passes.memory_plan import SampleLoop, base_of
+from ...passes.arena import SampleLoop
+from ...passes.lifetimes import base_of
 from .templates.frame import Code, static
 
 _CACHE = 1 << 20
@@ -35,6 +37,8 @@ def sample_loops(block: Block, codes: Mapping[KernelOp, Code]) -> list[SampleLoo
     """The runs of kernels of ``block`` that are worth a loop over samples."""
     runs = [_Run(1)]
     for op in block.ops:
+        if isinstance(op, RegionOp):
+            runs.append(_Run(1))
         if not isinstance(op, KernelOp):
             continue
         samples = _samples(op, codes[op])

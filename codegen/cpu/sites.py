@@ -1,4 +1,7 @@
-"""Launch sites: what a kernel is handed when it runs, as words of memory."""
+"""Launch sites: what a kernel is handed when it runs, as words of memory; and what is around them.
+
+A run is a sequence of steps: a launch, or a branch or loop around further steps.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ class Site:
     is the number of the loop over samples that it stands in.
     """
 
+    number: int
     kernel: str
     buffers: tuple[Place, ...]
     symbols: tuple[str, ...]
@@ -32,6 +36,57 @@ class Site:
     def words(self) -> int:
         """How many words a launch takes: the last is the first task."""
         return len(self.buffers) + len(self.found) + len(self.symbols) + 1
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a branch: what it does, where it leaves the results, sizes that it tells."""
+
+    steps: Sequence[Step]
+    results: Sequence[Place]
+    sizes: Mapping[str, Dim]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One of two sides, by a condition; ``pointers`` are set to where the results are."""
+
+    number: int
+    condition: Place
+    pointers: Sequence[int]
+    sides: tuple[Side, Side]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Steps that are done again and again.
+
+    Attributes:
+        number: Of the loop, in the memory plan.
+        trips: How often at most; the place of the number where it is not known.
+        condition: Where it is said whether to begin; None where that is known.
+        again: Where each iteration says whether to go on; None where that is known.
+        index: Where the body reads the number of the iteration.
+        pointers: To what is carried.
+        first: Where that is in the beginning.
+        following: Where that is after an iteration.
+        steps: The body.
+        found: The symbol that the number of iterations is.
+    """
+
+    number: int
+    trips: Place | int
+    condition: Place | None
+    again: Place | None
+    index: Place
+    pointers: Sequence[int]
+    first: Sequence[Place]
+    following: Sequence[Place]
+    steps: Sequence[Step]
+    found: str | None = None
+
+
+Step = Site | Branch | Repeat
 
 
 @dataclass(frozen=True)
@@ -55,6 +110,10 @@ class EntryPoints:
         sites: The launches, in order.
         late: The outputs that the run allocates, with the bytes of each.
         loops: The loops over samples; the sites of each are neighbours.
+        steps: The launches with what is around them.
+        found: The symbols that the run finds out, which are the last.
+        pointers: How many pointers to values there are.
+        repeats: How many loops that stand in the model.
     """
 
     symbols: Sequence[str]
@@ -64,12 +123,11 @@ class EntryPoints:
     weights: Sequence[int]
     sites: Sequence[Site]
     late: Mapping[int, Dim]
-    loops: Sequence[Loop] = ()
-
-    @property
-    def found(self) -> list[str]:
-        """The symbols that the run finds out, which are the last."""
-        return [name for site in self.sites for name in site.found]
+    loops: Sequence[Loop]
+    steps: Sequence[Step]
+    found: Sequence[str]
+    pointers: int
+    repeats: int
 
     def words(self, text: Text) -> None:
         """Makes ``%words``, which serves one launch after the other."""
@@ -93,7 +151,7 @@ def load_fields(text: Text) -> None:
 
 def write_words(text: Text, plan: EntryPoints, site: Site, turn: Turn | None = None) -> str:
     """Fills ``%words`` for a launch; gives the number of its tasks."""
-    values = [("ptr", _address(text, plan, place, turn)) for place in site.buffers]
+    values = [("ptr", address(text, plan, place, turn)) for place in site.buffers]
     values += [("ptr", text.word("%symbols", plan.symbols.index(name))) for name in site.found]
     values += [("i64", f"%sym.{name}") for name in site.symbols]
     tasks, first = text.dim(site.tasks), "0"
@@ -106,10 +164,23 @@ def write_words(text: Text, plan: EntryPoints, site: Site, turn: Turn | None = N
     return tasks
 
 
-def _address(text: Text, plan: EntryPoints, place: Place, turn: Turn | None) -> str:
+def address(text: Text, plan: EntryPoints, place: Place, turn: Turn | None = None) -> str:
+    """Where a buffer begins, as of this iteration of the loops around."""
+    start = _start(text, plan, place, turn)
+    for stride in place.strides:
+        times = f"%iteration.{stride.loop}"
+        if stride.alternates:
+            times = text.define(f"and i64 {times}, 1")
+        offset = text.define(f"mul i64 {times}, {text.dim(stride.bytes)}")
+        start = text.define(f"getelementptr i8, ptr {start}, i64 {offset}")
+    return start
+
+
+def _start(text: Text, plan: EntryPoints, place: Place, turn: Turn | None) -> str:
     """Where a buffer begins; one of a single sample, so far ahead that this one lies in it."""
-    if place.kind in ("input", "output"):
-        return text.define(f"load ptr, ptr {text.word(f'%{place.kind}s', place.number)}")
+    if place.kind in ("input", "output", "held"):
+        table = "%held" if place.kind == "held" else f"%{place.kind}s"
+        return text.define(f"load ptr, ptr {text.word(table, place.number)}")
     if place.kind == "weight":
         return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
     offset = text.dim(place.offset)

@@ -19,10 +19,18 @@ from .words import comparable
 
 
 class LateOp(GraphOp):
-    """Base: the symbol ``count``, unique in the graph, is the size that the op finds out.
+    """Base: the op finds out sizes, which are symbols of names that are unique in the graph.
 
-    Any later op may have it in its shapes, like the symbols of the inputs.
+    Any later op may have them in its shapes, like the symbols of the inputs.
     """
+
+    def found(self) -> dict[str, Dim]:
+        """The largest value of each symbol that the op finds out; itself where there is none."""
+        raise NotImplementedError(self.name)
+
+
+class CountOp(LateOp):
+    """Base: the symbol ``count`` is the size that the op finds out."""
 
     count = param()
     ALGORITHM: ClassVar[str]
@@ -38,6 +46,10 @@ class LateOp(GraphOp):
         """The largest value that ``count`` may have."""
         raise NotImplementedError(self.name)
 
+    def found(self) -> dict[str, Dim]:
+        """``count`` with its bound."""
+        return {self.count: self.bound()}
+
     def structure(self) -> Special:
         """An algorithm of its own: the size follows from the data."""
         return Special(self.ALGORITHM)
@@ -50,14 +62,15 @@ def late_symbols(ops: Iterable[Operation]) -> dict[str, LateOp]:
         InferenceError: Two ops find out the same symbol.
     """
     found: dict[str, LateOp] = {}
-    for op in ops:
-        if isinstance(op, LateOp) and found.setdefault(op.count, op) is not op:
-            raise op.fail(f"the symbol {op.count} is found out by another op already")
+    for op in (op for op in ops if isinstance(op, LateOp)):
+        for name in op.found():
+            if found.setdefault(name, op) is not op:
+                raise op.fail(f"the symbol {name} is found out by another op already")
     return found
 
 
 @graph_op
-class NonZeroOp(LateOp):
+class NonZeroOp(CountOp):
     """Where x is not 0: ``[rank, count]`` (i64), a column for each place, in row-major order.
 
     ``%r = "mlc.non_zero"(%x) <{count = #mlc.param<"K">}> : … -> (!mlc.tensor<[2, K] i64>)``
@@ -85,7 +98,7 @@ class NonZeroOp(LateOp):
 
 
 @graph_op
-class CompressOp(LateOp):
+class CompressOp(CountOp):
     """The slices of x along ``axis`` whose entry in ``condition`` (bools, one dim) holds.
 
     Where the condition is shorter than the axis, the rest is left out.
@@ -120,7 +133,7 @@ class CompressOp(LateOp):
 
 
 @graph_op
-class UniqueOp(LateOp):
+class UniqueOp(CountOp):
     """The different slices of x along ``axis``, and (i64) where they are.
 
     Results are the slices; for each, the index of its first occurrence; for each index along
@@ -175,7 +188,7 @@ class UniqueOp(LateOp):
 
 
 @graph_op
-class NonMaxSuppressionOp(LateOp):
+class NonMaxSuppressionOp(CountOp):
     """The best of overlapping boxes: rows (batch, class, box) in ``[count, 3]`` (i64).
 
     Of ``boxes[B, N, 4]`` and ``scores[B, C, N]``, for each batch and class, the box with the

@@ -50,4 +50,4 @@ def test_a_symbol_is_found_out_once():
 
 def test_a_bound_is_known_before():
     (op,) = late_symbols(main_function(chosen("K")).body.block.ops).values()
-    assert str(op.bound()) == "5*N"
+    assert {name: str(bound) for name, bound in op.found().items()} == {"K": "5*N"}
