@@ -17,3 +17,15 @@ class InputError(ModelError, ValueError):
 
 class RunError(ModelError, RuntimeError):
     """The model met values it cannot compute with, such as an index out of range."""
+
+
+class DeviceError(ModelError, RuntimeError):
+    """There is no GPU to run on, it cannot run this code, or a call to its driver failed.
+
+    Attributes:
+        code: The driver's error number; 0 where the driver was not asked.
+    """
+
+    def __init__(self, message: str, code: int = 0):
+        super().__init__(message)
+        self.code = code

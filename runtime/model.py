@@ -19,7 +19,11 @@ _PLANS = 256
 
 
 class Engine(Protocol):
-    """What runs a model once its inputs are numpy arrays of the right dtypes."""
+    """What runs a model once its inputs are numpy arrays of the right dtypes.
+
+    An engine may have ``on_device(value, name)``, which gives a value that lies outside the host's
+    memory as an array to plan and execute with, and None for all others.
+    """
 
     def plan(self, arrays: Sequence[np.ndarray]) -> Any:
         """Checks shapes; the result serves every later run with the same shapes."""
@@ -49,6 +53,7 @@ class Model:
         self._engine = engine
         self._artifact = artifact
         self._report = dict(report or {})
+        self._on_device = getattr(engine, "on_device", None)
         self._dtypes = tuple(i.dtype for i in signature.inputs)
         self._plans: dict[tuple[tuple[int, ...], ...], Any] = {}
         self.input_names = [i.name for i in signature.inputs]
@@ -56,9 +61,14 @@ class Model:
 
     @staticmethod
     def from_artifact(artifact: Artifact, *, threads: int | None = None) -> Model:
-        """The model of an artifact, linked into this process."""
+        """The model of an artifact, linked into this process or loaded on the GPU.
+
+        Raises:
+            ArtifactError: The artifact is for another machine, or makes no sense.
+            DeviceError: It is for a GPU, and there is none that can run it.
+        """
         signature = Signature.from_manifest(artifact.manifest)
-        engine = NativeEngine(artifact, signature, thread_count(threads))
+        engine = _engine(artifact, signature, threads)
         report = artifact.manifest.get("report") or {}
         return Model(signature, engine, artifact, report)
 
@@ -151,13 +161,19 @@ class Model:
     def _outputs(self, values: Sequence[Any]) -> list[Any]:
         arrays, torch = self._arrays(values)
         outputs = self._engine.execute(self._plan(arrays), arrays)
-        return [to_torch(o) for o in outputs] if torch else outputs
+        return [to_torch(o) if type(o) is np.ndarray else o for o in outputs] if torch else outputs
 
     def _arrays(self, values: Sequence[Any]) -> tuple[list[np.ndarray], bool]:
-        """Aligned C-contiguous arrays, and whether one of ``values`` is a torch tensor."""
+        """Aligned C-contiguous arrays, and whether one of them is a torch tensor on the host."""
         arrays, torch, fits = [], False, True
         for i, value in enumerate(values):
             dtype = self._dtypes[i]
+            if self._on_device and type(value) is not np.ndarray:
+                there = self._on_device(value, self.input_names[i])
+                if there is not None:
+                    arrays.append(there)
+                    fits = fits and there.dtype == dtype
+                    continue
             if is_torch(value):
                 torch, value = True, from_torch(value, self.input_names[i])
             if type(value) is not np.ndarray or value.dtype != dtype:
@@ -199,6 +215,14 @@ class Model:
         return [given[n] for n in names]
 
 
+def _engine(artifact: Artifact, signature: Signature, threads: int | None) -> Engine:
+    if "cuda" in artifact.manifest:
+        from .cuda import CudaEngine
+
+        return CudaEngine(artifact, signature)
+    return NativeEngine(artifact, signature, thread_count(threads))
+
+
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
     """Loads ``model.mlc``.
 
@@ -208,5 +232,6 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
 
     Raises:
         ArtifactError: The file is no artifact, is damaged, or is for another machine.
+        DeviceError: It is for a GPU, and there is none that can run it.
     """
     return Model.from_artifact(Artifact.open(path), threads=threads)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .artifact import Artifact
-from .errors import InputError, RunError
+from .errors import RunError
 from .loader import Library, check_target
 from .memory import address_of, adopt, block, free
 from .signature import Signature
 from .threads import Pool, pool_of
-
-_LARGEST = 1 << 46
 
 
 class _Frame(ctypes.Structure):
@@ -107,7 +105,7 @@ class NativeEngine:
             )
         )
         arena = self._library.arena_size(ctypes.addressof(symbols))
-        self._check_sizes(outputs, arena)
+        signature.check_sizes([o[0] if o else () for o in outputs], arena)
         return NativePlan(symbols, outputs, arena)
 
     def execute(
@@ -182,16 +180,3 @@ class NativeEngine:
         function(ctypes.addressof(symbols), ctypes.addressof(dims))
         values = iter(dims)
         return [tuple(next(values) for _ in range(rank)) for rank in ranks]
-
-    def _check_sizes(self, outputs, arena: int) -> None:
-        problems = []
-        for spec, output in zip(self._signature.outputs, outputs, strict=True):
-            shape = output[0] if output else ()
-            if any(d < 0 for d in shape):
-                problems.append(f"output {spec.name} would have the shape {list(shape)}")
-            elif np.prod(shape, dtype=float) * spec.dtype.itemsize > _LARGEST:
-                problems.append(f"output {spec.name} {list(shape)} would not fit into memory")
-        if not 0 <= arena <= _LARGEST:
-            problems.append(f"the run would need {arena} bytes of scratch memory")
-        if problems:
-            raise InputError("\n  ".join(["the model cannot run on these sizes:", *problems]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,31 @@ from .errors import ArtifactError, InputError
 
 _NAME = re.compile(r"[^\W\d][\w.]*")
 _LARGEST = 2**62
+_MOST_BYTES = 1 << 46
+
+
+class Shaped(Protocol):
+    """An array, wherever its memory is."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dims."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """How many they are."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of its elements."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -110,7 +135,7 @@ class Signature:
             "symbols": [vars(s).copy() for s in self.symbols],
         }
 
-    def bind(self, arrays: Sequence[np.ndarray]) -> list[int]:
+    def bind(self, arrays: Sequence[Shaped]) -> list[int]:
         """The values of all symbols, 0 for the late ones.
 
         Raises:
@@ -123,7 +148,7 @@ class Signature:
         self.refuse(binding.problems)
         return [binding.values.get(s.name, 0) for s in self.symbols]
 
-    def check_dims(self, arrays: Sequence[np.ndarray], dims: Sequence[int]) -> None:
+    def check_dims(self, arrays: Sequence[Shaped], dims: Sequence[int]) -> None:
         """Compares the arrays' dimensions with those that the symbols' values ask for.
 
         Raises:
@@ -136,6 +161,27 @@ class Signature:
             if wanted != array.shape:
                 problems.append(f"{spec.name}: expected {spec}, here {wanted}, got {array.shape}")
         self.refuse(problems)
+
+    def check_sizes(self, outputs: Sequence[Sequence[int]], arena: int) -> None:
+        """Refuses results that cannot be.
+
+        Args:
+            outputs: Their shapes; empty for one that only the run tells.
+            arena: Bytes of scratch memory.
+
+        Raises:
+            InputError: A dimension is negative, or something would not fit into memory.
+        """
+        problems = []
+        for spec, shape in zip(self.outputs, outputs, strict=True):
+            if any(d < 0 for d in shape):
+                problems.append(f"output {spec.name} would have the shape {list(shape)}")
+            elif np.prod(shape, dtype=float) * spec.dtype.itemsize > _MOST_BYTES:
+                problems.append(f"output {spec.name} {list(shape)} would not fit into memory")
+        if not 0 <= arena <= _MOST_BYTES:
+            problems.append(f"the run would need {arena} bytes of scratch memory")
+        if problems:
+            raise InputError("\n  ".join(["the model cannot run on these sizes:", *problems]))
 
     def refuse(self, problems: Sequence[str]) -> None:
         """Raises an ``InputError`` that lists ``problems``, if there are any."""
@@ -168,7 +214,7 @@ class _Binding:
         self.problems: list[str] = []
         self._names = {s.name for s in signature.symbols}
 
-    def read(self, spec: TensorSpec, array: np.ndarray) -> None:
+    def read(self, spec: TensorSpec, array: Shaped) -> None:
         got = f"{array.dtype.name} {list(array.shape)}"
         if array.dtype != spec.dtype:
             self._add(spec, f"expected {spec}, got {got}; convert it to {spec.dtype.name} first")

@@ -1,0 +1,12 @@
+"""Runs models on NVIDIA GPUs through the driver alone: neither torch nor Triton is needed.
+
+A run is one launch of a CUDA graph. The room needs numpy and ctypes.
+"""
+
+from __future__ import annotations
+
+from .arrays import DeviceArray
+from .device import describe
+from .engine import CudaEngine
+
+__all__ = ["CudaEngine", "DeviceArray", "describe"]

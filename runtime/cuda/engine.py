@@ -1,0 +1,154 @@
+"""Runs an artifact's kernels on a GPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Artifact
+from ..signature import Signature
+from ..tensors import is_torch
+from .arrays import DeviceArray, on_device, torch_empty, torch_stream
+from .device import Device, current_device
+from .lane import Lane
+from .loaded import Loaded
+from .plan import Plan, make_plan
+from .program import Program
+
+Array = np.ndarray | DeviceArray
+
+
+class _Home:
+    """The model on one device, with the lanes that are free."""
+
+    def __init__(self, device: Device, program: Program, artifact: Artifact):
+        self.loaded = Loaded(device, program, artifact)
+        self._program = program
+        self._free: list[Lane] = []
+
+    def take(self) -> Lane:
+        """A lane that nobody uses."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Lane(self.loaded, self._program)
+
+    def give(self, lane: Lane) -> None:
+        """Puts a lane back; one whose run failed is better dropped."""
+        lane.leave()
+        self._free.append(lane)
+
+
+class CudaEngine:
+    """An artifact on the GPUs of this machine, ready to be called from several threads at once.
+
+    Inputs on the host are copied through staging memory; those on a GPU are read where they lie.
+    If one is a tensor of torch, the run goes to torch's current stream and is not waited for, and
+    outputs are tensors of torch. Outputs are on the GPU if one of the inputs is.
+
+    Raises:
+        DeviceError: There is no GPU, or the artifact has no code for it.
+        ArtifactError: The manifest's kernels do not make sense.
+    """
+
+    def __init__(self, artifact: Artifact, signature: Signature):
+        self._artifact = artifact
+        self._signature = signature
+        self._program = Program.from_manifest(artifact.manifest, signature)
+        self._homes: dict[int, _Home] = {}
+        self._lock = threading.Lock()
+        self._home(current_device())
+
+    def on_device(self, value: Any, name: str) -> DeviceArray | None:
+        """``value`` where it lies, if that is the memory of a GPU.
+
+        Raises:
+            InputError: No kernel can read it as it is.
+        """
+        return on_device(value, name)
+
+    def plan(self, arrays: Sequence[Array]) -> Plan:
+        """Checks shapes and works out everything that follows from them.
+
+        Raises:
+            InputError: The arrays do not fit, or the results would be too large.
+        """
+        return make_plan(self._program, self._signature, arrays)
+
+    def execute(self, plan: Plan, arrays: Sequence[Array]) -> list[Any]:
+        """One run.
+
+        Raises:
+            DeviceError: The GPU has too little memory left, or the driver reports a failure.
+            InputError: The inputs are on different GPUs.
+        """
+        device = self._device_of(arrays)
+        home = self._home(device or current_device())
+        with home.loaded.device.entered():
+            lane = home.take()
+            run = _run_on_host if device is None else _run_on_device
+            results = run(lane, plan, arrays)
+            home.give(lane)
+        return results
+
+    def _home(self, device: Device) -> _Home:
+        home = self._homes.get(device.ordinal)
+        if home is None:
+            with self._lock:
+                home = self._homes.get(device.ordinal)
+                if home is None:
+                    home = _Home(device, self._program, self._artifact)
+                    self._homes[device.ordinal] = home
+        return home
+
+    def _device_of(self, arrays: Sequence[Array]) -> Device | None:
+        """Where the arrays are that are on a GPU."""
+        devices = {a.device.ordinal: a.device for a in arrays if isinstance(a, DeviceArray)}
+        if len(devices) > 1:
+            self._signature.refuse([f"they are on different GPUs: {sorted(devices)}"])
+        return next(iter(devices.values()), None)
+
+
+def _run_on_host(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[np.ndarray]:
+    """Arrays of the host go through staging memory, and so do the results."""
+    stream = lane.stream
+    lane.stage(plan.staged)
+    inputs = _addresses(lane, plan, arrays, stream)
+    places = plan.staging[len(arrays) :]
+    lane.launch(plan, [*inputs, *(lane.staging + p for p in places)], stream)
+    results = [np.empty(*output) for output in plan.outputs]
+    fetched = [lane.fetch(p, r.nbytes, stream) for p, r in zip(places, results, strict=True)]
+    lane.wait(stream)
+    for result, data in zip(results, fetched, strict=True):
+        result.reshape(-1).view(np.uint8)[:] = data
+    return results
+
+
+def _run_on_device(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[Any]:
+    """Results are new arrays on the device, tensors of torch if one of the inputs is."""
+    there = next(a for a in arrays if isinstance(a, DeviceArray))
+    if any(isinstance(a, DeviceArray) and is_torch(a.owner) for a in arrays):
+        stream, empty = torch_stream(there.device), torch_empty
+    else:
+        stream, empty = lane.stream, DeviceArray.empty
+    inputs = _addresses(lane, plan, arrays, stream)
+    results = [empty(*output, there.device) for output in plan.outputs]
+    lane.launch(plan, [*inputs, *(r.data_ptr() for r in results)], stream)
+    if empty is DeviceArray.empty or not all(isinstance(a, DeviceArray) for a in arrays):
+        lane.wait(stream)
+    return results
+
+
+def _addresses(lane: Lane, plan: Plan, arrays: Sequence[Array], stream: int) -> list[int]:
+    """Of arrays on the device, and of staged copies of the others."""
+    found = []
+    for array, place in zip(arrays, plan.staging, strict=False):
+        if isinstance(array, DeviceArray):
+            found.append(array.data_ptr())
+        else:
+            lane.stage(plan.staged)
+            found.append(lane.send(array, place, stream))
+    return found

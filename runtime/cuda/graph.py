@@ -1,0 +1,117 @@
+"""A run as one CUDA graph: a chain of kernel nodes that is launched with one call.
+
+A graph remembers what its nodes were given. What differs at a later run, such as the address of an
+input, or a grid for another size, is given to those nodes anew, which costs a microsecond each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+
+import numpy as np
+
+from ..errors import DeviceError
+from ..memory import address_of
+from .loaded import Loaded
+from .plan import Plan
+from .program import Launch
+
+# CUDA_KERNEL_NODE_PARAMS_v2
+_NODE = np.dtype(
+    [
+        ("function", np.uint64),
+        ("grid", np.uint32, 3),
+        ("block", np.uint32, 3),
+        ("shared", np.uint32),
+        ("padding", np.uint32),
+        ("arguments", np.uint64),
+        ("extra", np.uint64),
+        ("kernel", np.uint64),
+        ("context", np.uint64),
+    ]
+)
+_CELL = 8
+_CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _SPREAD = 4, 5, 1
+
+
+class Graph:
+    """The launches of a plan whose grids are not empty.
+
+    Raises:
+        DeviceError: The driver refuses a launch.
+    """
+
+    def __init__(self, loaded: Loaded, launches: tuple[Launch, ...], plan: Plan, cells: np.ndarray):
+        self._loaded = loaded
+        self._cuda = loaded.device.cuda
+        self._active = plan.active
+        self._cells = cells.copy()
+        self._starts = np.array([launch.first for launch in launches], np.int64)
+        places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
+        self._pointers = places + np.uint64(address_of(self._cells))
+        self._params = self._described(launches, plan)
+        self._nodes = np.zeros(len(launches), np.uint64)
+        self._exec = 0
+        self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
+        before = None
+        for number in np.flatnonzero(plan.active):
+            before = self._add(int(number), launches[number].kernel.ctas, before)
+        self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
+
+    def __del__(self) -> None:
+        with suppress(DeviceError, AttributeError), self._loaded.device.entered():
+            if self._exec:
+                self._cuda.cuGraphExecDestroy(self._exec)
+            self._cuda.cuGraphDestroy(self._graph)
+
+    def fits(self, plan: Plan) -> bool:
+        """Whether the nodes are those that the plan needs."""
+        return np.array_equal(self._active, plan.active)
+
+    def update(self, plan: Plan, cells: np.ndarray) -> None:
+        """Gives the nodes what a run needs."""
+        changed = np.zeros(len(self._starts), bool)
+        differs = cells != self._cells
+        if differs.any():
+            changed |= np.logical_or.reduceat(differs, self._starts)
+            self._cells[:] = cells
+        grids = self._params["grid"] != plan.grids
+        if grids.any():
+            changed |= grids.any(axis=1)
+            self._params["grid"] = plan.grids
+        for number in np.flatnonzero(changed & self._active):
+            node, params = int(self._nodes[number]), self._address(int(number))
+            self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, params)
+
+    def launch(self, stream: int) -> None:
+        """Runs all nodes in order, after what is on the stream already."""
+        self._cuda.cuGraphLaunch(self._exec, stream)
+
+    def _described(self, launches: tuple[Launch, ...], plan: Plan) -> np.ndarray:
+        params = np.zeros(len(launches), _NODE)
+        params["function"] = [self._loaded.functions[launch.kernel] for launch in launches]
+        params["grid"] = plan.grids
+        params["block"] = [(launch.kernel.threads, 1, 1) for launch in launches]
+        params["shared"] = [launch.kernel.shared for launch in launches]
+        params["arguments"] = address_of(self._pointers) + _CELL * self._starts
+        return params
+
+    def _add(self, number: int, ctas: int, before: int | None) -> int:
+        node = address_of(self._nodes) + _CELL * number
+        self._cuda.cuGraphAddKernelNode(
+            node, self._graph, before, int(before is not None), self._address(number)
+        )
+        if ctas > 1:
+            handle = int(self._nodes[number])
+            for attribute, value in (
+                (_CLUSTER_DIMENSION, (ctas, 1, 1)),
+                (_CLUSTER_SCHEDULING, (_SPREAD, 0, 0)),
+            ):
+                words = (ctypes.c_uint * 16)(*value)
+                self._cuda.cuGraphKernelNodeSetAttribute(handle, attribute, words)
+        return node
+
+    def _address(self, number: int) -> int:
+        """Of the description of a node."""
+        return address_of(self._params) + _NODE.itemsize * number

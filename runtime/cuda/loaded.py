@@ -1,0 +1,106 @@
+"""A model's code and weights on one device."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from ..artifact import Artifact
+from ..errors import ArtifactError, DeviceError
+from .device import Device, Memory, upload
+from .program import Kernel, Program
+
+_DYNAMIC_SHARED, _LARGE_CLUSTERS = 8, 14
+_SHARED_BY_DEFAULT = 48 << 10
+_CLUSTER_BY_DEFAULT = 8
+# From this generation on, Triton's code uses features that no later GPU has.
+_EXACT_FROM = 9
+
+
+class Loaded:
+    """Kernels ready for launching, and weights in the device's memory.
+
+    Attributes:
+        device: Where.
+        functions: The driver's handle of each kernel.
+        weights: The artifact's.
+
+    Raises:
+        DeviceError: The artifact has no code for the device, or the driver refuses it.
+    """
+
+    def __init__(self, device: Device, program: Program, artifact: Artifact):
+        self.device = device
+        self._program = program
+        self._code = artifact.code
+        self._modules: dict[tuple[int, int], int] = {}
+        with device.entered():
+            self.functions = {kernel: self._function(kernel) for kernel in program.kernels}
+        self.weights: Memory = upload(device, artifact.weights)
+
+    def __del__(self) -> None:
+        with suppress(DeviceError, AttributeError), self.device.entered():
+            for module in self._modules.values():
+                self.device.cuda.cuModuleUnload(module)
+
+    def _function(self, kernel: Kernel) -> int:
+        cuda = self.device.cuda
+        module = self._module(kernel)
+        function = cuda.handle(cuda.cuModuleGetFunction, module, kernel.name.encode())
+        if kernel.shared > _SHARED_BY_DEFAULT:
+            cuda.cuFuncSetAttribute(function, _DYNAMIC_SHARED, kernel.shared)
+        if kernel.ctas > _CLUSTER_BY_DEFAULT:
+            cuda.cuFuncSetAttribute(function, _LARGE_CLUSTERS, 1)
+        return function
+
+    def _module(self, kernel: Kernel) -> int:
+        """The module that holds the kernel; kernels of one cubin share it."""
+        place = self._place(kernel)
+        if place not in self._modules:
+            offset, size = place
+            if min(place) < 0 or offset + size > len(self._code):
+                raise ArtifactError(f"the code of kernel {kernel.name} is not in the artifact")
+            # PTX is a string of C.
+            image = self._code[offset : offset + size] + b"\0"
+            self._modules[place] = self._loaded(image, kernel)
+        return self._modules[place]
+
+    def _loaded(self, image: bytes, kernel: Kernel) -> int:
+        cuda = self.device.cuda
+        try:
+            return cuda.handle(cuda.cuModuleLoadData, image)
+        except DeviceError as error:
+            raise DeviceError(
+                f"the NVIDIA driver, which is for CUDA {cuda.version()}, refuses the code of "
+                f"kernel {kernel.name} on {self.device} ({error}): update the driver, or compile "
+                "the model with an older Triton",
+                error.code,
+            ) from None
+
+    def _place(self, kernel: Kernel) -> tuple[int, int]:
+        fitting = [a for a in kernel.cubins if runs_on(a, self.device.arch)]
+        if fitting:
+            return kernel.cubins[max(fitting, key=_number)]
+        if kernel.ptx:
+            return kernel.ptx
+        raise DeviceError(
+            f"the model has code for {' and '.join(self._program.archs)}, and the GPU here is "
+            f'{self.device}: compile the model with target="cuda:{self.device.arch}"'
+        )
+
+
+def runs_on(code: str, device: str) -> bool:
+    """Whether machine code for one architecture runs on a device of another.
+
+    >>> runs_on("sm_80", "sm_86"), runs_on("sm_86", "sm_80"), runs_on("sm_90", "sm_100")
+    (True, False, False)
+    """
+    (major, minor), (here, revision) = divmod(_number(code), 10), divmod(_number(device), 10)
+    if major != here:
+        return False
+    return minor == revision if major >= _EXACT_FROM else minor <= revision
+
+
+def _number(arch: str) -> int:
+    digits = re.search(r"\d+", arch)
+    return int(digits[0]) if digits else 0
