@@ -7,21 +7,21 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..runtime import Artifact, ArtifactError, Model, Signature
+from ..runtime import Artifact, ArtifactError, DeviceError, Model, ModelError, Signature
 from ..runtime.loader import check_target
 
 
 class Elsewhere:
     """An engine that says where the model runs."""
 
-    def __init__(self, problem: ArtifactError):
+    def __init__(self, problem: ModelError):
         self._problem = problem
 
     def plan(self, arrays: Sequence[np.ndarray]) -> NoReturn:
         """Refuses.
 
         Raises:
-            ArtifactError: Always.
+            ModelError: Always.
         """
         raise self._problem
 
@@ -35,6 +35,13 @@ def model_of(artifact: Artifact, threads: int | None = None) -> Model:
     try:
         check_target(artifact.manifest["target"])
     except ArtifactError as problem:
-        signature = Signature.from_manifest(artifact.manifest)
-        return Model(signature, Elsewhere(problem), artifact, artifact.manifest["report"])
-    return Model.from_artifact(artifact, threads=threads)
+        return _elsewhere(artifact, problem)
+    try:
+        return Model.from_artifact(artifact, threads=threads)
+    except DeviceError as problem:
+        return _elsewhere(artifact, problem)
+
+
+def _elsewhere(artifact: Artifact, problem: ModelError) -> Model:
+    signature = Signature.from_manifest(artifact.manifest)
+    return Model(signature, Elsewhere(problem), artifact, artifact.manifest["report"])
