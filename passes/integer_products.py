@@ -1,11 +1,12 @@
 """Turns products of decoded integers into integer products that are scaled afterwards.
 
 %a = "mlc.dequantize"(%x, %s, %z)        %p = "mlc.matmul"(%x, %w) <{to = i32}>
-%b = "mlc.dequantize"(%w, %t)       ->   %d = "mlc.sub"(%p, z * sums of the columns of w)
-%y = "mlc.matmul"(%a, %b)                %y = "mlc.mul"(cast %d, s * t)
+%b = "mlc.dequantize"(%w, %t)       ->   %d = "mlc.mul"(cast %p, s * t)
+%y = "mlc.matmul"(%a, %b)                %y = "mlc.add"(%d, -s * t * z * sums of columns of %w)
 
-The sum is exact. What scales it, the bias, and the scale of a quantization that follows become one
-product and one sum. Decoding moves behind what only moves elements.
+The sum over the depth is exact. What scales it, the bias, other codes that are added, and the
+scale of a quantization that follows become one linear sum. Decoding moves behind what only moves
+elements.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..ir.dims import static_size
 from ..ir.op import Add, GraphOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.conv import ConvOp
-from ..ir.ops.elementwise import AddOp, CastOp, IsnanOp, MulOp, SelectOp, SubOp
+from ..ir.ops.elementwise import AddOp, CastOp, IsnanOp, MulOp, SelectOp
 from ..ir.ops.index import GatherOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.pool import MaxPoolOp
@@ -29,6 +30,7 @@ from ..ir.ops.shape import PadOp, ReshapeOp, TransposeOp
 from ..ir.types import DTYPES, F32, I32, type_of
 from .canonical.quant import quantized_again
 from .contract import Pass, Promise
+from .linear_sums import LinearSum, channels, inside, multiple_of, scale_and_zero
 from .rewrite import Rule, again, rewrite
 from .values import constant, is_constant, number, producer, used_once
 
@@ -58,8 +60,9 @@ class IntegerProducts(Pass):
             {
                 MatmulOp: [_product],
                 ConvOp: [_product],
-                QuantizeOp: [quantized_again, _by_one],
+                QuantizeOp: [quantized_again, _of_a_sum],
                 MulOp: [_scaled_once],
+                AddOp: [_scaled_once],
             },
         )
         _decode_for_each(module)
@@ -68,7 +71,7 @@ class IntegerProducts(Pass):
 def _decoded_later(op: GraphOp, add: Add) -> SSAValue | None:
     """What moves elements, or takes the largest, moves codes of one scale as well."""
     inner = producer(op.operands[0], DequantizeOp)
-    if inner is None or _point(inner) is None:
+    if inner is None or scale_and_zero(inner) is None:
         return None
     if isinstance(op, MaxPoolOp) and not _meets_elements(op):
         return None
@@ -87,7 +90,9 @@ def _never_nan(op: SelectOp, add: Add) -> SSAValue | None:
     condition, _, other = op.operands
     test = producer(condition, IsnanOp)
     decoded = producer(test.operands[0], DequantizeOp) if test else None
-    return other if decoded and _point(decoded) and other.type == op.results[0].type else None
+    return (
+        other if decoded and scale_and_zero(decoded) and other.type == op.results[0].type else None
+    )
 
 
 def _product(op: GraphOp, add: Add) -> SSAValue | None:
@@ -95,18 +100,16 @@ def _product(op: GraphOp, add: Add) -> SSAValue | None:
     x, w = (producer(v, DequantizeOp) for v in op.operands)
     if x is None or w is None or type_of(op.results[0]).dtype != F32:
         return None
-    point, scales = _point(x), _scales(w)
+    point, scales = scale_and_zero(x), _scales(w)
     if point is None or scales is None or type_of(x.x).dtype != _UI8:
         return None
     scale, zero = point
     weights = constant(w.x)
     assert weights is not None
-    total = add(_exact(op, x.x, w.x, zero, add))
-    if zero:
-        sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int64) * zero
-        total = add(SubOp(total, add(ConstantOp.of(sums.astype(np.int32)))))
-    factors = (np.float64(scale) * scales).astype(np.float32)
-    return add(MulOp(add(CastOp(total, to=F32)), add(ConstantOp.of(factors))))
+    total = add(CastOp(add(_exact(op, x.x, w.x, zero, add)), to=F32))
+    sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int64)
+    factors = scale * scales
+    return LinearSum({total: factors}, -zero * sums * factors).build(add)
 
 
 def _exact(op: GraphOp, x: SSAValue, w: SSAValue, zero: int, add: Add) -> GraphOp:
@@ -118,15 +121,6 @@ def _exact(op: GraphOp, x: SSAValue, w: SSAValue, zero: int, add: Add) -> GraphO
     value = add(ConstantOp.of(np.asarray(zero, _UI8)))
     padded = add(PadOp(x, value, pads=(0, *begins, 0, 0, *ends, 0), mode="constant"))
     return again(op, padded, w, to=I32, pads=(0,) * len(op.pads))
-
-
-def _point(op: DequantizeOp) -> tuple[float, int] | None:
-    """The scale and zero point, where one is for all."""
-    scale = number(op.scale)
-    if type_of(op.scale).rank != 0 or scale is None or not 0 < scale < np.inf:
-        return None
-    zero = number(op.operands[2]) if len(op.operands) > 2 else 0
-    return None if zero is None else (scale, int(zero))
 
 
 def _scales(op: DequantizeOp) -> np.ndarray | None:
@@ -143,36 +137,27 @@ def _scales(op: DequantizeOp) -> np.ndarray | None:
     return scales.reshape(-1).astype(np.float64) * np.ones(static_size((columns,)) or 0)
 
 
-def _by_one(op: QuantizeOp, add: Add) -> SSAValue | None:
-    """Division by a known scale is a product before."""
+def _of_a_sum(op: QuantizeOp, add: Add) -> SSAValue | None:
+    """Division by a known scale becomes part of the sum that is quantized."""
     scale = number(op.scale)
     if scale is None or scale == 1 or not 0 < scale < np.inf or type_of(op.x).dtype != F32:
         return None
-    factor = add(ConstantOp.of(np.asarray(1 / scale, np.float32)))
+    known = multiple_of(op.x).times(1 / scale)
     one = add(ConstantOp.of(np.ones((1,) * type_of(op.scale).rank, np.float32)))
-    return add(again(op, add(MulOp(op.x, factor)), one, *op.operands[2:]))
+    return add(again(op, known.build(add), one, *op.operands[2:]))
 
 
 def _scaled_once(op: GraphOp, add: Add) -> SSAValue | None:
     """Known factors become one, which goes before the sum with a bias."""
-    value, factor = op.operands
-    inner = value.owner
-    if not isinstance(inner, MulOp | AddOp) or not used_once(value):
+    inner = op.operands[0].owner
+    if not isinstance(inner, MulOp | AddOp) or not used_once(inner.results[0]):
         return None
-    known, by = _channels(inner.operands[1]), _channels(factor)
-    if known is None or by is None or type_of(inner.operands[0]).shape != type_of(value).shape:
+    if isinstance(op, AddOp) and isinstance(inner, MulOp):
         return None
-    together = add(ConstantOp.of((known.astype(np.float64) * by).astype(np.float32)))
-    if isinstance(inner, MulOp):
-        return add(MulOp(inner.operands[0], together))
-    return add(AddOp(add(MulOp(inner.operands[0], factor)), together))
-
-
-def _channels(value: SSAValue) -> np.ndarray | None:
-    """A constant number, or one for each channel."""
-    type = type_of(value)
-    plain = is_constant(value) and type.dtype == F32 and type.rank <= 1
-    return constant(value) if plain else None
+    if any(channels(o.operands[1]) is None for o in (op, inner)):
+        return None
+    together = inside(op)
+    return together.build(add) if together else None
 
 
 def _decode_for_each(module: ModuleOp) -> None:

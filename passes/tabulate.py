@@ -4,8 +4,9 @@
 %b = "mlc.erf"(%a)                   ->   %y = "mlc.gather"(table, %x)
 %y = "mlc.quantize"(%b, %t, %u)
 
-Only what costs more than a look into a table is replaced: sums and products alone are not. The
-table is what the ops themselves give for all codes, so nothing is rounded in another way.
+Only what costs more than a look into a table is replaced: sums and products alone are not, unless
+they change no code, as scales that a quantized division by a number takes up. The table is what
+the ops themselves give for all codes, so nothing is rounded in another way.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .contract import Pass, Promise
 from .values import constant
 
 _BYTE = DTYPES["ui8"]
+_CODES = np.arange(256).astype(_BYTE)
 _CHEAP = (
     *(e.AddOp, e.SubOp, e.MulOp, e.MaxOp, e.MinOp, e.NegOp, e.AbsOp, e.ReluOp),
     *(e.CastOp, e.SelectOp, e.IsnanOp, DequantizeOp, QuantizeOp, ReshapeOp),
@@ -50,16 +52,22 @@ class Tabulate(Pass):
 
 def _replace(op: QuantizeOp) -> None:
     chain = _chain(op)
-    if chain is None or all(isinstance(o, _CHEAP) for o in chain.ops):
+    if chain is None:
         return
-    table = ConstantOp.of(_entries(op, chain.source))
-    look = GatherOp(table.results[0], chain.source, axis=0)
-    new = [table, look]
-    if look.results[0].type != op.result.type:
-        new.append(ReshapeOp.to(look.results[0], type_of(op.result).shape))
+    entries = _entries(op, chain.source)
+    new: list[GraphOp] = []
+    if not np.array_equal(entries, _CODES):
+        if all(isinstance(o, _CHEAP) for o in chain.ops):
+            return
+        table = ConstantOp.of(entries)
+        new = [table, GatherOp(table.results[0], chain.source, axis=0)]
+    value = new[-1].results[0] if new else chain.source
+    if value.type != op.result.type:
+        new.append(ReshapeOp.to(value, type_of(op.result).shape))
+        value = new[-1].results[0]
     for added in new:
         copy_source(op, added)
-    Rewriter.replace_op(op, new)
+    Rewriter.replace_op(op, new, [value])
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def _is_plain(op: GraphOp) -> bool:
 
 def _entries(op: QuantizeOp, source: SSAValue) -> np.ndarray:
     """The function of every byte."""
-    known: dict[SSAValue, np.ndarray] = {source: np.arange(256).astype(_BYTE)}
+    known: dict[SSAValue, np.ndarray] = {source: _CODES}
 
     def value(v: SSAValue) -> np.ndarray:
         if v not in known:

@@ -8,11 +8,10 @@ where it might not be allowed to become branches, so that a guarded load never l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-from xdsl.dialects import arith
-from xdsl.dialects.builtin import IndexType, IntegerType, VectorType, i32
+from xdsl.dialects import arith, math
+from xdsl.dialects.builtin import IndexType, VectorType, i32
 from xdsl.ir import Attribute, SSAValue
 
 from ...ir import loop
@@ -20,11 +19,12 @@ from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim, Shape
 from ...ir.errors import TargetError
 from ...ir.scalar import Scalar, nodes_of
-from ...ir.types import F32, I32
 from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
 from .elements import compute_type, constant, convert, is_tile, storage_type, to_register
+from .patterns import codes_of, is_nearest, multiply_add
+from .uniform import Uniform, is_uniform
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Scope:
         symbols: The values of symbolic dims.
         registers: Values by load number, for what is at hand at the current position.
         tile: The axes that a tile extends along, outermost first, with its size along each.
+        uniform: Where the function begins, if code may be put there.
     """
 
     builder: LoopBuilder
@@ -57,6 +58,7 @@ class Scope:
     symbols: Mapping[str, SSAValue]
     registers: Mapping[int, SSAValue] = field(default_factory=dict)
     tile: tuple[tuple[int, int], ...] = ()
+    uniform: Uniform | None = None
 
     def dim(self, dim: Dim) -> SSAValue:
         """The value of a dimension."""
@@ -85,7 +87,7 @@ class ExpressionLowering:
     def lower(self, node: Scalar) -> SSAValue:
         """The value of ``node``: a tile where it varies over the tile, else a scalar."""
         if id(node) not in self._known:
-            self._known[id(node)] = self._lower(node)
+            self._known[id(node)] = self._once(node) or self._lower(node)
             self._kept.append(node)
         return self._known[id(node)]
 
@@ -115,6 +117,17 @@ class ExpressionLowering:
             return is_tile(self.scope.registers[node.attr])
         return any(self.varies(a) for a in node.args)
 
+    def _once(self, node: Scalar) -> SSAValue | None:
+        """A value that is the same everywhere, from where it is kept."""
+        uniform = self.scope.uniform
+        if uniform is None or not is_uniform(node, self.scope.buffers):
+            return None
+        place = uniform.place(node)
+        if place is None:
+            scope = replace(self.scope, builder=uniform.b, tile=(), uniform=None)
+            place = uniform.keep(node, ExpressionLowering(scope).lower(node))
+        return self.b.load(place, self.b.index(0), compute_type(node.dtype))
+
     def _lower(self, node: Scalar) -> SSAValue:
         match node.op:
             case "const":
@@ -129,7 +142,7 @@ class ExpressionLowering:
                 return self._select(node)
             case "cast":
                 (source,) = node.args
-                if _is_nearest(node):
+                if is_nearest(node):
                     value = self.lower(source.args[0])
                     return self.b.op(loop.NearestOp, [value], like(value.type, i32))
                 return convert(self.b, self.lower(source), source.dtype, node.dtype)
@@ -138,9 +151,11 @@ class ExpressionLowering:
                 type = like(source.type, compute_type(node.dtype))
                 return self.b.op(arith.BitcastOp, [source], type)
             case _:
-                return arithmetic.apply(
-                    self.b, node, self._alike([self.lower(a) for a in node.args])
-                )
+                factors = multiply_add(node)
+                values = self._alike([self.lower(a) for a in factors or node.args])
+                if factors:
+                    return self.b.op(math.FmaOp, values, values[0].type)
+                return arithmetic.apply(self.b, node, values)
 
     def _alike(self, values: list[SSAValue]) -> list[SSAValue]:
         """Scalars repeated where other operands are tiles."""
@@ -163,7 +178,7 @@ class ExpressionLowering:
         buffer = self.scope.buffers[node.attr]
         form = self.scope.space.position(node.args, buffer.shape)
         type = storage_type(node.dtype)
-        codes = _codes(form, buffer)
+        codes = codes_of(form, buffer.shape, buffer.memory.type) if buffer.start is None else None
         if codes is not None and self.varies(codes):
             return self.b.add(loop.LookupOp(buffer.memory, self.tile(codes))).results[0]
         if any(self.varies(value) for value, _ in form.rest):
@@ -261,24 +276,3 @@ class ExpressionLowering:
             if n.op == "select" and self.varies(n.args[0])
             for _, then, other in [n.args]
         )
-
-
-def _codes(form: Affine, buffer: Buffer) -> Scalar | None:
-    """The bytes that number the entries of a table of 256 bytes, where ``buffer`` is one."""
-    if buffer.shape != (256,) or buffer.start or form.coefficients or len(form.rest) != 1:
-        return None
-    ((value, factor),) = form.rest
-    bytes = buffer.memory.type == loop.buffer(IntegerType(8)) and value.op == "cast"
-    known = bytes and factor == 1 and form.constant == 0 and value.args[0].dtype == np.uint8
-    return value.args[0] if known else None
-
-
-def _is_nearest(node: Scalar) -> bool:
-    """Whether a cast gives the nearest integer of what surely is within the integers."""
-    (source,) = node.args
-    if node.dtype != I32 or source.op != "round" or source.dtype != F32:
-        return False
-    high = source.args[0]
-    low = high.args[1] if high.op == "select" else high
-    pair = [n.args[2] for n in (high, low) if n.op == "select"]
-    return len(pair) == 2 and all(n.op == "const" and abs(n.attr) < 1 << 30 for n in pair)

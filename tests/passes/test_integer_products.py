@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import Graph, apply, counts, run
-from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp
+from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp, SubOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.shape import TransposeOp
@@ -38,16 +38,30 @@ def test_a_layer_is_an_integer_product():
     module = graph.module(product)
     (wanted,) = run(module, X)
     apply(module, IntegerProducts())
-    assert counts(module) == {"matmul": 1, "sub": 1, "cast": 1, "mul": 1}
+    assert counts(module) == {"matmul": 1, "cast": 1, "mul": 1, "add": 1}
     np.testing.assert_allclose(run(module, X)[0], wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_one_factor_is_left_of_all_scales():
+def test_one_factor_and_one_shift_are_left_of_all_scales():
     graph = Graph(X.shape, dtype=UI8)
     value = graph(MatmulOp, decoded(graph, graph.inputs[0]), graph(DequantizeOp, W, number(0.01)))
     value = graph(AddOp, value, np.ones(5, np.float32))
-    module = apply(graph.module(encoded(graph, value)), IntegerProducts())
+    module = graph.module(encoded(graph, value))
+    (wanted,) = run(module, X)
+    apply(module, IntegerProducts())
     assert counts(module)["mul"] == counts(module)["add"] == counts(module)["quantize"] == 1
+    np.testing.assert_array_equal(run(module, X)[0], wanted)
+
+
+def test_sums_of_codes_are_one_linear_sum():
+    graph = Graph(X.shape, X.shape, dtype=UI8)
+    x, y = decoded(graph, graph.inputs[0]), decoded(graph, graph.inputs[1], 0.0317, 17)
+    value = graph(MulOp, graph(SubOp, graph(AddOp, x, y), number(0.25)), number(0.53))
+    module = graph.module(encoded(graph, value))
+    (wanted,) = run(module, X, X[::-1])
+    apply(module, IntegerProducts())
+    assert counts(module) == {"dequantize": 2, "add": 2, "quantize": 1}
+    np.testing.assert_array_equal(run(module, X, X[::-1])[0], wanted)
 
 
 def test_weights_with_zero_points_are_left_alone():
@@ -82,3 +96,12 @@ def test_sums_and_functions_of_two_bytes_are_none(two: bool):
     value = graph(ErfOp, graph(AddOp, x, y)) if two else graph(AddOp, x, x)
     module = graph.module(encoded(graph, value))
     assert counts(apply(module, Tabulate()))["gather"] == 0
+
+
+def test_a_function_that_changes_no_code_vanishes():
+    graph = Graph(X.shape, dtype=UI8)
+    scaled = graph(MulOp, decoded(graph, graph.inputs[0], 0.02, 131), number(0.5))
+    module = graph.module(encoded(graph, scaled, 0.01, 131))
+    (wanted,) = run(module, X)
+    assert counts(apply(module, Tabulate())) == {}
+    np.testing.assert_array_equal(run(module, X)[0], wanted)

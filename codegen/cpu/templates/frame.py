@@ -23,6 +23,7 @@ from ..builder import LoopBuilder
 from ..elements import storage_type
 from ..expression import Buffer, Scope
 from ..target import CpuTarget
+from ..uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Frame:
         buffers: The memory of operands and results, by load number.
         symbols: The values of symbolic dims.
         found: The memory of symbols that the kernel finds out.
+        uniform: What is computed where the function begins.
     """
 
     def __init__(self, kernel: KernelOp, name: str, target: CpuTarget):
@@ -90,6 +92,7 @@ class Frame:
             n: Buffer(m, t.shape) for n, (m, t) in enumerate(zip(memory, types, strict=True))
         }
         self.fused = Fused(kernel.block)
+        self.uniform = Uniform()
         self._numbers = len(types)
 
     def output(self, value: SSAValue) -> int | None:
@@ -110,7 +113,8 @@ class Frame:
         registers: Mapping[int, SSAValue] | None = None,
     ) -> Scope:
         """The scope of code at given axes."""
-        return Scope(self.b, space, axes, self.buffers, self.symbols, registers or {}, tile)
+        memory = self.buffers, self.symbols, registers or {}
+        return Scope(self.b, space, axes, *memory, tile, self.uniform)
 
     def dim(self, dim: Dim) -> SSAValue:
         """The value of a dimension."""
@@ -137,6 +141,7 @@ class Frame:
     ) -> Code:
         """Ends the function."""
         self.b.add(func.ReturnOp())
+        self.uniform.move_to(self._block)
         type = FunctionType.from_lists(self._arguments, [])
         function = func.FuncOp(self.name, type, Region(self._block))
         return Code(function, tasks, grain, packed or {}, tuple(self.found), samples)

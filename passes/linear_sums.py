@@ -1,0 +1,119 @@
+"""Sums of known multiples of values: chains of scales and shifts, in one.
+
+    ((a - 3) * 2 + b) * 5 + 1    ->    a * 10 + b * 5 - 29
+
+A decoded value is a known multiple of its codes. Known are numbers, and constants with one number
+a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ..ir.op import Add, GraphOp
+from ..ir.ops.constant import ConstantOp
+from ..ir.ops.elementwise import AddOp, MulOp, SubOp
+from ..ir.ops.quant import DequantizeOp
+from ..ir.types import F32, is_integer, type_of
+from .values import constant, is_constant, number, used_once
+
+_NOTHING = np.zeros((), np.float64)
+_ONE = np.ones((), np.float64)
+
+
+@dataclass(frozen=True)
+class LinearSum:
+    """``shift`` and each of ``terms`` times its factor, of one shape; codes stand for integers."""
+
+    terms: Mapping[SSAValue, np.ndarray] = field(default_factory=dict)
+    shift: np.ndarray = field(default_factory=lambda: _NOTHING)
+
+    def times(self, factor: np.ndarray | float) -> LinearSum:
+        """Every part multiplied."""
+        return LinearSum({v: f * factor for v, f in self.terms.items()}, self.shift * factor)
+
+    def plus(self, other: LinearSum) -> LinearSum:
+        """The parts of both."""
+        terms = dict(self.terms)
+        for value, factor in other.terms.items():
+            terms[value] = terms.get(value, _NOTHING) + factor
+        return LinearSum(terms, self.shift + other.shift)
+
+    def build(self, add: Add) -> SSAValue:
+        """The sum in f32; what comes out of a product is first, so that its rest may wait."""
+        total = None
+        for value, factor in sorted(self.terms.items(), key=lambda t: _is_codes(t[0])):
+            part = _multiple(value, factor, add)
+            if total is None:
+                total = add(AddOp(part, _known(self.shift, add))) if self.shift.any() else part
+            else:
+                total = add(AddOp(part, total))
+        assert total is not None
+        return total
+
+
+def multiple_of(value: SSAValue) -> LinearSum:
+    """What a value of f32 is the sum of, seen through ops that nobody else reads."""
+    decoded = value.owner
+    if isinstance(decoded, DequantizeOp) and not is_constant(decoded.x):
+        point = scale_and_zero(decoded)
+        if point is not None:
+            scale, zero = point
+            return LinearSum({decoded.x: _ONE * scale}, _ONE * -(zero * scale))
+    whole = LinearSum({value: _ONE})
+    if not used_once(value) or not isinstance(decoded, GraphOp):
+        return whole
+    return inside(decoded) or whole
+
+
+def inside(op: GraphOp) -> LinearSum | None:
+    """The result of a sum or a known multiple, by its operands; None where it is none."""
+    if not isinstance(op, AddOp | SubOp | MulOp) or type_of(op.result).dtype != F32:
+        return None
+    (x, y), shape = op.operands, type_of(op.result).shape
+    known, sign = channels(y), -1 if isinstance(op, SubOp) else 1
+    if type_of(x).shape != shape:
+        return None
+    if isinstance(op, MulOp):
+        return None if known is None else multiple_of(x).times(known.astype(np.float64))
+    if known is not None:
+        return multiple_of(x).plus(LinearSum(shift=sign * known.astype(np.float64)))
+    if type_of(y).shape != shape:
+        return None
+    return multiple_of(x).plus(multiple_of(y).times(sign))
+
+
+def scale_and_zero(op: DequantizeOp) -> tuple[float, int] | None:
+    """The scale and zero point, where one is for all."""
+    scale = number(op.scale)
+    if type_of(op.scale).rank != 0 or scale is None or not 0 < scale < np.inf:
+        return None
+    zero = number(op.operands[2]) if len(op.operands) > 2 else 0
+    return None if zero is None else (scale, int(zero))
+
+
+def channels(value: SSAValue) -> np.ndarray | None:
+    """A constant number, or one for each channel."""
+    type = type_of(value)
+    plain = is_constant(value) and type.dtype == F32 and type.rank <= 1
+    return constant(value) if plain else None
+
+
+def _multiple(value: SSAValue, factor: np.ndarray, add: Add) -> SSAValue:
+    if not _is_codes(value):
+        return value if (factor == 1).all() else add(MulOp(value, _known(factor, add)))
+    if factor.ndim == 0 and factor > 0:
+        return add(DequantizeOp(value, _known(factor, add)))
+    return add(MulOp(add(DequantizeOp(value, _known(_ONE, add))), _known(factor, add)))
+
+
+def _is_codes(value: SSAValue) -> bool:
+    return is_integer(type_of(value).dtype)
+
+
+def _known(value: np.ndarray, add: Add) -> SSAValue:
+    return add(ConstantOp.of(value.astype(np.float32)))
