@@ -103,6 +103,23 @@ class DotOp(IRDLOperation):
 
 
 @irdl_op_definition
+class DotWordsOp(IRDLOperation):
+    """``accumulator`` plus, for each word of i32, the products of its four bytes in a and in b.
+
+    Those of a are without sign, those of b with one; sizes 1 of a and b are repeated.
+    """
+
+    name = "tile.dot_words"
+    a = operand_def(VectorType)
+    b = operand_def(VectorType)
+    accumulator = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, a: SSAValue, b: SSAValue, accumulator: SSAValue):
+        super().__init__(operands=[a, b, accumulator], result_types=[accumulator.type])
+
+
+@irdl_op_definition
 class NearestOp(IRDLOperation):
     """The integer nearest to a float, halves to even; of a float beyond the integers, anything."""
 
@@ -279,7 +296,7 @@ class FreeOp(IRDLOperation):
 Tile = Dialect(
     "tile",
     [
-        *(LoadOp, StoreOp, FmaOp, DotOp, NearestOp, RemfOp, BroadcastOp),
+        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, NearestOp, RemfOp, BroadcastOp),
         *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],

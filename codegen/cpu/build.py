@@ -28,6 +28,7 @@ from ...passes.memory_plan import MemoryPlan, Place, plan_memory
 from ...passes.values import number
 from .compile import compile_object
 from .emit import emit_module
+from .encoded import choose_encoded
 from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
@@ -67,7 +68,12 @@ def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -
     Raises:
         TargetError: The model holds something that the target has no code for.
     """
-    run_passes(module, lowering(has_kernel, lambda op: watches_border(op, target)), options)
+    steps = lowering(
+        has_kernel,
+        lambda op: watches_border(op, target),
+        lambda op: choose_encoded(op, target),
+    )
+    run_passes(module, steps, options)
     block = main_function(module).body.block
     return _Builder(block, target).build()
 

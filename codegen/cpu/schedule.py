@@ -15,6 +15,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.structure import Contraction
 from ...ir.types import F32, type_of
+from ...passes.decode_weights import note_of
 from .convolution import choose
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
@@ -23,6 +24,7 @@ from .templates.bfloat import bfloat_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
+from .templates.encoded import encoded_kernel
 from .templates.frame import Code
 from .templates.integer import integer_kernel
 from .templates.pads import pad_kernel
@@ -64,8 +66,9 @@ class Scheduler:
             self._chosen[key] = kernel
         for name in ("algorithm", "why"):
             kernel.properties[name] = self._chosen[key].properties[name]
-        if sparse.why:
-            kernel.properties["why"] = Param(sparse.why)
+        why = note_of(kernel.ops) or sparse.why
+        if why:
+            kernel.properties["why"] = Param(why)
         return self.codes[key]
 
     def _generate(self, kernel: KernelOp, sparse: SparseChoice, name: str) -> Code:
@@ -102,6 +105,7 @@ def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
 
 # The ways to compute a sum of products, the most special first.
 _PRODUCTS: tuple[tuple[str, Template], ...] = (
+    ("encoded", encoded_kernel),
     ("winograd", _winograd),
     ("depthwise", depthwise_kernel),
     ("bf16", bfloat_kernel),

@@ -158,18 +158,24 @@ class QuantizeOp(ScaledOp):
 
 @graph_op
 class DequantizeOp(ScaledOp):
-    """``(x - zero_point) * scale`` in the dtype of the scale: ONNX's DequantizeLinear.
+    """``(x - zero_point) * scale``: ONNX's DequantizeLinear.
+
+    The result is of the float dtype ``to``, or else of the scale's: a scale of f16 is stored in
+    half the bytes whatever is decoded.
 
     ``%r = "mlc.dequantize"(%x, %scale, %zero) <{blocks = #mlc.param<[1, 32]>}> : …``
     """
 
     name = "mlc.dequantize"
+    to = param()
 
     def infer(self) -> TensorType:
-        """The shape of x in the dtype of the scale."""
-        x, scale = self.operand_type(0), self.operand_type(1)
+        """The shape of x in the dtype of the result."""
+        x = self.operand_type(0)
         self.check(x.dtype)
-        return x.with_dtype(scale.dtype)
+        if self.to is not None and not is_float(self.to):
+            raise self.fail("the target must be a float dtype")
+        return x.with_dtype(self._decoded())
 
     def reference(
         self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None = None
@@ -179,19 +185,21 @@ class DequantizeOp(ScaledOp):
         if zero_point is not None:
             value = value - self.spread(zero_point)
         with np.errstate(all="ignore"):
-            return (value * self.spread(scale)).astype(scale.dtype)
+            return (value * self.spread(scale)).astype(self._decoded())
 
     def structure(self) -> Map:
         """A Map of one product."""
 
         def body(i: Indices) -> s.Scalar:
-            x, scale = self.operand_type(0), self.operand_type(1)
-            value = s.cast(s.load(0, i, x.dtype), self.wide())
+            value = s.cast(s.load(0, i, self.operand_type(0).dtype), self.wide())
             if len(self.operands) > 2:
                 value = value - self.of_block(2, i)
-            return s.cast(value * self.of_block(1, i), scale.dtype)
+            return s.cast(value * self.of_block(1, i), self._decoded())
 
         return Map(body)
+
+    def _decoded(self) -> np.dtype:
+        return self.to or self.operand_type(1).dtype
 
 
 def _divided(value: s.Scalar, by: s.Scalar) -> s.Scalar:

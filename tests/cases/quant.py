@@ -86,3 +86,7 @@ QUANT += [_quantize((7, 3), (), None, dtype, saturate=False) for dtype in F8]
 QUANT += [_quantize((7, 3), (1, 3), None, UI8, dtype) for dtype in (F16, BF16, I32)]
 QUANT += [_dequantize((7, 3), (1, 3), None, I8, dtype) for dtype in (F16, BF16)]
 QUANT += [_dequantize((7, 3), (1, 3), None, I32)]
+QUANT += [
+    Case(DequantizeOp, (((6, 3), I4), ((2, 3), F16)), {"to": F32}, {0: (0, 7)}),
+    Case(DequantizeOp, (((6, 3), UI8), ((), F32), ((), UI8)), {"to": BF16}),
+]

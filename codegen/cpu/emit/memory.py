@@ -65,8 +65,8 @@ def emit_fma(e: FunctionEmitter, op: Any) -> None:
     element = _element(op.accumulator.type)
     pieces = e.pieces(op.accumulator.type)
     width = len(e.split(columns))
-    a = _spread(e, op.a, rows, columns)
-    b = _spread(e, op.b, rows, columns)
+    a = spread(e, op.a, rows, columns)
+    b = spread(e, op.b, rows, columns)
     accumulators = e.registers(op.accumulator)
     results: list[str] = []
     for row, column in itertools.product(range(rows), range(width)):
@@ -92,10 +92,10 @@ def emit_free(e: FunctionEmitter, op: Any) -> None:
     e.lines.append(f"  call void @free(ptr {e.register(op.source)})")
 
 
-def _spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> list[str]:
+def spread(e: FunctionEmitter, value: SSAValue, rows: int, columns: int) -> list[str]:
     """The registers of a 2-D tile, repeated to ``rows`` x ``columns``."""
     if not isinstance(value.type, VectorType):
-        raise TargetError(f"tile.fma takes tiles, got {value.type}")
+        raise TargetError(f"expected a tile, got {value.type}")
     own_rows, own_columns = value.type.get_shape()
     element = value.type.get_element_type()
     registers = e.registers(value)

@@ -10,13 +10,14 @@ from xdsl.ir import BlockArgument, Operation
 
 from ....ir.levels import Level, check_ops
 from ..target import CpuTarget
-from . import arith, control, dot, lookup, memory, tiles
+from . import arith, control, dot, lookup, memory, tiles, words
 from .function import FunctionEmitter, Handler, llvm_type
 
 HANDLERS: dict[type[Operation], Handler] = {
     **arith.HANDLERS,
     **memory.HANDLERS,
     **dot.HANDLERS,
+    **words.HANDLERS,
     **lookup.HANDLERS,
     **control.HANDLERS,
     **tiles.HANDLERS,
