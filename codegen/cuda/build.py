@@ -1,0 +1,161 @@
+"""From a simplified graph to Triton source and a list of launches: the plot of the CUDA target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, SSAValue
+
+from ...ir.dims import Dim, symbols_of
+from ...ir.errors import Unsupported, UnsupportedError
+from ...ir.kernel import KernelOp
+from ...ir.module import main_function, model_name
+from ...ir.op import source_of
+from ...ir.ops.constant import ConstantOp
+from ...ir.ops.control import RegionOp
+from ...ir.types import TensorType
+from ...passes.lowering import lowering
+from ...passes.manager import Options, run_passes
+from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, base_of, plan_memory
+from ..kernels import kernel_types, record
+from .copy import copy_of
+from .frame import Code
+from .library import with_library
+from .schedule import Scheduler, Unfit, has_kernel
+from .target import CudaTarget
+
+_LARGEST = 1 << 31
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: the kernel's number, where its buffers are, the user's node."""
+
+    kernel: int
+    buffers: tuple[Place, ...]
+    node: str
+
+
+@dataclass
+class Build:
+    """What becomes of a model.
+
+    Attributes:
+        source: The Triton source of all kernels.
+        codes: The kernels, in the order of their numbers.
+        launches: What is launched, in order.
+        weights: Offset and data of each weight, in bytes; the data may be made on demand.
+        weights_size: Bytes of all weights.
+        arena: Bytes of scratch memory.
+        symbols: The names of the inputs' symbols.
+        sizes: Elements of tensors that positions of 32 bits must reach.
+        sites: A record for each launch.
+    """
+
+    source: str
+    codes: list[Code]
+    launches: list[Launch]
+    weights: list[tuple[int, Callable[[], np.ndarray]]]
+    weights_size: int
+    arena: Dim
+    symbols: list[str]
+    sizes: list[Dim]
+    sites: list[dict[str, Any]] = field(default_factory=list)
+
+
+def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) -> Build:
+    """Writes the kernels of ``module``, which is at the graph level, and changes it on the way.
+
+    Raises:
+        UnsupportedError: Some nodes have no kernel on the target; it lists them all.
+    """
+    run_passes(module, lowering(has_kernel, lambda op: True), options)
+    return _Builder(module, target).build()
+
+
+class _Builder:
+    def __init__(self, module: ModuleOp, target: CudaTarget):
+        self.name = model_name(module) or "model"
+        self.block: Block = main_function(module).body.block
+        self.scheduler = Scheduler(target)
+        self.memory: MemoryPlan = plan_memory(self.block)
+        self.weights = _Weights()
+        self.unfit: list[Unsupported] = []
+        self.made = Build("", [], [], [], 0, self.memory.arena, _symbols(self.block), [])
+
+    def build(self) -> Build:
+        for kernel in (op for op in self.block.ops if isinstance(op, KernelOp)):
+            self._launch(kernel, [*kernel.inputs, *kernel.outputs])
+        for op in self.block.ops:
+            if isinstance(op, RegionOp):
+                reason = "its regions run as the data decide, which takes a host"
+                self.unfit.append(Unsupported(source_of(op), op.name, reason))
+        for value, place in self.memory.copies.get(self.block, ()):
+            self._launch(copy_of(value), [value], [place])
+        if self.unfit:
+            raise UnsupportedError(self.unfit)
+        made = self.made
+        made.codes = list(self.scheduler.codes.values())
+        made.source = with_library(self.name, [c.text for c in made.codes])
+        made.weights, made.weights_size = self.weights.entries, self.weights.size
+        made.sizes = list(dict.fromkeys(d for d in made.sizes if not isinstance(d, int)))
+        return made
+
+    def _launch(
+        self, kernel: KernelOp, values: Sequence[SSAValue], places: Sequence[Place] = ()
+    ) -> None:
+        record_ = record(kernel, "")
+        try:
+            self._check_sizes(kernel)
+            code = self.scheduler.code(kernel)
+        except Unfit as error:
+            names = record_["nodes"] or [""]
+            self.unfit += [Unsupported(n, ", ".join(record_["ops"]), str(error)) for n in names]
+            return
+        number = list(self.scheduler.codes.values()).index(code)
+        buffers = (*(self._place(v) for v in values), *places)
+        node = next((n for op in kernel.ops if (n := source_of(op))), "")
+        self.made.launches.append(Launch(number, buffers, node))
+        self.made.sites.append(record(kernel, code.name))
+
+    def _check_sizes(self, kernel: KernelOp) -> None:
+        for type in kernel_types(kernel):
+            if isinstance(type.size, int) and type.size >= _LARGEST:
+                raise Unfit(f"a tensor of {type.size} elements; at most {_LARGEST - 1} are reached")
+            self.made.sizes.append(type.size)
+
+    def _place(self, value: SSAValue) -> Place:
+        place = self.memory.places[base_of(value)]
+        if place.kind != "weight":
+            return place
+        return Place("weight", offset=self.weights.offset(self.memory.weights[place.number]))
+
+
+class _Weights:
+    """The weights in the order in which launches ask for them, equal ones once."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, Callable[[], np.ndarray]]] = []
+        self.size = 0
+        self._offsets: dict[object, int] = {}
+
+    def offset(self, constant: ConstantOp) -> int:
+        """Where a constant lies."""
+        data = constant.value
+        if data not in self._offsets:
+            self._offsets[data] = self.size
+            self.entries.append((self.size, lambda: data.array))
+            elements = data.type.size
+            assert isinstance(elements, int)
+            self.size += -(-elements * data.type.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        return self._offsets[data]
+
+
+def _symbols(block: Block) -> list[str]:
+    """The symbols of the inputs, in order of appearance."""
+    types = [a.type for a in block.args if isinstance(a.type, TensorType)]
+    return list(dict.fromkeys(n for t in types for d in t.shape for n in symbols_of(d)))

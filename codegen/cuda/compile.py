@@ -1,0 +1,135 @@
+"""Triton source to cubins, on a machine without a GPU: ``triton.compile`` for a named target."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ...ir.errors import TargetError
+from .frame import Code
+from .target import Architecture
+
+_FILE = "<mlc kernels>"
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A kernel compiled for one architecture.
+
+    Attributes:
+        cubin: The object that a driver loads.
+        ptx: Its assembly.
+        entry: The name of the function in it.
+        num_warps: How many warps run a program.
+        shared: Bytes of shared memory it asks for.
+        global_scratch: Bytes, and their alignment, that each program needs in global memory.
+    """
+
+    cubin: bytes
+    ptx: str
+    entry: str
+    num_warps: int
+    shared: int
+    global_scratch: tuple[int, int]
+
+
+class Compiler:
+    """Compiles the kernels of one source.
+
+    Raises:
+        TargetError: Triton is not installed.
+    """
+
+    def __init__(self, source: str):
+        with _environment():
+            _triton()
+        self._functions = load_source(source)
+
+    def compile(self, code: Code, architecture: Architecture) -> Binary:
+        """The binary of a kernel.
+
+        Raises:
+            TargetError: Triton does not accept it, or it needs more than the GPU has.
+        """
+        with _environment():
+            made = self._made(code, architecture)
+        meta = made.metadata
+        binary = Binary(
+            made.asm["cubin"],
+            made.asm["ptx"],
+            meta.name,
+            meta.num_warps,
+            meta.shared,
+            (getattr(meta, "global_scratch_size", 0), getattr(meta, "global_scratch_align", 1)),
+        )
+        if binary.shared > architecture.shared:
+            raise TargetError(
+                f"kernel {code.name} takes {binary.shared} bytes of shared memory, "
+                f"{architecture.name} has {architecture.shared}"
+            )
+        return binary
+
+    def _made(self, code: Code, architecture: Architecture) -> Any:
+        triton = _triton()
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+
+        divisible = {(n,): [["tt.divisibility", 16]] for n in pointers(code)}
+        source = ASTSource(self._functions[code.name], dict(code.signature), {}, divisible)
+        options = {
+            "num_warps": code.num_warps,
+            "num_stages": code.num_stages,
+            "enable_fp_fusion": True,
+        }
+        try:
+            return triton.compile(
+                source, target=GPUTarget("cuda", architecture.capability, 32), options=options
+            )
+        except Exception as error:  # Triton raises whatever its stages do
+            raise TargetError(
+                f"Triton does not compile kernel {code.name} for {architecture.name}: {error}"
+            ) from error
+
+
+def pointers(code: Code) -> Sequence[int]:
+    """The numbers of the parameters that point to memory: all are aligned to 16 bytes."""
+    return [n for n, type in enumerate(code.signature.values()) if type.startswith("*")]
+
+
+def load_source(source: str) -> dict[str, Any]:
+    """The functions of a source, which Triton can read again line by line."""
+    lines = source.splitlines(keepends=True)
+    linecache.cache[_FILE] = (len(source), None, lines, _FILE)
+    names: dict[str, Any] = {"__name__": "mlc_kernels"}
+    exec(compile(source, _FILE, "exec"), names)
+    return names
+
+
+def _triton() -> ModuleType:
+    try:
+        import triton
+    except ImportError:
+        raise TargetError(
+            "compiling for CUDA needs Triton, which is not installed: pip install 'mlc[cuda]'"
+        ) from None
+    return triton
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Leaves out line tables, which hold paths and triple the size."""
+    name = "TRITON_DISABLE_LINE_INFO"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

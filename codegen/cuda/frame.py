@@ -1,0 +1,185 @@
+"""The Triton function of a kernel while it is written: its arguments, its lines, its sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.dims import Atom, Dim, Shape, SymDim
+from ...ir.kernel import Fused, KernelOp
+from ...ir.types import tensor
+from ..kernels import kernel_symbols, kernel_types, title
+from .elements import pointer_type
+from .target import CudaTarget
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Where a tensor lies: the argument that points to it, in row-major order."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel as Triton source, with what is needed to compile and launch it.
+
+    Attributes:
+        name: The function's name.
+        text: Its source.
+        signature: Triton's name of each parameter's type: operands, results, symbols.
+        symbols: The symbols it takes, in order, behind its buffers.
+        grid: How many programs there are.
+        num_warps: How many warps run one program.
+        num_stages: How many steps of a loop are loaded ahead.
+    """
+
+    name: str
+    text: str
+    signature: dict[str, str]
+    symbols: tuple[str, ...]
+    grid: Dim
+    num_warps: int = 4
+    num_stages: int = 3
+
+
+class Frame:
+    """The function while it is written.
+
+    Attributes:
+        kernel: What it computes.
+        target: What it is for.
+        fused: The kernel's values as expressions.
+        buffers: The memory of operands and results, by load number.
+        symbols: The symbols it takes.
+    """
+
+    def __init__(self, kernel: KernelOp, name: str, target: CudaTarget):
+        self.kernel, self.name, self.target = kernel, name, target
+        self.fused = Fused(kernel.block)
+        self.symbols = tuple(kernel_symbols(kernel))
+        names = [f"x{n}" for n in range(len(kernel.inputs))]
+        names += [f"y{n}" for n in range(len(kernel.outputs))]
+        types = kernel_types(kernel)
+        self.buffers = {
+            n: Buffer(name, type.shape, type.dtype)
+            for n, (name, type) in enumerate(zip(names, types, strict=True))
+        }
+        self.lines: list[str] = []
+        self._depth = 1
+        self._bound = 0
+        self._numbers = len(types)
+
+    def new_number(self) -> int:
+        """A load number for a value that is held in registers."""
+        self._numbers += 1
+        return self._numbers
+
+    def line(self, text: str) -> None:
+        """Writes a line."""
+        self.lines.append("    " * self._depth + text)
+
+    def bind(self, text: str, name: str = "") -> str:
+        """Gives a value a name: ``name``, or one of its own."""
+        if not name:
+            name, self._bound = f"v{self._bound}", self._bound + 1
+        self.line(f"{name} = {plain(text)}")
+        return name
+
+    def constant(self, name: str, value: int) -> str:
+        """A number that Triton knows while it compiles."""
+        self.line(f"{name}: tl.constexpr = {value}")
+        return name
+
+    @contextmanager
+    def block(self, header: str) -> Iterator[None]:
+        """Lines one level deeper, below ``header``."""
+        self.line(f"{header}:")
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    def loop(self, variable: str, stop: Dim, step: int = 1) -> AbstractContextManager[None]:
+        """Lines that are repeated for 0, ``step``, … below ``stop``."""
+        stride = f", {step}" if step != 1 else ""
+        return self.block(f"for {variable} in range(0, {dim_text(stop)}{stride})")
+
+    def unflatten(self, position: str, sizes: Sequence[Dim]) -> list[str]:
+        """The index along each dim of a row-major position."""
+        indices: list[str] = []
+        for size in reversed(sizes[1:]):
+            if size == 1:
+                indices.insert(0, "0")
+                continue
+            indices.insert(0, f"({position} % {dim_text(size)})")
+            position = f"({position} // {dim_text(size)})"
+        return [position, *indices] if sizes else []
+
+    def finish(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> Code:
+        """Ends the function."""
+        signature = {b.name: pointer_type(b.dtype) for b in self.buffers.values()}
+        signature |= {symbol_name(s): "i32" for s in self.symbols}
+        header = f"@triton.jit\ndef {self.name}({', '.join(signature)}):"
+        text = "\n".join([header, *self._description(), *self.lines, ""])
+        return Code(self.name, text, signature, self.symbols, grid, num_warps, num_stages)
+
+    def _description(self) -> list[str]:
+        """What the function computes, as comments."""
+        types = ", ".join(f"{b.name} {_type_text(b)}" for b in self.buffers.values())
+        return [f"    # {title(self.kernel, ' ')}", f"    # {types}"]
+
+
+def plain(text: str) -> str:
+    """A text without parentheses around all of it."""
+    if not text.startswith("(") or not text.endswith(")"):
+        return text
+    depth = 0
+    for place, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and place < len(text) - 1:
+            return text
+    return text[1:-1]
+
+
+def symbol_name(symbol: str) -> str:
+    """The argument that holds a symbol's value."""
+    return "n_" + re.sub(r"\W", "_", symbol)
+
+
+def dim_text(dim: Dim) -> str:
+    """A size as an expression over the symbols that a function takes."""
+    if not isinstance(dim, SymDim):
+        return str(dim)
+    terms = [_term(monomial, factor) for monomial, factor in dim.terms]
+    return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+
+
+def _term(monomial: Sequence[Atom], factor: int) -> str:
+    atoms = [symbol_name(a) if isinstance(a, str) else _call(a.function, a.args) for a in monomial]
+    factors = [str(factor)] if factor != 1 or not atoms else []
+    product = " * ".join([*factors, *atoms])
+    return product if len(factors) + len(atoms) == 1 else f"({product})"
+
+
+def _call(function: str, arguments: Sequence[Dim]) -> str:
+    a, b = (dim_text(x) for x in arguments)
+    if function in ("floordiv", "mod"):
+        if not _never_negative(arguments[0]):
+            return f"_{function}({a}, {b})"
+        return f"({a} {'//' if function == 'floordiv' else '%'} {b})"
+    return f"tl.{function}imum({a}, {b})"
+
+
+def _never_negative(dim: Dim) -> bool:
+    """Whether a size surely is none below 0, where Triton's division would round up."""
+    return dim >= 0 if isinstance(dim, int) else all(factor >= 0 for _, factor in dim.terms)
+
+
+def _type_text(buffer: Buffer) -> str:
+    return str(tensor(buffer.shape, buffer.dtype))

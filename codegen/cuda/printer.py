@@ -1,0 +1,270 @@
+"""Prints scalar expressions as Triton: for a tile of elements at once, with masks where it ends.
+
+Axes are texts that broadcast against each other: ``m[:, None]``, ``n[None, :]``, a number. A value
+has the shape of what it varies with, so that what is the same along an axis is computed once. A
+load is masked by the axes that may run past their ends, and by the conditions under which its
+element exists.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...ir.affine import Affine, IndexSpace
+from ...ir.dims import Dim
+from ...ir.scalar import COMPARE, Scalar, nodes_of
+from ...ir.types import BOOL, I64, is_float
+from .arithmetic import apply
+from .elements import (
+    from_memory,
+    is_literal,
+    is_minifloat,
+    literal,
+    memory_type,
+    register_type,
+    rounded,
+    to,
+    to_memory,
+)
+from .frame import Buffer, Frame, dim_text
+
+_LONG = 60
+_INT32 = 1 << 31
+_OF_INDICES = frozenset(["min", "max", "floordiv", "mod", "add", "sub", "neg", "select"])
+
+
+@dataclass
+class Scope:
+    """What an expression may name.
+
+    Attributes:
+        frame: Where code goes.
+        space: The extents of the axes.
+        axes: The text of each axis.
+        masks: For an axis that may run past its end, where it does not.
+        registers: Values by load number, for what is at hand at the current position.
+        flat: The text of the row-major position of all axes, where there is one.
+        lanes: An index with the shape of a value that is stored where no axis leads to.
+    """
+
+    frame: Frame
+    space: IndexSpace
+    axes: Mapping[int, str]
+    masks: Mapping[int, str] = field(default_factory=dict)
+    registers: Mapping[int, str] = field(default_factory=dict)
+    flat: str = ""
+    lanes: str = ""
+
+
+class Printer:
+    """Prints expressions in one scope; a node used twice is computed once."""
+
+    def __init__(self, scope: Scope):
+        self.scope = scope
+        self.frame = scope.frame
+        self._known: dict[object, str] = {}
+        self._kept: list[Scalar] = []
+        self._uses: Counter[int] = Counter()
+        self._guards: tuple[str, ...] = ()
+        self._missing: dict[int, bool] = {}
+
+    def value(self, node: Scalar) -> str:
+        """The text of an expression's value: a name, a literal, or in parentheses."""
+        fresh = [n for n in nodes_of(node) if id(n) not in self._uses]
+        self._uses.update(id(a) for n in fresh for a in n.args)
+        self._uses[id(node)] += 1
+        return self._value(node)
+
+    def named(self, node: Scalar) -> str:
+        """The same, with a name, so that what is needed again later is there."""
+        text = self.value(node)
+        if not is_literal(text) and not text.isidentifier():
+            text = self._known[self._key(node)] = self.frame.bind(text)
+        return text
+
+    def store(self, node: Scalar, value: str, indices: Sequence[Scalar], buffer: Buffer) -> None:
+        """Writes a value to ``indices`` of a buffer; ``node`` says which axes it varies with."""
+        form = self.scope.space.position(indices, buffer.shape)
+        masks = self._masks([*indices, node])
+        mask = f", mask={' & '.join(masks)}" if masks else ""
+        place = self._place(form, buffer)
+        if self.scope.lanes and all(self.scope.axes[a] == "0" for a in form.coefficients):
+            place = f"({place} + 0 * {self.scope.lanes})"
+        element = plain_cast(value, node, buffer)
+        self.frame.line(f"tl.store({buffer.name} + {place}, {element}{mask})")
+
+    def _value(self, node: Scalar) -> str:
+        key = self._key(node)
+        if key not in self._known:
+            text = self._text(node)
+            if not is_literal(text) and (self._uses[id(node)] > 1 or len(text) > _LONG):
+                text = text if text.isidentifier() else self.frame.bind(text)
+            self._known[key] = text
+            self._kept.append(node)
+        return self._known[key]
+
+    def _key(self, node: Scalar) -> object:
+        return id(node), self._guards if self._may_miss_below(node) else ()
+
+    def _text(self, node: Scalar) -> str:
+        match node.op:
+            case "const":
+                return literal(node.attr, node.dtype)
+            case "axis":
+                return self.scope.axes[node.attr]
+            case "size":
+                return dim_text(node.attr)
+            case "load":
+                return self._load(node)
+            case "select":
+                return self._select(node)
+            case "cast":
+                return self._cast(node)
+            case "bitcast":
+                return self._bitcast(node)
+            case _:
+                return self._operation(node)
+
+    def _operation(self, node: Scalar) -> str:
+        operands = [self._value(a) for a in node.args]
+        if self._is_index(node):
+            if node.op in ("floordiv", "mod") and self._never_negative(node.args[0]):
+                return f"({operands[0]} {'//' if node.op == 'floordiv' else '%'} {operands[1]})"
+        elif node.dtype == I64 and self._is_index(node.args[0]):
+            operands[0] = to(operands[0], "tl.int64")
+        if all(is_literal(o) for o in operands) and node.op not in COMPARE:
+            operands[0] = to(operands[0], register_type(node.args[0].dtype))
+        text = apply(node, operands)
+        return rounded(text, node.dtype) if is_minifloat(node.dtype) else text
+
+    def _is_index(self, node: Scalar) -> bool:
+        """Whether an integer surely has few bits: it is computed from positions alone."""
+        if node.op in ("axis", "size"):
+            return True
+        if node.op == "const":
+            return node.dtype == I64 and abs(node.attr) < _INT32
+        if node.dtype != I64:
+            return False
+        if node.op in _OF_INDICES:
+            values = node.args[1:] if node.op == "select" else node.args
+            return all(self._is_index(a) for a in values)
+        return not self.scope.space.affine(node).rest
+
+    def _never_negative(self, node: Scalar) -> bool:
+        form = self.scope.space.affine(node)
+        factors = [form.constant, *form.coefficients.values()]
+        return not form.rest and all(isinstance(f, int) and f >= 0 for f in factors)
+
+    def _load(self, node: Scalar) -> str:
+        if node.attr in self.scope.registers:
+            return self.scope.registers[node.attr]
+        buffer = self.scope.frame.buffers[node.attr]
+        form = self.scope.space.position(node.args, buffer.shape)
+        place = self._place(form, buffer)
+        masks = self._masks(node.args)
+        if self._may_miss(node):
+            masks += [g for g in self._guards if g not in masks]
+        mask = f", mask={' & '.join(masks)}, other={_nothing(buffer)}" if masks else ""
+        text = from_memory(f"tl.load({buffer.name} + {place}{mask})", node.dtype)
+        return self.frame.bind(text)
+
+    def _masks(self, indices: Sequence[Scalar]) -> list[str]:
+        """The masks of all axes that occur in expressions."""
+        axes = self._axes(indices)
+        return list(dict.fromkeys(m for a, m in self.scope.masks.items() if a in axes))
+
+    def _axes(self, nodes: Iterable[Scalar]) -> set[int]:
+        """The axes in expressions; what is at hand in a register was computed before."""
+        axes: set[int] = set()
+        waiting, seen = list(nodes), set()
+        while waiting:
+            node = waiting.pop()
+            if node.op == "axis":
+                axes.add(node.attr)
+            at_hand = node.op == "load" and node.attr in self.scope.registers
+            below = [] if at_hand else [a for a in node.args if id(a) not in seen]
+            seen.update(id(a) for a in below)
+            waiting += below
+        return axes
+
+    def _place(self, form: Affine, buffer: Buffer) -> str:
+        """A position in a buffer."""
+        if self.scope.flat and form == self._flat_form():
+            return self.scope.flat
+        terms = [
+            _times(self.scope.axes[axis], factor)
+            for axis, factor in sorted(form.coefficients.items())
+            if self.scope.axes[axis] != "0"
+        ]
+        terms += [_times(self._value(value), factor) for value, factor in form.rest]
+        if form.constant != 0 or not terms:
+            terms.append(dim_text(form.constant))
+        return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+
+    def _flat_form(self) -> Affine:
+        extents = self.scope.space.extents
+        axes = [Scalar("axis", (), I64, n) for n in range(len(extents))]
+        return self.scope.space.position(axes, extents)
+
+    def _select(self, node: Scalar) -> str:
+        condition, then, other = node.args
+        test = self._value(condition)
+        yes = self._guarded(then, test)
+        no = self._guarded(other, f"({test} == 0)" if self._may_miss_below(other) else "")
+        if is_literal(yes) and is_literal(no):
+            yes = to(yes, register_type(node.dtype))
+        return f"tl.where({test}, {yes}, {no})"
+
+    def _guarded(self, node: Scalar, guard: str) -> str:
+        if not self._may_miss_below(node):
+            return self._value(node)
+        outside = self._guards
+        self._guards = (*outside, guard)
+        text = self._value(node)
+        self._guards = outside
+        return text
+
+    def _may_miss_below(self, node: Scalar) -> bool:
+        """Whether a load in an expression may have no element."""
+        if id(node) not in self._missing:
+            below = [self._may_miss_below(a) for a in node.args]
+            self._missing[id(node)] = self._may_miss(node) or any(below)
+            self._kept.append(node)
+        return self._missing[id(node)]
+
+    def _may_miss(self, node: Scalar) -> bool:
+        if node.op != "load" or node.attr in self.scope.registers:
+            return False
+        return not self.scope.space.inside(node.args, self.frame.buffers[node.attr].shape)
+
+    def _cast(self, node: Scalar) -> str:
+        (source,) = node.args
+        text = self._value(source)
+        if node.dtype == BOOL:
+            return f"({text} != 0)"
+        if is_minifloat(node.dtype):
+            return rounded(text, node.dtype)
+        alike = is_float(source.dtype) and register_type(source.dtype) == register_type(node.dtype)
+        return text if alike else to(text, register_type(node.dtype))
+
+    def _bitcast(self, node: Scalar) -> str:
+        (source,) = node.args
+        bits = to_memory(self._value(source), source.dtype)
+        turned = f"{bits}.to({memory_type(node.dtype)}, bitcast=True)"
+        return from_memory(turned, node.dtype)
+
+
+def plain_cast(value: str, node: Scalar, buffer: Buffer) -> str:
+    """A value as it is stored: converted where registers hold another type."""
+    same = register_type(node.dtype) == memory_type(buffer.dtype) and node.dtype != I64
+    return value if same and not is_literal(value) else to_memory(value, buffer.dtype)
+
+
+def _nothing(buffer: Buffer) -> str:
+    return "0.0" if is_float(buffer.dtype) else "0"
+
+
+def _times(text: str, factor: Dim) -> str:
+    return text if factor == 1 else f"{text} * {dim_text(factor)}"

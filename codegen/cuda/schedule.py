@@ -1,0 +1,72 @@
+"""Chooses the template for each kernel, and says why; equal kernels share one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from ...ir.errors import TargetError
+from ...ir.kernel import KernelOp
+from ...ir.op import GraphOp
+from ..kernels import kernel_key, title
+from .frame import Code
+from .target import CudaTarget
+from .templates.pointwise import pointwise_kernel
+from .templates.reduction import reduction_kernel
+from .templates.row import row_kernel
+
+
+class Unfit(TargetError):
+    """A kernel has no code on the target."""
+
+
+Template = Callable[[KernelOp, str, CudaTarget], Code | None]
+
+_TEMPLATES: dict[str, tuple[Template, ...]] = {
+    "row": (row_kernel, pointwise_kernel),
+    "reduction": (reduction_kernel,),
+    "contraction": (reduction_kernel,),
+    "concat": (pointwise_kernel,),
+    "pad": (pointwise_kernel,),
+}
+
+
+@dataclass
+class Scheduler:
+    """Makes the code of kernels, once for each distinct one."""
+
+    target: CudaTarget
+
+    def __post_init__(self) -> None:
+        self.codes: dict[Hashable, Code] = {}
+        self._chosen: dict[Hashable, KernelOp] = {}
+
+    def code(self, kernel: KernelOp) -> Code:
+        """The code of a kernel; its ``algorithm`` and ``why`` are set to what was chosen.
+
+        Raises:
+            Unfit: There is no template for it, or the template no code.
+        """
+        key = kernel_key(kernel)
+        if key not in self.codes:
+            try:
+                code = self._generate(kernel, f"k{len(self.codes)}_{title(kernel)}")
+            except TargetError as error:
+                raise Unfit(str(error)) from error
+            self.codes[key] = code
+            self._chosen[key] = kernel
+        for name in ("algorithm", "why"):
+            kernel.properties[name] = self._chosen[key].properties[name]
+        return self.codes[key]
+
+    def _generate(self, kernel: KernelOp, name: str) -> Code:
+        for template in _TEMPLATES.get(str(kernel.algorithm.data), ()):
+            code = template(kernel, name, self.target)
+            if code is not None:
+                return code
+        raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
+
+
+def has_kernel(op: GraphOp) -> bool:
+    """Whether a composite op is computed whole, not by the ops it stands for."""
+    return False

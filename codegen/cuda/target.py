@@ -1,0 +1,96 @@
+"""Target facts: what NVIDIA GPUs offer, by architecture. Templates read these, never a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ...ir.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A generation of GPUs.
+
+    Attributes:
+        name: Such as ``sm_90``.
+        capability: The number by which Triton knows it.
+        shared: Bytes of shared memory that one program may use.
+        multiprocessors: How many there are on the usual card, for estimates.
+        fp8: Whether f8E4M3FN can be converted and multiplied.
+        card: What it is known for.
+    """
+
+    name: str
+    capability: int
+    shared: int
+    multiprocessors: int
+    fp8: bool
+    card: str
+
+
+_ARCHITECTURES = {
+    a.name: a
+    for a in (
+        Architecture("sm_80", 80, 166_912, 108, False, "A100"),
+        Architecture("sm_86", 86, 101_376, 84, False, "A10, RTX 30"),
+        Architecture("sm_89", 89, 101_376, 128, True, "L40, RTX 40"),
+        Architecture("sm_90", 90, 232_448, 132, True, "H100, H200"),
+        Architecture("sm_100", 100, 232_448, 148, True, "B200"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class CudaTarget:
+    """GPUs to generate code for.
+
+    Attributes:
+        architectures: Each gets code of its own from one source.
+        tf32: Whether products of f32 may round their factors to 10 bits, which is several times
+            faster.
+    """
+
+    architectures: tuple[Architecture, ...]
+    tf32: bool = False
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory that a program may use on all of them."""
+        return min(a.shared for a in self.architectures)
+
+    @property
+    def multiprocessors(self) -> int:
+        """How many programs at least keep all of them at work."""
+        return max(a.multiprocessors for a in self.architectures)
+
+    @property
+    def fp8(self) -> bool:
+        """Whether all of them know f8E4M3FN."""
+        return all(a.fp8 for a in self.architectures)
+
+
+def presets() -> dict[str, CudaTarget]:
+    """A target for each architecture, by its name."""
+    return {name: CudaTarget((a,)) for name, a in _ARCHITECTURES.items()}
+
+
+def target_for(name: str) -> CudaTarget:
+    """The target of ``cuda:sm_80``, of several, ``cuda:sm_80,sm_90``, or of ``cuda:sm_90+tf32``.
+
+    Raises:
+        TargetError: An architecture is not known.
+    """
+    listed, *options = name.partition(":")[2].split("+")
+    names = [n.strip() for n in listed.split(",")]
+    if set(options) - {"tf32"}:
+        raise TargetError(f"'{name}': the only option of a CUDA target is +tf32")
+    return CudaTarget(tuple(_architectures(names)), "tf32" in options)
+
+
+def _architectures(names: Iterable[str]) -> Iterable[Architecture]:
+    for name in dict.fromkeys(names):
+        if name not in _ARCHITECTURES:
+            known = ", ".join(_ARCHITECTURES)
+            raise TargetError(f"unknown GPU architecture '{name}'; known: {known}")
+        yield _ARCHITECTURES[name]

@@ -1,0 +1,1 @@
+"""The templates: each writes the Triton function of one kind of kernel."""

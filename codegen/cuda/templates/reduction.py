@@ -1,0 +1,141 @@
+"""The reduction template: a block of results a program, with a loop over what is reduced.
+
+Small windows, as in pooling and depthwise convolution, are combined element by element: one result
+a lane. Longer reductions take a block of elements at once, and combine across it at the end.
+"""
+
+from __future__ import annotations
+
+from ....ir.dims import Dim, ceildiv
+from ....ir.kernel import KernelOp
+from ....ir.structure import neutral
+from ..arithmetic import combined, combiner
+from ..elements import literal, register_type
+from ..frame import Code, Frame
+from ..layout import Access, access_of, groups_of, total
+from ..printer import Printer, Scope
+from ..target import CudaTarget
+from .flat import Placement, divides, nothing_placed, place, power_of_two
+from .pointwise import say
+from .rooted import Rooted
+
+_WINDOW = 64
+_UNROLLED = 9
+_LANES = 256
+_ELEMENTS = 4096
+
+
+def reduction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
+    """Code for a kernel with one reduction."""
+    return _Reduction(Frame(kernel, name, target)).build()
+
+
+class _Reduction(Rooted):
+    def build(self) -> Code:
+        """The whole function."""
+        rank = len(self.indices)
+        own = self.space.position(self.indices, self.type.shape)
+        access = access_of([self.body, *self.results], self.space, self.frame.buffers)
+        access = Access((*access.forms, own), access.values)
+        self.groups = groups_of(range(rank), self.space.extents, access)
+        inner = range(rank, len(self.space.extents))
+        self.inner = groups_of(inner, self.space.extents, access)
+        self.count = total(self.inner)
+        self.along = any(f.coefficient(g.inner) == 1 for f in access.forms for g in self.inner[-1:])
+        small = isinstance(self.count, int) and self.count <= _WINDOW
+        return self._windows() if small else self._blocks()
+
+    def _windows(self) -> Code:
+        """One result a lane; the window's elements one after the other."""
+        frame, count = self.frame, self.count
+        assert isinstance(count, int)
+        placement = self._place_results(_LANES, "")
+        start = literal(neutral(self.structure.combine, self.body.dtype), self.body.dtype)
+        sort = register_type(self.body.dtype)
+        steps = self._window_steps()
+        if len(steps) > _UNROLLED:
+            say(frame.kernel, "reduction", f"a loop over {count} elements, one result a lane")
+            frame.bind(f"tl.full({self._shape(1)}, {start}, {sort})", "total")
+            with frame.loop("r", count):
+                here = nothing_placed(0)
+                place(frame, here, self.inner, "r", True)
+                self._step(Placement({**placement.axes, **here.axes}, placement.masks))
+        else:
+            say(frame.kernel, "reduction", f"{count} elements unrolled, one result a lane")
+            frame.bind(f"tl.full({self._shape(1)}, {start}, {sort})", "total")
+            for step in steps:
+                self._step(Placement({**placement.axes, **step}, placement.masks))
+        self._finish(placement)
+        return frame.finish(self._grid(_LANES), max(1, self._lanes(_LANES) // 128))
+
+    def _window_steps(self) -> list[dict[int, str]]:
+        """The axes of the window at each of its elements."""
+        steps: list[dict[int, str]] = [{}]
+        for group in self.inner:
+            assert isinstance(group.size, int)
+            steps = [{**s, group.inner: str(k)} for s in steps for k in range(group.size)]
+        return steps
+
+    def _blocks(self) -> Code:
+        """A block of results by a block of elements."""
+        frame, count = self.frame, self.count
+        lanes, depth = self._block_sizes()
+        why = "along memory" if self.along else "across memory"
+        say(frame.kernel, "reduction", f"{lanes} results by {depth} elements at once, {why}")
+        placement = self._place_results(lanes, "[:, None]")
+        dtype, combine = self.body.dtype, self.structure.combine
+        start = literal(neutral(combine, dtype), dtype)
+        frame.constant("DEPTH", depth)
+        frame.bind(f"tl.full({self._shape('DEPTH')}, {start}, {register_type(dtype)})", "total")
+        with frame.loop("step", count, depth):
+            frame.bind("(step + tl.arange(0, DEPTH))[None, :]", "r")
+            here = nothing_placed(0)
+            place(frame, here, self.inner, "r", divides(depth, count))
+            axes = {**placement.axes, **here.axes}
+            self._step(Placement(axes, {**placement.masks, **here.masks}), here.masks, start)
+        frame.bind(f"tl.reduce(total, 1, {combiner(combine, dtype)})[:, None]", "total")
+        self._finish(placement)
+        return frame.finish(self._grid(lanes), max(1, min(8, lanes * depth // 512)))
+
+    def _block_sizes(self) -> tuple[int, int]:
+        """Results and elements at once: more along memory, at least some of each."""
+        count = self.count if isinstance(self.count, int) else _ELEMENTS
+        depth = min(power_of_two(count), 1024 if self.along else 32)
+        lanes = max(1, min(_ELEMENTS // depth, 4 if self.along else 64))
+        results = total(self.groups)
+        return (min(lanes, power_of_two(results)) if isinstance(results, int) else lanes), depth
+
+    def _lanes(self, most: int) -> int:
+        results = total(self.groups)
+        return min(most, power_of_two(results)) if isinstance(results, int) else most
+
+    def _shape(self, depth: int | str) -> str:
+        return "[LANES]" if depth == 1 else f"[LANES, {depth}]"
+
+    def _grid(self, lanes: int) -> Dim:
+        return ceildiv(total(self.groups), self._lanes(lanes))
+
+    def _place_results(self, most: int, spread: str) -> Placement:
+        frame, lanes = self.frame, self._lanes(most)
+        placement = nothing_placed(len(self.indices))
+        frame.constant("LANES", lanes)
+        frame.bind(f"(tl.program_id(0) * LANES + tl.arange(0, LANES)){spread}", "i")
+        place(frame, placement, self.groups, "i", divides(lanes, total(self.groups)))
+        return placement
+
+    def _step(
+        self, placement: Placement, masks: dict[int, str] | None = None, start: str = ""
+    ) -> None:
+        axes = {**dict.fromkeys(range(len(self.space.extents)), "0"), **placement.axes}
+        printer = Printer(Scope(self.frame, self.space, axes, placement.masks))
+        value = printer.value(self.body)
+        if masks:
+            value = f"tl.where({' & '.join(masks.values())}, {value}, {start})"
+        step = combined(self.structure.combine, self.body.dtype, "total", value)
+        self.frame.bind(step, "total")
+
+    def _finish(self, placement: Placement) -> None:
+        axes = {**dict.fromkeys(range(len(self.space.extents)), "0"), **placement.axes}
+        registers = {self.result.attr: "total"}
+        scope = Scope(self.frame, self.space, axes, placement.masks, registers, lanes="i")
+        self.write(Printer(scope))
