@@ -335,6 +335,15 @@ class StandIn:
         found = self._get(stream or LEGACY, Stream)
         self._get(event, list).append((found, len(found.work)))
 
+    def EventSynchronize(self, event: int) -> None:
+        for stream, until in self._get(event, list)[-1:]:
+            stream.drain(until)
+
+    def EventElapsedTime(self, place: int, start: int, end: int) -> None:
+        if not self._get(start, list) or not self._get(end, list):
+            raise Refusal(400, "an event that was not recorded")
+        ctypes.c_float.from_address(place).value = 0.5
+
     def EventDestroy(self, event: int) -> None:
         self._get(event, list)
         del self._objects[event]

@@ -15,6 +15,7 @@ from .driver import Driver, driver
 
 _MAJOR, _MINOR = 75, 76
 _PORTABLE = 1
+_WITHOUT_TIMING = 2
 
 
 class Device:
@@ -126,6 +127,35 @@ class Pinned:
     def __del__(self) -> None:
         with suppress(DeviceError, AttributeError), self._device.entered():
             self._free()
+
+
+class Event:
+    """A moment in the work of a stream; one that is ``timed`` can be held against another."""
+
+    def __init__(self, device: Device, timed: bool = False):
+        self._device = device
+        self._cuda = device.cuda
+        flags = 0 if timed else _WITHOUT_TIMING
+        self._handle = self._cuda.handle(self._cuda.cuEventCreate, flags)
+
+    def record(self, stream: int) -> None:
+        """Makes it the moment when everything is done that is on the stream now."""
+        self._cuda.cuEventRecord(self._handle, stream)
+
+    def hold(self, stream: int) -> None:
+        """Lets a stream wait for the moment."""
+        self._cuda.cuStreamWaitEvent(stream, self._handle, 0)
+
+    def seconds_since(self, start: Event) -> float:
+        """Waits for the moment, and tells how long it was after another one."""
+        self._cuda.cuEventSynchronize(self._handle)
+        milliseconds = ctypes.c_float()
+        self._cuda.cuEventElapsedTime(ctypes.byref(milliseconds), start._handle, self._handle)
+        return milliseconds.value / 1e3
+
+    def __del__(self) -> None:
+        with suppress(DeviceError, AttributeError), self._device.entered():
+            self._cuda.cuEventDestroy(self._handle)
 
 
 def upload(device: Device, array: np.ndarray) -> Memory:

@@ -40,6 +40,8 @@ PROTOTYPES = {
     "cuStreamWaitEvent": "ppu",
     "cuEventCreate": "pu",
     "cuEventRecord": "pp",
+    "cuEventSynchronize": "p",
+    "cuEventElapsedTime": "ppp",
     "cuEventDestroy_v2": "p",
     "cuModuleLoadData": "pp",
     "cuModuleGetFunction": "ppp",

@@ -7,6 +7,7 @@ input, or a grid for another size, is given to those nodes anew, which costs a m
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -36,13 +37,27 @@ _CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _SPREAD = 4, 5, 1
 
 
 class Graph:
-    """The launches of a plan whose grids are not empty.
+    """A chain of launches.
+
+    Args:
+        loaded: The model's code.
+        launches: All of the program.
+        plan: What the sizes decide.
+        cells: All arguments.
+        order: The numbers of the launches to run; by default those whose grids are not empty.
 
     Raises:
         DeviceError: The driver refuses a launch.
     """
 
-    def __init__(self, loaded: Loaded, launches: tuple[Launch, ...], plan: Plan, cells: np.ndarray):
+    def __init__(
+        self,
+        loaded: Loaded,
+        launches: tuple[Launch, ...],
+        plan: Plan,
+        cells: np.ndarray,
+        order: Sequence[int] | None = None,
+    ):
         self._loaded = loaded
         self._cuda = loaded.device.cuda
         self._active = plan.active
@@ -51,12 +66,12 @@ class Graph:
         places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
         self._pointers = places + np.uint64(address_of(self._cells))
         self._params = self._described(launches, plan)
-        self._nodes = np.zeros(len(launches), np.uint64)
+        self._order = np.flatnonzero(plan.active) if order is None else np.array(order, np.int64)
+        self._nodes = np.zeros(len(self._order), np.uint64)
         self._exec = 0
         self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
-        before = None
-        for number in np.flatnonzero(plan.active):
-            before = self._add(int(number), launches[number].kernel.ctas, before)
+        for place, number in enumerate(self._order):
+            self._add(place, int(number), launches[number].kernel.ctas)
         self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
 
     def __del__(self) -> None:
@@ -80,8 +95,8 @@ class Graph:
         if grids.any():
             changed |= grids.any(axis=1)
             self._params["grid"] = plan.grids
-        for number in np.flatnonzero(changed & self._active):
-            node, params = int(self._nodes[number]), self._address(int(number))
+        for place in np.flatnonzero(changed[self._order]):
+            node, params = int(self._nodes[place]), self._address(int(self._order[place]))
             self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, params)
 
     def launch(self, stream: int) -> None:
@@ -97,20 +112,20 @@ class Graph:
         params["arguments"] = address_of(self._pointers) + _CELL * self._starts
         return params
 
-    def _add(self, number: int, ctas: int, before: int | None) -> int:
-        node = address_of(self._nodes) + _CELL * number
+    def _add(self, place: int, number: int, ctas: int) -> None:
+        """Adds a launch as the node at ``place``, behind the one before it."""
+        node = address_of(self._nodes) + _CELL * place
         self._cuda.cuGraphAddKernelNode(
-            node, self._graph, before, int(before is not None), self._address(number)
+            node, self._graph, node - _CELL, int(place > 0), self._address(number)
         )
         if ctas > 1:
-            handle = int(self._nodes[number])
+            handle = int(self._nodes[place])
             for attribute, value in (
                 (_CLUSTER_DIMENSION, (ctas, 1, 1)),
                 (_CLUSTER_SCHEDULING, (_SPREAD, 0, 0)),
             ):
                 words = (ctypes.c_uint * 16)(*value)
                 self._cuda.cuGraphKernelNodeSetAttribute(handle, attribute, words)
-        return node
 
     def _address(self, number: int) -> int:
         """Of the description of a node."""

@@ -10,14 +10,14 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..memory import address_of
-from .device import Memory, Pinned
+from .device import Event, Memory, Pinned
 from .graph import Graph
 from .loaded import Loaded
 from .plan import Plan
 from .program import Program
 
 _GRAPHS = 8
-_WITHOUT_TIMING = 2
+_REPEATS = 20
 
 
 class Lane:
@@ -33,17 +33,16 @@ class Lane:
         self._device = loaded.device
         self._cuda = loaded.device.cuda
         self.stream = self._cuda.handle(self._cuda.cuStreamCreate, 0)
-        self._event = self._cuda.handle(self._cuda.cuEventCreate, _WITHOUT_TIMING)
+        self._event = Event(self._device)
         self._arena, self._scratch, self._memory = (Memory(self._device) for _ in range(3))
         self._pinned = Pinned(self._device)
         self._graphs: OrderedDict[tuple[int, ...], Graph] = OrderedDict()
-        self._busy = 0
+        self._busy: int | None = None
         self._last: tuple[Plan, tuple[int, ...]] | None = None
 
     def __del__(self) -> None:
         with suppress(DeviceError, AttributeError), self._device.entered():
             self._cuda.cuStreamDestroy(self.stream)
-            self._cuda.cuEventDestroy(self._event)
 
     def stage(self, size: int) -> None:
         """Makes the staging memory, on both sides, at least that large."""
@@ -80,8 +79,8 @@ class Lane:
             addresses: Of all inputs, then of all outputs.
             stream: May be another library's.
         """
-        if self._busy not in (0, stream):
-            self._cuda.cuStreamWaitEvent(stream, self._event, 0)
+        if self._busy not in (None, stream):
+            self._event.hold(stream)
         graph = self._ready(plan, tuple(addresses))
         graph.launch(stream)
         self._busy = stream
@@ -89,12 +88,28 @@ class Lane:
     def wait(self, stream: int) -> None:
         """Until all runs of this lane are done."""
         self._cuda.cuStreamSynchronize(stream)
-        self._busy = 0
+        self._busy = None
+
+    def times(self, plan: Plan, addresses: Sequence[int]) -> list[int]:
+        """Nanoseconds of each launch of a run, each repeated in a graph of its own."""
+        self._last = None
+        cells = self._cells(plan, addresses)
+        start, end = (Event(self._device, timed=True) for _ in range(2))
+        spent = [0] * len(self._program.launches)
+        for number in np.flatnonzero(plan.active):
+            order = [int(number)] * _REPEATS
+            graph = Graph(self._loaded, self._program.launches, plan, cells, order)
+            graph.launch(self.stream)
+            start.record(self.stream)
+            graph.launch(self.stream)
+            end.record(self.stream)
+            spent[number] = round(1e9 * end.seconds_since(start) / _REPEATS)
+        return spent
 
     def leave(self) -> None:
         """Lets the next run of this lane find the end of this one, which goes on by itself."""
-        if self._busy:
-            self._cuda.cuEventRecord(self._event, self._busy)
+        if self._busy is not None:
+            self._event.record(self._busy)
 
     def _ready(self, plan: Plan, addresses: tuple[int, ...]) -> Graph:
         """The plan's graph, set to these addresses."""
@@ -105,17 +120,21 @@ class Lane:
         return self._graphs[plan.symbols]
 
     def _set(self, plan: Plan, addresses: tuple[int, ...]) -> None:
-        self._arena.reserve(plan.arena)
-        self._scratch.reserve(plan.scratch)
-        own = 0, self._arena.address, self._loaded.weights.address, self._scratch.address
-        bases = np.array([*own, *addresses], np.uint64)
-        cells = bases[self._program.cell_base] + plan.offsets
+        cells = self._cells(plan, addresses)
         graph = self._graph(plan)
         if graph is None:
             graph = Graph(self._loaded, self._program.launches, plan, cells)
         else:
             graph.update(plan, cells)
         self._graphs[plan.symbols] = graph
+
+    def _cells(self, plan: Plan, addresses: Sequence[int]) -> np.ndarray:
+        """All arguments of all launches, with an arena of the right size."""
+        self._arena.reserve(plan.arena)
+        self._scratch.reserve(plan.scratch)
+        own = 0, self._arena.address, self._loaded.weights.address, self._scratch.address
+        bases = np.array([*own, *addresses], np.uint64)
+        return bases[self._program.cell_base] + plan.offsets
 
     def _graph(self, plan: Plan) -> Graph | None:
         """The plan's graph; the one not used for longest when there are many."""

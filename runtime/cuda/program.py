@@ -26,7 +26,8 @@ from .sizes import Sizes
 # Base addresses by number; inputs follow, then outputs.
 NOTHING, ARENA, WEIGHTS, SCRATCH, INPUTS = range(5)
 _POINTERS = {"arena": ARENA, "weight": WEIGHTS, "input": INPUTS, "output": INPUTS}
-_SCALARS = ("i1", "i8", "i16", "i32", "i64", "u1", "u8", "u16", "u32", "u64", "f32")
+_INTEGERS = frozenset(f"{sign}{bits}" for sign in "iu" for bits in (1, 8, 16, 32, 64))
+_FLOATS = frozenset(("f32", "fp32"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class Kernel:
         ctas: Blocks of a cluster.
         shared: Bytes of shared memory.
         scratch: Bytes of global memory for each block.
-        parameters: ``ptr`` or a scalar type, for each parameter.
+        parameters: Types as Triton names them, such as ``*fp32`` and ``i32``; any pointer may be
+            ``ptr``.
         divisible: The parameters whose values are multiples of 16.
     """
 
@@ -142,6 +144,7 @@ class Program:
     def _launch(self, entry: Mapping[str, Any]) -> Launch:
         kernel = self.kernels[entry["kernel"]]
         launch = Launch(kernel, str(entry.get("node", "")), len(self._cells))
+        # Triton's own two: scratch memory, and that of its profiler.
         given = [*entry["arguments"], {"scratch": 0}, {"value": 0}]
         kinds = [*kernel.parameters, "ptr", "i64"]
         for position, (argument, kind) in enumerate(zip(given, kinds, strict=True)):
@@ -156,7 +159,7 @@ class Program:
             return SCRATCH, self._table.add(0)
         if source == "value":
             return NOTHING, self._table.add(_scalar(value, kind))
-        if kind != "ptr":
+        if not _is_pointer(kind):
             raise ValueError(f"{source} for a parameter of type {kind}")
         if source not in self._counts:
             return _POINTERS[source], self._table.add(value)
@@ -166,12 +169,16 @@ class Program:
         return INPUTS + first + value, self._table.add(0)
 
 
+def _is_pointer(kind: str) -> bool:
+    return kind == "ptr" or kind.startswith("*")
+
+
 def _scalar(value: Any, kind: str) -> int | str:
-    if kind not in (*_SCALARS, "ptr"):
-        raise ValueError(f"a parameter of type {kind}")
-    if kind != "f32":
-        return value
-    return int.from_bytes(struct.pack("<f", value), "little")
+    if kind in _FLOATS:
+        return int.from_bytes(struct.pack("<f", value), "little")
+    if kind not in _INTEGERS:
+        raise ValueError(f"a value for a parameter of type {kind}")
+    return value
 
 
 def _range(place: Sequence[int]) -> tuple[int, int]:

@@ -191,8 +191,12 @@ def test_torch_in_torch_out_on_its_own_stream(gpu: StandIn, torch: Any, model: M
     assert gpu.calls["cuMemcpyHtoDAsync_v2"] == 0
 
 
-def test_runs_on_several_streams_do_not_disturb_each_other(gpu: StandIn, torch: Any, model: Model):
+@pytest.mark.parametrize("stream", [0, 0x7000])
+def test_runs_on_several_streams_do_not_disturb_each_other(
+    gpu: StandIn, torch: Any, model: Model, stream: int
+):
     given = [feed(6, 7), feed(2, 3), feed(6, 7) + 1]
+    torch.cuda.current_stream(0).cuda_stream = stream
     first = model(tensor_of(torch, given[0]))
     gpu._objects[0x7010] = Stream()
     torch.cuda.current_stream(0).cuda_stream = 0x7010

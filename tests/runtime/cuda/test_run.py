@@ -152,6 +152,13 @@ def test_scratch_memory_is_one_piece_a_block(gpu: StandIn):
     assert seen == [(3 * 128, 0)] * 3
 
 
+def test_launches_are_timed_one_by_one(gpu: StandIn):
+    model = Model.from_artifact(sample())
+    assert model.profile({"x": feed(2, 3)}) == [25_000] * 3
+    assert gpu.ran == [AFFINE, SUBTRACT, AFFINE] + [AFFINE] * 40 + [SUBTRACT] * 40 + [AFFINE] * 40
+    check(model, 2, 3)
+
+
 def test_clusters(gpu: StandIn):
     seen = []
     model = Model.from_artifact(sample(num_ctas=2))
