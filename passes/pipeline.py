@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from .canonicalize import Canonicalize
 from .common_subexpressions import EliminateCommonSubexpressions
+from .compose_products import ComposeProducts
 from .contract import Pass
 from .dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
 from .fold_scales import FoldScales
 from .lowering import lowering
+from .narrow_values import NarrowValues
 from .plugins import plugin_passes, with_plugins
 from .recognize.attention import RecognizeAttention
 from .recognize.gelu import RecognizeGelu
@@ -51,6 +53,7 @@ LAYOUT: tuple[Pass, ...] = (
     Canonicalize(),  # merges them, and folds the weights that were transposed on the way
     SinkTransposes(),  # once more: those that met the operands of an op from two sides
     SinkReshapes(),  # that stood behind them, so that ops of one shape stand together
+    ComposeProducts(),  # after transposes, so that channels are last
     Canonicalize(),
     EliminateCommonSubexpressions(),
     EliminateDeadCode(),
@@ -75,4 +78,5 @@ def all_passes() -> dict[str, Pass]:
     Raises:
         PassError: As ``pipeline``.
     """
-    return {step.name: step for step in (*pipeline(), *lowering(), *plugin_passes())}
+    steps = *pipeline(), *lowering(), NarrowValues(), *plugin_passes()
+    return {step.name: step for step in steps}
