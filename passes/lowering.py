@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..ir.op import GraphOp
 from .contract import Pass
 from .dead_code import EliminateDeadCode
+from .decode_weights import Choice, DecodeWeights
 from .decompose import Decompose
 from .explicit_pads import ExplicitPads
 from .fold_constants import FoldConstants
@@ -20,11 +21,13 @@ from .trailing_reductions import MergeTrailingReductions
 def lowering(
     keep: Callable[[GraphOp], bool] = lambda op: False,
     watches_border: Callable[[GraphOp], bool] = lambda op: False,
+    reads_codes: Choice = lambda op: (False, ""),
 ) -> tuple[Pass, ...]:
     """The passes for a target.
 
     ``keep`` says which composite ops it has kernels for, ``watches_border`` which ops it has
-    kernels for that need no padded copy.
+    kernels for that need no padded copy, ``reads_codes`` which decoded weights it computes on as
+    they are stored.
     """
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
@@ -32,7 +35,8 @@ def lowering(
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides
         MergeTrailingReductions(),
-        FoldConstants(decode=True),  # what no kernel computes on encoded
+        DecodeWeights(reads_codes),  # what no kernel computes on encoded
+        FoldConstants(),  # of what was decoded, too
         EliminateDeadCode(),
         FormKernels(),  # from here on the level is kernel
         ShareKernels(),
