@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..passes.manager import Options
 
 REFERENCE = "reference"
+PRECISIONS = ("f32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,19 @@ class NativeTarget:
     Attributes:
         name: Such as ``cpu:x86-64-v3``.
         facts: What code generation knows of it.
+        precision: What was asked for: one of PRECISIONS.
     """
 
     name: str
     facts: CpuTarget
+    precision: str = "f32"
+
+    def rounding(self) -> dict[str, str]:
+        """Which precision was asked for, which is used, and why."""
+        told = {"asked": self.precision, "used": "bf16" if self.facts.narrow else "f32"}
+        if self.precision != told["used"]:
+            told["why"] = f"{self.facts.cpu} has no instruction that multiplies {self.precision}"
+        return told
 
     def compile(self, module: ModuleOp, options: Options, stages: Stages) -> Artifact:
         """The artifact of a simplified module, which is used up.
@@ -57,6 +67,12 @@ class NativeTarget:
                 described, join_objects(made.objects), weights, made.weights_size
             )
 
+    def costs(self) -> Estimate:
+        """What predicts how long ops take."""
+        from ..codegen.cpu.estimate import Estimate
+
+        return Estimate(self.facts)
+
     def _described(self, made: Build) -> dict[str, Any]:
         return {
             "target": {"name": self.name, **asdict(self.facts)},
@@ -67,28 +83,27 @@ class NativeTarget:
             "pool": hashlib.sha256(made.objects[-1]).hexdigest()[:16],
         }
 
-    def costs(self) -> Estimate:
-        """What predicts how long ops take."""
-        from ..codegen.cpu.estimate import Estimate
 
-        return Estimate(self.facts)
-
-
-def target_named(name: str, exact: bool = False) -> NativeTarget | None:
+def target_named(name: str, exact: bool = False, precision: str = "f32") -> NativeTarget | None:
     """The target called ``name``; None for the reference interpreter.
 
-    ``exact`` leaves out algorithms that round more than plain sums do.
+    ``exact`` leaves out algorithms that round more than plain sums do; with ``precision`` bf16
+    products round their factors, where the target has an instruction for that.
 
     Raises:
         TargetError: There is none; the message lists those that there are.
     """
+    if precision not in PRECISIONS:
+        raise TargetError(f"unknown precision '{precision}': it is {' or '.join(PRECISIONS)}")
     if name == REFERENCE:
         return None
     family, _, _ = name.partition(":")
     if family != "cpu" or name not in known_targets():
         known = "".join(f"\n  {n:<16} {what}" for n, what in known_targets().items())
         raise TargetError(f"unknown target '{name}'; the targets are:{known}")
-    return NativeTarget(name, replace(target_for(name), exact=exact))
+    facts = target_for(name)
+    narrow = precision == "bf16" and bool(facts.dot2)
+    return NativeTarget(name, replace(facts, exact=exact, narrow=narrow), precision)
 
 
 def known_targets() -> dict[str, str]:

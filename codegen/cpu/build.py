@@ -29,6 +29,7 @@ from ...passes.values import number
 from .compile import compile_object
 from .emit import emit_module
 from .encoded import choose_encoded
+from .narrow import narrowing
 from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
@@ -73,7 +74,7 @@ def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -
         lambda op: watches_border(op, target),
         lambda op: choose_encoded(op, target),
     )
-    run_passes(module, steps, options)
+    run_passes(module, (*steps, *narrowing(target)), options)
     block = main_function(module).body.block
     return _Builder(block, target).build()
 
@@ -165,7 +166,8 @@ class _Builder:
     ) -> Site:
         name, number = code.function.sym_name.data, len(self.sites)
         work = (code.tasks, code.grain, code.found)
-        site = Site(number, name, tuple(buffers), symbols, *work, loop)
+        room = [(place, self.memory.heap[place]) for place in buffers if place in self.memory.heap]
+        site = Site(number, name, tuple(buffers), symbols, *work, loop, room)
         self.sites.append(site)
         self.records.append(told)
         return site
@@ -232,6 +234,7 @@ class _Builder:
             steps,
             self.found,
             self.memory.pointers,
+            list(self.memory.heap),
             len(self.memory.loops),
         )
 

@@ -109,7 +109,9 @@ def _direct_cycles(conv: ConvOp, target: CpuTarget) -> float:
     columns = 1 if filters == 1 else _whole(_count((filters,)), lanes)
     weights = _count((*sides, columns))
     copied = 2 * _count(type_of(conv.x).shape) / lanes if any(conv.pads) else 0
-    return pixels * weights / (2 * lanes * _RATE) + 4 * weights / _BYTES_A_CYCLE + copied
+    narrower = 2 if target.narrow else 1
+    multiplied = pixels * weights / (2 * lanes * _RATE) + 4 * weights / _BYTES_A_CYCLE
+    return (multiplied + copied) / narrower
 
 
 def _winograd_cycles(problem: Problem, target: CpuTarget) -> float:

@@ -26,6 +26,7 @@ class CpuTarget:
         dot2: The same for the products of two bf16, added to f32.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
         exact: Whether to leave out algorithms that round more than plain sums do.
+        narrow: Whether products may round their factors to bf16.
     """
 
     triple: str
@@ -37,6 +38,7 @@ class CpuTarget:
     dot2: Mapping[int, str] = field(default_factory=dict, hash=False)
     choose: str = ""
     exact: bool = False
+    narrow: bool = False
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects import arith, scf
-from xdsl.dialects.builtin import IndexType, VectorType, f32
+from xdsl.dialects.builtin import IndexType, MemRefType, VectorType, f32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
@@ -30,7 +30,7 @@ from ....ir.affine import Affine, IndexSpace
 from ....ir.dims import ceildiv, product
 from ....ir.kernel import KernelOp
 from ....ir.ops.attention import AttentionOp
-from ....ir.ops.elementwise import broadcast_load
+from ....ir.ops.elementwise import CastOp, broadcast_load
 from ....ir.ops.shape import TransposeOp
 from ....ir.scalar import Scalar
 from ....ir.types import F32, type_of
@@ -38,7 +38,7 @@ from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from ..vector_math import expand
 from .frame import Code, Frame, grain_of, static
-from .turn import Matrix, turn
+from .turn import Matrix, turn, widened
 
 _KEYS = 128
 BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
@@ -254,10 +254,12 @@ class _Attention:
         """``total + left @ right``; left is memory, start, and the steps to the next row and d."""
         b, zero, one = self.b, self.b.index(0), self.b.index(1)
         memory, start, pitch, step = left
+        assert isinstance(memory.type, MemRefType)
+        element = memory.type.element_type
 
         def body(index: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             place = b.add_index(start, b.mul_index(index, step))
-            x = b.load(memory, place, loop.tile((tall, 1), f32), [pitch, one])
+            x = widened(b, b.load(memory, place, loop.tile((tall, 1), element), [pitch, one]))
             line = b.mul_index(index, b.index(width))
             y = b.load(right, line, loop.tile((1, width), f32), [zero, one])
             return [b.fma(x, y, carried[0])]
@@ -286,14 +288,16 @@ class _Attention:
         """The indices of the kernel's result, which may be a transpose of the attention's."""
         indices = [s.axis(a) for a in (BATCH, HEAD, QUERY, VALUE)]
         last = self.frame.kernel.yielded[0].owner
+        last = last.x.owner if isinstance(last, CastOp) else last
         return [indices[p] for p in last.perm] if isinstance(last, TransposeOp) else indices
 
     def _linear(self, value: SSAValue, axes: Sequence[int]) -> tuple[Affine, SSAValue]:
         """Where an operand's element lies, and in which memory."""
         load = self.frame.fused.element(value, [s.axis(a) for a in axes])
+        load = load.args[0] if load.op == "cast" else load
+        assert load.op == "load", "form-kernels draws in nothing but transposes"
         buffer = self.frame.buffers[load.attr]
         form = self.space.position(load.args, buffer.shape)
-        assert load.op == "load", "form-kernels draws in nothing but transposes"
         return form, buffer.memory
 
     def _start(self, form: Affine) -> SSAValue:

@@ -24,9 +24,9 @@ from ....ir.kernel import KernelOp
 from ....ir.ops.constant import ConstantOp
 from ....ir.ops.conv import ConvOp
 from ....ir.scalar import Scalar
-from ....ir.types import F32, I32, type_of
+from ....ir.types import F32, I32, is_float, type_of
 from ..builder import like
-from ..elements import compute_type, convert, storage_type
+from ..elements import compute_type, convert, storage_type, to_register
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .columns import for_columns
@@ -268,7 +268,8 @@ class _Depthwise:
         position = b.add_index(start, self.frame.dim(offset))
         dtype = type_of(self.frame.kernel.inputs[factor.number]).dtype
         loaded = b.load(memory, position, like(type, storage_type(dtype)), [b.index(0), b.index(1)])
-        return loaded if dtype == self.dtype else convert(b, loaded, dtype, self.dtype)
+        value = to_register(b, loaded, dtype)
+        return value if is_float(dtype) else convert(b, value, dtype, self.dtype)
 
     def _sum(self, x: SSAValue, w: SSAValue, total: SSAValue) -> SSAValue:
         if self.dtype == F32:

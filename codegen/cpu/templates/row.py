@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IndexType
-from xdsl.ir import SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.dims import Shape, product, static_size
 from ....ir.kernel import KernelOp
 from ....ir.op import GraphOp
+from ....ir.ops.elementwise import CastOp
 from ....ir.scalar import Scalar
 from ....ir.structure import Reduce, neutral
 from ....ir.types import type_of
@@ -45,11 +46,17 @@ def row_shape(ops: list[GraphOp]) -> Shape:
     return max(shapes, key=lambda shape: (len(shape), static(tuple(d or 1 for d in shape))))
 
 
+def _decodes(kernel: KernelOp, op: GraphOp) -> bool:
+    """Whether an op only widens an operand, which is done where elements of it are read."""
+    inside = isinstance(op, CastOp) and isinstance(op.x, BlockArgument)
+    return inside and op.results[0] not in kernel.yielded
+
+
 class _Rows:
     def __init__(self, frame: Frame):
         self.frame = frame
         self.b = frame.b
-        self.ops = frame.kernel.ops
+        self.ops = [op for op in frame.kernel.ops if not _decodes(frame.kernel, op)]
         self.shape = row_shape(self.ops)
         self.space = IndexSpace(self.shape)
         self.indices = tuple(s.axis(n) for n in range(len(self.shape)))

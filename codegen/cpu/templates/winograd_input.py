@@ -22,6 +22,7 @@ from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.ops.conv import ConvOp
 from ....ir.types import type_of
+from ..elements import storage_type, to_memory, to_register
 from .columns import for_columns
 from .frame import Frame, static
 from .linear_map import map_grid
@@ -63,11 +64,15 @@ class InputTransform:
         self.shape = type_of(conv.x).shape
         self.pads, self.stride = conv.pads[:2], conv.strides[0]
         load = frame.fused.element(conv.x, [s.axis(n) for n in range(4)])
+        load = load.args[0] if load.op == "cast" else load
+        self.dtype = load.dtype
         buffer = frame.buffers[load.attr]
         self.memory = buffer.memory
         self.form = IndexSpace(self.shape).position(load.args, buffer.shape)
         self.steps = [frame.dim(self.form.coefficient(n)) for n in range(4)]
-        self.patch = self.b.add(loop.AllocaOp(self.size**2 * self.lanes, f32)).results[0]
+        self.element = storage_type(load.dtype)
+        patch = loop.AllocaOp(self.size**2 * self.lanes, self.element)
+        self.patch = self.b.add(patch).results[0]
 
     def tile(self, image: SSAValue, row: SSAValue, column: SSAValue, target: Target) -> None:
         """Transforms the tile of the results from (``row``, ``column``) on."""
@@ -110,6 +115,7 @@ class InputTransform:
 
     def _clear_patch(self) -> None:
         b, zero = self.b, self.b.constant(0, loop.tile((1, self.lanes), f32))
+        zero = to_memory(b, zero, self.dtype)
         with b.loop(b.index(0), b.index(self.size**2 * self.lanes), self.lanes) as place:
             b.store(zero, self.patch, place, self._row())
 
@@ -118,7 +124,7 @@ class InputTransform:
 
     def _vectors(self, window: _Window, channel: SSAValue, width: int, target: Target) -> None:
         """Transforms ``width`` channels."""
-        b, type = self.b, loop.tile((1, width), f32)
+        b, type = self.b, loop.tile((1, width), self.element)
         here = b.add_index(window.start, b.mul_index(channel, self.steps[CHANNEL]))
         self._unless(window.inside, lambda: self._fill_patch(window, here, width))
         memory = b.select(window.inside, self.memory, self.patch)
@@ -132,7 +138,8 @@ class InputTransform:
         def column(number: int) -> list[SSAValue]:
             top = b.add_index(start, b.mul_index(across, b.index(number)))
             rows = [b.add_index(top, b.mul_index(down, b.index(k))) for k in range(self.size)]
-            return [b.load(memory, place, type, self._row()) for place in rows]
+            loaded = [b.load(memory, place, type, self._row()) for place in rows]
+            return [to_register(b, value, self.dtype) for value in loaded]
 
         first = b.add_index(target.start, channel)
 
@@ -153,7 +160,8 @@ class InputTransform:
         with b.loop(top, bottom) as row, b.loop(left, right) as column:
             source = b.add_index(start, b.mul_index(row, down))
             source = b.add_index(source, b.mul_index(column, across))
-            value = b.load(self.memory, source, loop.tile((1, width), f32), [step, step])
+            type = loop.tile((1, width), self.element)
+            value = b.load(self.memory, source, type, [step, step])
             place = b.add_index(b.mul_index(row, b.index(self.size)), column)
             b.store(value, self.patch, b.mul_index(place, b.index(self.lanes)), self._row())
 
