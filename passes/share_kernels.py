@@ -21,12 +21,13 @@ from ..ir.levels import Level
 from ..ir.module import main_function
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import AddOp, MulOp, SubOp
-from ..ir.ops.quant import DequantizeOp
+from ..ir.ops.quant import DequantizeOp, ScaledOp
 from ..ir.types import F32, type_of
 from .contract import Pass, Promise
 
 _ALGORITHMS = ("contraction", "reduction", "row")
-_READERS = (AddOp, SubOp, MulOp, DequantizeOp)
+_SCALED = (AddOp, SubOp, MulOp, DequantizeOp)
+_ZERO_POINT = 2
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,10 @@ def _numbers(kernel: KernelOp) -> list[ConstantOp]:
 
 
 def _only_scales(number: ConstantOp) -> bool:
-    type = type_of(number.results[0])
-    readers = [use.operation for use in number.results[0].uses]
-    if type.dtype != F32:
-        return all(isinstance(r, DequantizeOp) for r in readers)
-    return all(isinstance(r, _READERS) for r in readers)
+    type, uses = type_of(number.results[0]), number.results[0].uses
+    if type.dtype == F32:
+        return all(isinstance(use.operation, _SCALED) for use in uses)
+    return all(isinstance(use.operation, ScaledOp) and use.index == _ZERO_POINT for use in uses)
 
 
 def _form(kernel: KernelOp) -> Hashable:
