@@ -28,9 +28,10 @@ _GROUP = 128
 _SMALLEST, _LARGEST = 16, 256
 # Bytes that one thread reads in a cycle from memory; what share of the peak products reach.
 _READ = 10.0
-_DENSE, _DIGITS = 0.93, 0.8
-# Cycles for an element of the left factor that becomes digits; for a code that becomes a float.
-_ELEMENT, _DECODE = 0.7, 3.0
+_DENSE, _DIGITS = 0.93, 0.9
+# Cycles for an element of the left factor that becomes digits; for a vector of codes that become
+# floats.
+_ELEMENT, _DECODE = 0.7, {2: 2.5, 4: 2.5, 8: 3.0}
 # Zeros in a weight that a sparse product may skip, and the rows from which that is faster.
 _ZEROS, _ROWS = 0.7, 16
 
@@ -115,7 +116,7 @@ def _encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuT
     if lanes in target.dot4:
         work = rows * 3 / 8 / _DIGITS / lanes
     else:
-        work = rows / 2 / _DENSE / lanes + _DECODE / lanes * -(-rows // 32)
+        work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
     padded = -(-columns // lanes) * lanes
     read = bits / 8 / _READ
     return depth * (padded * max(work, read) + rows * _ELEMENT)

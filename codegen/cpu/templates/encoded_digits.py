@@ -36,6 +36,8 @@ _GREATEST = float(127 * _BASE ** (_DIGITS - 1))
 _LEAST = 1e-30
 # The tile of many rows, and the vectors that are enough for few.
 _HEIGHT, _VECTORS = 4, 4
+# How many words of codes ahead memory is asked for what comes.
+_AHEAD = 2048
 _ABSOLUTE = 0x7FFFFFFF
 
 
@@ -142,6 +144,8 @@ class DigitsProduct(EncodedProduct):
         mask = ((1 << layout.bits) - 1) * 0x01010101
         words = b.load(self.codes, codes, loop.tile((1, layout.panel), i32), [b.index(0), one])
         column, strides = loop.tile((height, 1), i32), [b.index(self.pitch // 4), one]
+        for at in range(_AHEAD, _AHEAD + layout.panel, self.lanes):
+            b.add(loop.PrefetchOp(self.codes, b.add_index(codes, b.index(at))))
         for turn in range(layout.turns):
             part = self.shifted(words, turn * layout.bits, mask) if layout.turns > 1 else words
             products = []

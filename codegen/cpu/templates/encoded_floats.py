@@ -14,11 +14,15 @@ from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
+from ....ir.dims import product as dims_product
 from ....ir.ops.quant import DequantizeOp
+from ..target import CpuTarget
 from .encoded_product import EncodedProduct
+from .frame import static
 from .rooted import Rooted
 
-_VECTORS = 2
+# The vectors of a tile of many rows, and those that keep the multipliers busy with few.
+_VECTORS, _MOST = 2, 8
 _FLOAT = 4
 
 
@@ -29,8 +33,8 @@ class FloatsProduct(EncodedProduct):
         target = rooted.frame.target
         depth = rooted.structure.extents[0]
         assert isinstance(depth, int)
-        height = (target.registers * 3 // 4) // _VECTORS
-        super().__init__(rooted, decode, height, _VECTORS * target.lanes(32), _FLOAT * depth)
+        height, vectors = _tile(rooted, target)
+        super().__init__(rooted, decode, height, vectors * target.lanes(32), _FLOAT * depth)
         self.pitch = self.layout.groups * self.layout.padded
         self.rows = self.scratch(self.cut.block * self.pitch, f32)
         self.part = self.scratch(self.layout.padded * self.layout.panel, f32)
@@ -91,3 +95,13 @@ class FloatsProduct(EncodedProduct):
 
         (total,) = b.fold(b.index(0), b.index(layout.padded), [total], step)
         b.store(total, self.sums, place, [pitch, one])
+
+
+def _tile(rooted: Rooted, target: CpuTarget) -> tuple[int, int]:
+    """Rows and vectors of a tile: accumulators in three quarters of the registers."""
+    accumulators = target.registers * 3 // 4
+    rows, columns = dims_product(rooted.type.shape[:-1]), rooted.type.shape[-1]
+    tallest = accumulators // _VECTORS
+    height = max(1, min(rows, tallest)) if isinstance(rows, int) else tallest
+    most = -(-static((columns,)) // target.lanes(32))
+    return height, min(_MOST, accumulators // height, most)
