@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim
 from ...ir.scalar import COMPARE, Scalar, nodes_of
-from ...ir.types import BOOL, I64, is_float
+from ...ir.types import BOOL, I64, bit_width, is_float
 from .arithmetic import apply
 from .elements import (
     from_memory,
@@ -83,6 +83,30 @@ class Printer:
         if not is_literal(text) and not text.isidentifier():
             text = self._known[self._key(node)] = self.frame.bind(text)
         return text
+
+    def factor(self, node: Scalar, type: str) -> str:
+        """A value in the type of a product's factor; what is loaded in it is not widened before."""
+        load = self._masked_load(node)
+        if load is None or bit_width(load.dtype) < 8 or load.dtype == BOOL:
+            text = self.value(node)
+            return text if register_type(node.dtype) == type else to(text, type)
+        if node is not load:
+            self._guards = (self.value(node.args[0]),)
+        text = self._loaded(load, self.frame.buffers[load.attr])
+        self._guards = ()
+        same = type == memory_type(load.dtype) or not is_float(load.dtype)
+        return text if same else to(text, type)
+
+    def is_masked_load(self, node: Scalar) -> bool:
+        """Whether an expression is a load, or one where it has an element, and 0 elsewhere."""
+        return self._masked_load(node) is not None
+
+    def _masked_load(self, node: Scalar) -> Scalar | None:
+        inner = node
+        if node.op == "select" and node.args[2].op == "const" and node.args[2].attr == 0:
+            inner = node.args[1]
+        plain = inner.op == "load" and inner.attr not in self.scope.registers
+        return inner if plain and (inner is node or self._may_miss(inner)) else None
 
     def store(self, node: Scalar, value: str, indices: Sequence[Scalar], buffer: Buffer) -> None:
         """Writes a value to ``indices`` of a buffer; ``node`` says which axes it varies with."""
@@ -160,15 +184,18 @@ class Printer:
     def _load(self, node: Scalar) -> str:
         if node.attr in self.scope.registers:
             return self.scope.registers[node.attr]
-        buffer = self.scope.frame.buffers[node.attr]
+        loaded = self._loaded(node, self.frame.buffers[node.attr])
+        return self.frame.bind(from_memory(loaded, node.dtype))
+
+    def _loaded(self, node: Scalar, buffer: Buffer) -> str:
+        """A load, of what is in memory."""
         form = self.scope.space.position(node.args, buffer.shape)
         place = self._place(form, buffer)
         masks = self._masks(node.args)
         if self._may_miss(node):
             masks += [g for g in self._guards if g not in masks]
         mask = f", mask={' & '.join(masks)}, other={_nothing(buffer)}" if masks else ""
-        text = from_memory(f"tl.load({buffer.name} + {place}{mask})", node.dtype)
-        return self.frame.bind(text)
+        return f"tl.load({buffer.name} + {place}{mask})"
 
     def _masks(self, indices: Sequence[Scalar]) -> list[str]:
         """The masks of all axes that occur in expressions."""
@@ -212,6 +239,8 @@ class Printer:
         condition, then, other = node.args
         test = self._value(condition)
         yes = self._guarded(then, test)
+        if self.is_masked_load(node):
+            return yes
         no = self._guarded(other, f"({test} == 0)" if self._may_miss_below(other) else "")
         if is_literal(yes) and is_literal(no):
             yes = to(yes, register_type(node.dtype))

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
+from ...ir.ops.attention import AttentionOp
 from ..kernels import kernel_key, title
 from .frame import Code
 from .target import CudaTarget
+from .templates.attention import attention_kernel, is_fused
+from .templates.contraction import contraction_kernel
 from .templates.pointwise import pointwise_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
@@ -25,7 +28,8 @@ Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "row": (row_kernel, pointwise_kernel),
     "reduction": (reduction_kernel,),
-    "contraction": (reduction_kernel,),
+    "contraction": (contraction_kernel, reduction_kernel),
+    "attention": (attention_kernel,),
     "concat": (pointwise_kernel,),
     "pad": (pointwise_kernel,),
 }
@@ -69,4 +73,4 @@ class Scheduler:
 
 def has_kernel(op: GraphOp) -> bool:
     """Whether a composite op is computed whole, not by the ops it stands for."""
-    return False
+    return isinstance(op, AttentionOp) and is_fused(op)

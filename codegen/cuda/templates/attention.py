@@ -1,0 +1,228 @@
+"""Fused attention: a block of queries walks over the keys, and scores never leave the registers.
+
+::
+
+    for each block of keys:
+        p = q @ k^T                                   (scale, mask, causality)
+        top' = max(top, max(p))
+        p = exp(p - top');  total = total * exp(top - top') + sum(p)
+        o = o * exp(top - top') + p @ v
+    result = o / total
+
+The softmax over blocks is that of Milakov and Gimelshein, "Online normalizer calculation for
+softmax" (2018), as in Dao et al., "FlashAttention" (2022). Queries of all heads that share keys are
+rows of one block, so that keys are read once for them (Ainslie et al., "GQA", 2023).
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import SSAValue
+
+from ....ir import scalar as s
+from ....ir.affine import IndexSpace
+from ....ir.dims import Dim, ceildiv, product
+from ....ir.kernel import KernelOp
+from ....ir.ops.attention import AttentionOp
+from ....ir.ops.elementwise import broadcast_load
+from ....ir.ops.shape import TransposeOp
+from ....ir.scalar import Scalar
+from ....ir.types import F32, type_of
+from ..elements import memory_type
+from ..frame import Code, Frame, dim_text
+from ..printer import Printer, Scope
+from ..target import CudaTarget
+from .flat import Placement, divides, power_of_two
+from .pointwise import say
+
+BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
+_LEAST = 16
+_MOST_FEATURES = 256
+
+
+def is_fused(op: AttentionOp) -> bool:
+    """Whether the template serves an attention: its features are known and few."""
+    features = (type_of(op.q).shape[3], type_of(op.v).shape[3])
+    known = all(isinstance(f, int) and 0 < f <= _MOST_FEATURES for f in features)
+    return known and type_of(op.q).dtype.itemsize <= F32.itemsize
+
+
+def attention_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
+    """Code for a kernel of one attention, with transposes before and after it."""
+    return _Attention(Frame(kernel, name, target)).build()
+
+
+class _Attention:
+    def __init__(self, frame: Frame):
+        self.frame = frame
+        (self.op,) = (op for op in frame.kernel.ops if isinstance(op, AttentionOp))
+        q, k, v = (type_of(o) for o in self.op.operands[:3])
+        self.batch, self.heads, self.queries, features = q.shape
+        self.groups, self.keys, values = k.shape[1], k.shape[2], v.shape[3]
+        assert isinstance(features, int)
+        assert isinstance(values, int)
+        self.features, self.values = features, values
+        self.dtype = q.dtype
+        self.share: Dim = self.heads // self.groups
+        self.rows: Dim = self.share * self.queries
+        tiled = (q.shape[2], self.keys, features, values)
+        self.space = IndexSpace((*q.shape[:2], *(_at_least_two(n) for n in tiled), self.groups))
+        self.block = self._rows_at_once()
+        self.step = 32 if self.dtype == F32 or self.features > 128 else 64
+        self.axes: dict[int, str] = dict.fromkeys(range(GROUP + 1), "0")
+        self.masks: dict[int, str] = {}
+
+    def build(self) -> Code:
+        """A program is a block of rows of one group of heads."""
+        frame = self.frame
+        sizes = {
+            "ROWS": self.block,
+            "KEYS": self.step,
+            "FEATURES": self._padded(self.features),
+            "VALUES": self._padded(self.values),
+        }
+        for name, size in sizes.items():
+            frame.constant(name, size)
+        count = ceildiv(self.rows, self.block)
+        say(frame.kernel, "attention", f"blocks of {self.block} queries by {self.step} keys")
+        self._place(count)
+        self._start()
+        with frame.block("for start in range(0, end, KEYS)"):
+            self._keys()
+        self._write()
+        grid = product((self.batch, self.groups)) * count
+        return frame.finish(grid, 8 if self.block >= 128 else 4, 2)
+
+    def _rows_at_once(self) -> int:
+        """As many as leave enough programs to keep the GPU at work."""
+        most = 64 if self.dtype == F32 or self.features > 128 else 128
+        if not isinstance(self.rows, int):
+            return min(most, 64)
+        block = min(most, max(_LEAST, power_of_two(self.rows)))
+        groups = product((self.batch, self.groups))
+        while block > _LEAST and isinstance(groups, int):
+            if groups * -(-self.rows // block) >= self.frame.target.multiprocessors:
+                break
+            block //= 2
+        return block
+
+    def _padded(self, features: int) -> int:
+        return max(_LEAST, power_of_two(features))
+
+    def _place(self, count: Dim) -> None:
+        frame, axes = self.frame, self.axes
+        frame.bind("tl.program_id(0)", "program")
+        parts = frame.unflatten("program", [self.batch, self.groups, count])
+        axes[BATCH], axes[GROUP] = (frame.bind(p, n) for p, n in zip(parts, "bg", strict=False))
+        frame.bind(f"{parts[-1]} * ROWS", "first")
+        frame.bind("(first + tl.arange(0, ROWS))[:, None]", "row")
+        if self.share == 1:
+            axes[HEAD], axes[QUERY] = axes[GROUP], "row"
+        else:
+            queries = dim_text(self.queries)
+            share = dim_text(self.share)
+            axes[HEAD] = frame.bind(f"{axes[GROUP]} * {share} + row // {queries}", "head")
+            axes[QUERY] = frame.bind(f"row % {queries}", "query")
+        if not divides(self.block, self.rows):
+            frame.bind(f"row < {dim_text(self.rows)}", "row_ok")
+            self.masks.update({HEAD: "row_ok", QUERY: "row_ok"})
+
+    def _start(self) -> None:
+        """The queries, and the state before the first key."""
+        frame = self.frame
+        self._feature("d", "FEATURES", "[None, :]", self.features)
+        where = self._scope({FEATURE: "d"}, self._tail(FEATURE, "d", self.features))
+        frame.bind(self._element(self.op.q, (BATCH, HEAD, QUERY, FEATURE), where), "q")
+        frame.bind('tl.full([ROWS, 1], float("-inf"), tl.float32)', "top")
+        frame.bind("tl.full([ROWS, 1], 0.0, tl.float32)", "total")
+        frame.bind("tl.full([ROWS, VALUES], 0.0, tl.float32)", "mixed")
+        frame.bind(dim_text(self.keys), "end")
+        if self.op.causal and self.share == 1:
+            last = dim_text(self.keys - self.queries + self.block)
+            frame.bind(f"tl.minimum(end, first + {last})", "end")
+
+    def _feature(self, name: str, size: str, spread: str, count: int) -> None:
+        self.frame.bind(f"tl.arange(0, {size}){spread}", name)
+        if self._padded(count) != count:
+            self.frame.bind(f"{name} < {count}", f"{name}_ok")
+
+    def _tail(self, axis: int, name: str, count: int) -> dict[int, str]:
+        return {axis: f"{name}_ok"} if self._padded(count) != count else {}
+
+    def _keys(self) -> None:
+        """One block of keys."""
+        frame = self.frame
+        self._key("t", "[None, :]")
+        self._feature("f", "FEATURES", "[:, None]", self.features)
+        tail = {KEY: "t_ok", **self._tail(FEATURE, "f", self.features)}
+        where = self._scope({KEY: "t", FEATURE: "f"}, tail)
+        frame.bind(self._element(self.op.k, (BATCH, GROUP, KEY, FEATURE), where), "k")
+        frame.bind(f"tl.dot(q, k, {self._precision()})", "scores")
+        frame.bind(self._finished("scores"), "scores")
+        frame.bind('tl.where(t_ok, scores, float("-inf"))', "scores")
+        frame.bind("tl.maximum(top, tl.reduce(scores, 1, _max)[:, None])", "highest")
+        frame.bind('tl.where(highest == float("-inf"), 0.0, highest)', "shift")
+        frame.bind("tl.exp(scores - shift)", "powers")
+        frame.bind("tl.exp(top - shift)", "shrink")
+        frame.bind("total * shrink + tl.reduce(powers, 1, _add)[:, None]", "total")
+        self._key("u", "[:, None]")
+        self._feature("e", "VALUES", "[None, :]", self.values)
+        tail = {KEY: "u_ok", **self._tail(VALUE, "e", self.values)}
+        where = self._scope({KEY: "u", VALUE: "e"}, tail)
+        frame.bind(self._element(self.op.v, (BATCH, GROUP, KEY, VALUE), where), "v")
+        weights = "powers" if self.dtype == F32 else f"powers.to({memory_type(self.dtype)})"
+        frame.bind(f"tl.dot({weights}, v, mixed * shrink, {self._precision()})", "mixed")
+        frame.bind("highest", "top")
+
+    def _key(self, name: str, spread: str) -> None:
+        self.frame.bind(f"(start + tl.arange(0, KEYS)){spread}", name)
+        self.frame.bind(f"{name} < {dim_text(self.keys)}", f"{name}_ok")
+
+    def _finished(self, scores: str) -> str:
+        """Scores with scale, mask and causality."""
+        held = Scalar("load", (), F32, self.frame.new_number())
+        score = held * float(self.op.scale)
+        if len(self.op.operands) > 3:
+            where = (s.axis(BATCH), s.axis(HEAD), s.axis(QUERY), s.axis(KEY))
+            mask = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
+            score = score + s.cast(mask, F32)
+        if self.op.causal:
+            seen = s.axis(KEY) - s.axis(QUERY) < s.size(self.keys - self.queries) + 1
+            score = s.select(seen, score, float("-inf"))
+        scope = self._scope({KEY: "t"}, {KEY: "t_ok"})
+        scope.registers = {held.attr: scores}
+        return Printer(scope).value(score)
+
+    def _write(self) -> None:
+        """The sums divided by the totals; a query that sees no key gets 0."""
+        frame = self.frame
+        frame.bind("mixed / tl.where(total == 0.0, 1.0, total)", "mixed")
+        self._feature("o", "VALUES", "[None, :]", self.values)
+        scope = self._scope({VALUE: "o"}, self._tail(VALUE, "o", self.values))
+        scope.lanes = "(row + o)"
+        held = Scalar("load", (), self.dtype, frame.new_number())
+        buffer = frame.buffers[len(frame.kernel.inputs)]
+        scope.registers = {held.attr: "mixed"}
+        Printer(scope).store(held, "mixed", self._result_indices(), buffer)
+
+    def _result_indices(self) -> list[Scalar]:
+        """The indices of the kernel's result, which may be a transpose of the attention's."""
+        indices = [s.axis(a) for a in (BATCH, HEAD, QUERY, VALUE)]
+        last = self.frame.kernel.yielded[0].owner
+        return [indices[p] for p in last.perm] if isinstance(last, TransposeOp) else indices
+
+    def _element(self, value: SSAValue, axes: tuple[int, ...], scope: Scope) -> str:
+        node = self.frame.fused.element(value, [s.axis(a) for a in axes])
+        return Printer(scope).factor(node, memory_type(self.dtype))
+
+    def _scope(self, axes: dict[int, str], masks: dict[int, str]) -> Scope:
+        here = Placement({**self.axes, **axes}, {**self.masks, **masks})
+        return Scope(self.frame, self.space, here.axes, here.masks)
+
+    def _precision(self) -> str:
+        exact = self.dtype == F32 and not self.frame.target.tf32
+        return f'input_precision="{"ieee" if exact else "tf32"}"'
+
+
+def _at_least_two(size: Dim) -> Dim:
+    """The extent of an axis that is tiled; one of size 1 would not lead anywhere."""
+    return 2 if size == 1 else size

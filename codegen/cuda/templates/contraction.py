@@ -1,0 +1,157 @@
+"""The contraction template: matrix products and convolutions on tensor cores, tile by tile.
+
+A tile of results stays in registers for the whole depth; then come the epilogue and the stores.
+Factors are expressions of their axes: what comes before the product is computed as it is read, and
+a convolution's window is nothing but its indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ....ir.dims import Dim, ceildiv
+from ....ir.dims import product as dims_product
+from ....ir.kernel import KernelOp
+from ....ir.types import F32
+from ..elements import memory_type
+from ..frame import Code, Frame
+from ..layout import Access, Group, access_of, groups_of, total
+from ..printer import Printer, Scope
+from ..target import CudaTarget
+from ..tiles import Problem, choose_tile
+from .factors import Factor, Product, product_of
+from .flat import Placement, divides, place
+from .pointwise import say
+from .rooted import Rooted
+
+_FLIP = 128
+
+
+def contraction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
+    """Code for a kernel around a matrix product; None where it has one row, or is none."""
+    rooted = Rooted(Frame(kernel, name, target))
+    product = product_of(rooted)
+    if product is None or not product.rows:
+        return None
+    return _Contraction(rooted, product).build()
+
+
+class _Contraction:
+    def __init__(self, rooted: Rooted, product: Product):
+        self.rooted, self.product = rooted, product
+        self.frame, self.space = rooted.frame, rooted.space
+        own = self.space.position(rooted.indices, rooted.type.shape)
+        everything = [rooted.body, *rooted.results]
+        access = access_of(everything, self.space, self.frame.buffers)
+        access = Access((*access.forms, own), access.values)
+        extents = self.space.extents
+        self.rows = groups_of(product.rows, extents, access)
+        self.columns = groups_of(product.columns, extents, access)
+        self.depth = groups_of(product.depth, extents, access)
+        self.size = (total(self.rows), total(self.columns), total(self.depth))
+        self.batch = [Group((a,), extents[a]) for a in product.batch]
+        count = dims_product(g.size for g in self.batch)
+        problem = Problem(*self.size, count, product.left.dtype)
+        self.tile, why = choose_tile(problem, self.frame.target)
+        say(self.frame.kernel, "contraction", why)
+
+    def build(self) -> Code:
+        """A program is a tile; neighbouring programs share the columns."""
+        frame, tile = self.frame, self.tile
+        for name, size in (("ROWS", tile.rows), ("COLUMNS", tile.columns), ("DEPTH", tile.depth)):
+            frame.constant(name, size)
+        down, across = self._counts()
+        axes = self._place_batch(down, across)
+        rows = self._strip(axes, self.rows, "m", "row * ROWS + tl.arange(0, ROWS)", "[:, None]")
+        columns = self._strip(
+            axes, self.columns, "n", "column * COLUMNS + tl.arange(0, COLUMNS)", "[None, :]"
+        )
+        self._sum(rows, columns)
+        axes = {**rows.axes, **{a: columns.axes[a] for a in self.product.columns}}
+        registers = {self.rooted.result.attr: "total"}
+        masks = {**rows.masks, **columns.masks}
+        scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
+        self.rooted.write(Printer(scope))
+        count = dims_product([*(g.size for g in self.batch), down, across])
+        return frame.finish(count, tile.warps, tile.stages)
+
+    def _counts(self) -> tuple[Dim, Dim]:
+        rows, columns, _ = self.size
+        return ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
+
+    def _place_batch(self, down: Dim, across: Dim) -> dict[int, str]:
+        """The axes of the batch at this program, all others at 0."""
+        frame = self.frame
+        frame.bind("tl.program_id(0)", "program")
+        *outer, column, row = frame.unflatten(
+            "program", [*(g.size for g in self.batch), across, down]
+        )
+        frame.bind(row, "row")
+        frame.bind(column, "column")
+        axes = dict.fromkeys(range(len(self.space.extents)), "0")
+        named = [frame.bind(text, f"b{n}") for n, text in enumerate(outer)]
+        return {**axes, **{g.inner: b for g, b in zip(self.batch, named, strict=True)}}
+
+    def _strip(
+        self, axes: dict[int, str], groups: Sequence[Group], name: str, index: str, spread: str
+    ) -> Placement:
+        """The axes of the tile's rows, or columns."""
+        placement = Placement(dict(axes), {})
+        self.frame.bind(f"({index}){spread}", name)
+        block = self.tile.rows if name == "m" else self.tile.columns
+        place(self.frame, placement, groups, name, divides(block, total(groups)))
+        return placement
+
+    def _sum(self, rows: Placement, columns: Placement) -> None:
+        """The loop over the depth."""
+        frame, product = self.frame, self.product
+        sort = "tl.int32" if product.integer else "tl.float32"
+        frame.bind(f"tl.full([ROWS, COLUMNS], 0, {sort})", "total")
+        flips = [f for f in (product.left, product.right) if f.flipped]
+        if flips:
+            frame.bind("tl.full([ROWS, COLUMNS], 0, tl.int32)", "moved")
+        with frame.loop("step", self.size[2], self.tile.depth):
+            left = self._factor(product.left, rows, "ka", "[None, :]", "[ROWS, DEPTH]")
+            right = self._factor(product.right, columns, "kb", "[:, None]", "[DEPTH, COLUMNS]")
+            frame.bind(f"tl.dot({left}, {right}, total, {self._precision()})", "total")
+            if product.left.flipped:
+                frame.bind(f"moved + {_summed(right, 0)} * {_FLIP}", "moved")
+            if product.right.flipped:
+                frame.bind(f"moved + {_summed(left, 1)} * {_FLIP}", "moved")
+            if len(flips) == 2:
+                frame.bind(f"moved + DEPTH * {_FLIP * _FLIP}", "moved")
+        if flips:
+            frame.bind("total + moved", "total")
+
+    def _precision(self) -> str:
+        if self.product.integer:
+            return "out_dtype=tl.int32"
+        exact = self.product.left.dtype == F32 and not self.frame.target.tf32
+        return f'input_precision="{"ieee" if exact else "tf32"}"'
+
+    def _factor(self, factor: Factor, strip: Placement, name: str, spread: str, shape: str) -> str:
+        """A factor's part of the tile, zero where the depth ends."""
+        frame, depth = self.frame, self.size[2]
+        frame.bind(f"(step + tl.arange(0, DEPTH)){spread}", name)
+        here = Placement(dict(strip.axes), dict(strip.masks))
+        whole = divides(self.tile.depth, depth)
+        place(frame, here, self.depth, name, whole)
+        printer = Printer(Scope(frame, self.space, here.axes, here.masks))
+        text = printer.factor(factor.node, memory_type(factor.dtype))
+        if not whole and not printer.is_masked_load(factor.node):
+            text = f"tl.where({name}_ok, {text}, 0.0).to({memory_type(factor.dtype)})"
+        if factor.flipped:
+            text = f"({text} ^ {_FLIP}).to(tl.int8, bitcast=True)"
+        if not factor.axes >= self._needed(strip, factor):
+            text = f"tl.broadcast_to({text}, {shape})"
+        return frame.bind(text, "left" if name == "ka" else "right")
+
+    def _needed(self, strip: Placement, factor: Factor) -> set[int]:
+        """The axes by which a factor has the shape of its part of the tile."""
+        groups = self.rows if factor is self.product.left else self.columns
+        return {a for g in [*groups, *self.depth] for a in g.axes}
+
+
+def _summed(name: str, axis: int) -> str:
+    spread = "[None, :]" if axis == 0 else "[:, None]"
+    return f"tl.reduce({name}.to(tl.int32), {axis}, _add){spread}"
