@@ -40,7 +40,7 @@ from ..vector_math import expand
 from .frame import Code, Frame, grain_of, static
 from .turn import Matrix, turn, widened
 
-_KEYS = 128
+_KEYS = 126  # a multiple of the heights that register tiles have
 BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
 
 
@@ -57,6 +57,7 @@ class _Scratch:
     scores: SSAValue
     sums: SSAValue
     state: SSAValue
+    mask: SSAValue | None
 
 
 class _Attention:
@@ -69,6 +70,7 @@ class _Attention:
         self.space = IndexSpace((*q[:3], self.keys, self.features, self.values, self.groups))
         self.lanes = frame.target.lanes(32)
         self.block = self._block()
+        self.mask = self._turned_mask()
         self.axes: dict[int, SSAValue] = {}
 
     def build(self) -> Code:
@@ -108,20 +110,39 @@ class _Attention:
 
     def _scratch(self) -> _Scratch:
         rows = (static((self.features,)), _KEYS, static((self.values,)), 2)
-        return _Scratch(*(self.b.add(loop.AllocaOp(n * self.block, f32)).results[0] for n in rows))
+        memory = [self.b.add(loop.AllocaOp(n * self.block, f32)).results[0] for n in rows]
+        if self.mask is None:
+            return _Scratch(*memory, mask=None)
+        mask = self.b.add(loop.AllocaOp(_KEYS * self.block, f32)).results[0]
+        return _Scratch(*memory, mask=mask)
+
+    def _turned_mask(self) -> tuple[Affine, SSAValue] | None:
+        """Where the mask's elements lie, if it lies by keys, so that it must be turned, too."""
+        if len(self.op.operands) < 4 or type_of(self.op.operands[3]).dtype != F32:
+            return None
+        where = tuple(s.axis(a) for a in (BATCH, HEAD, QUERY, KEY))
+        load = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
+        if load.op != "load" or load.attr not in self.frame.buffers:
+            return None
+        buffer = self.frame.buffers[load.attr]
+        form = self.space.position(load.args, buffer.shape)
+        by_keys = form.coefficient(KEY) == 1 and form.coefficient(QUERY) != 0
+        return (form, buffer.memory) if by_keys and not form.rest else None
 
     def _task(self, m: _Scratch, first: SSAValue, width: int) -> None:
         b = self.b
         left = b.op(arith.SubiOp, [self.frame.dim(self.queries), first], IndexType())
         count = b.op(arith.MinSIOp, [left, b.index(width)], IndexType())
         self._load_queries(m, count, width)
+        if m.mask is not None:
+            self._fill(m.mask, _KEYS, width, 0)
         self._fill(m.sums, static((self.values,)), width, 0)
         self._fill(m.state, 1, width, -np.inf)
         b.store(self._constant(0, 1, width), m.state, b.index(width), self._strides(width))
         end = self._last_key(first, width)
         with b.loop(b.index(0), end, _KEYS) as key:
             stop = b.op(arith.MinSIOp, [b.add_index(key, b.index(_KEYS)), end], IndexType())
-            self._key_block(m, key, stop, width)
+            self._key_block(m, key, stop, count, width)
         self._write(m, count, width)
 
     def _last_key(self, first: SSAValue, width: int) -> SSAValue:
@@ -133,7 +154,7 @@ class _Attention:
         return b.op(arith.MinSIOp, [keys, b.add_index(first, shift)], IndexType())
 
     def _load_queries(self, m: _Scratch, count: SSAValue, width: int) -> None:
-        """The block's queries, turned: a feature a row; lanes without a query hold zeros."""
+        """The block's queries, scaled and turned: a feature a row; other lanes hold zeros."""
         form, memory = self._linear(self.op.q, (BATCH, HEAD, QUERY, FEATURE))
         b, frame = self.b, self.frame
         whole = b.compare("eq", count, b.index(width))
@@ -142,22 +163,47 @@ class _Attention:
         source = Matrix(memory, self._start(form), frame.dim(form.coefficient(QUERY)))
         target = Matrix(m.queries, b.index(0), b.index(width))
         turn(b, source, target, count, frame.dim(self.features), self.lanes)
+        factor = self._constant(float(self.op.scale), 1, width)
+        self._scale(m.queries, static((self.features,)), width, factor)
 
-    def _key_block(self, m: _Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
+    def _scale(self, memory: SSAValue, rows: int, width: int, factor: SSAValue) -> None:
+        """Multiplies every row."""
+        b = self.b
+        with b.loop(b.index(0), b.index(rows)) as row:
+            place = b.mul_index(row, b.index(width))
+            value = b.load(memory, place, factor.type, self._strides(width))
+            value = b.op(arith.MulfOp, [value, factor], factor.type)
+            b.store(value, memory, place, self._strides(width))
+
+    def _load_mask(
+        self, m: _Scratch, key: SSAValue, count: SSAValue, queries: SSAValue, width: int
+    ) -> None:
+        """The block's masks, turned: a key a row."""
+        if m.mask is None or self.mask is None:
+            return
+        b, (form, memory) = self.b, self.mask
+        pitch = self.frame.dim(form.coefficient(QUERY))
+        source = Matrix(memory, b.add_index(self._start(form), key), pitch)
+        turn(b, source, Matrix(m.mask, b.index(0), b.index(width)), queries, count, self.lanes)
+
+    def _key_block(
+        self, m: _Scratch, key: SSAValue, stop: SSAValue, queries: SSAValue, width: int
+    ) -> None:
         b = self.b
         top = self._row(m.state, 0, width)
         count = b.op(arith.SubiOp, [stop, key], IndexType())
+        self._load_mask(m, key, count, queries, width)
         self._scores(m, key, stop, width)
         highest = self._highest(m, count, width, top)
         dead = b.compare("oeq", highest, self._constant(-np.inf, 1, width))
         shift = b.select(dead, self._constant(0, 1, width), highest)
-        shrink = expand(b, "exp", b.op(arith.SubfOp, [top, shift], shift.type))
+        shrink = expand(b, "decay", b.op(arith.SubfOp, [top, shift], shift.type))
         total = b.op(arith.MulfOp, [self._row(m.state, 1, width), shrink], shrink.type)
 
         def powers(row: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             place = b.mul_index(row, b.index(width))
             score = b.load(m.scores, place, shift.type, self._strides(width))
-            power = expand(b, "exp", b.op(arith.SubfOp, [score, shift], shift.type))
+            power = expand(b, "decay", b.op(arith.SubfOp, [score, shift], shift.type))
             b.store(power, m.scores, place, self._strides(width))
             return [b.op(arith.AddfOp, [carried[0], power], shift.type)]
 
@@ -178,7 +224,11 @@ class _Attention:
             total = self._product((memory, start, pitch, step), m.queries, depth, tall, width)
             line = b.op(arith.SubiOp, [first, key], IndexType())
             place = b.mul_index(line, b.index(width))
-            score = self._finished(total, first, tall, width)
+            score = total
+            if m.mask is not None:
+                mask = b.load(m.mask, place, total.type, self._strides(width))
+                score = b.op(arith.AddfOp, [score, mask], total.type)
+            score = self._finished(score, first, tall, width)
             b.store(score, m.scores, place, self._strides(width))
 
         count = b.op(arith.SubiOp, [stop, key], IndexType())
@@ -186,8 +236,10 @@ class _Attention:
         whole = b.op(arith.SubiOp, [stop, rest], IndexType())
         with b.loop(key, whole, height) as first:
             rows(first, height)
-        with b.loop(whole, stop) as first:
-            rows(first, 1)
+        # The only rest that there may be, or one by one where that is not known.
+        last = 1 if self.op.causal or not isinstance(self.keys, int) else self.keys % height
+        with b.loop(whole, stop, max(1, last)) as first:
+            rows(first, max(1, last))
 
     def _highest(self, m: _Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
         """The highest score of each query so far."""
@@ -202,11 +254,10 @@ class _Attention:
         return b.fold(b.index(0), count, [top], body)[0]
 
     def _finished(self, total: SSAValue, key: SSAValue, tall: int, width: int) -> SSAValue:
-        """Scores with scale, mask and causality."""
-        held = Scalar("load", (), F32, self.frame.new_number())
-        score = held * float(self.op.scale)
+        """Scores with a mask that was not turned, and causality."""
+        score = held = Scalar("load", (), F32, self.frame.new_number())
         query = s.minimum(s.axis(QUERY), s.size(self.queries) - 1)
-        if len(self.op.operands) > 3:
+        if len(self.op.operands) > 3 and self.mask is None:
             where = (s.axis(BATCH), s.axis(HEAD), query, s.axis(KEY))
             score = score + self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
         if self.op.causal:
@@ -273,11 +324,7 @@ class _Attention:
         total, one = self._row(m.state, 1, width), self._constant(1, 1, width)
         none = b.compare("oeq", total, self._constant(0, 1, width))
         factor = b.op(arith.DivfOp, [one, b.select(none, one, total)], one.type)
-        with b.loop(b.index(0), b.index(features)) as row:
-            place = b.mul_index(row, b.index(width))
-            value = b.load(m.sums, place, one.type, self._strides(width))
-            value = b.op(arith.MulfOp, [value, factor], one.type)
-            b.store(value, m.sums, place, self._strides(width))
+        self._scale(m.sums, features, width, factor)
         source = Matrix(m.sums, b.index(0), b.index(width))
         buffer = self.frame.buffers[len(self.frame.kernel.inputs)]
         form = self.space.position(self._result_indices(), buffer.shape)

@@ -47,6 +47,14 @@ def exp(x: Lanes) -> Lanes:
     return _scaled_exp(x.at_least(-104).at_most(89), 0)
 
 
+def decay(x: Lanes) -> Lanes:
+    """e**x for x <= 0, as softmax needs it: at most 1e-7 off, and 0 from -88 on."""
+    a = x.at_least(-127 * LN_2)  # where the scale is 0
+    shifted = a.fma(LOG2_E, ROUNDER + BIAS)
+    r = (shifted - (ROUNDER + BIAS)).fma(-LN_2_HIGH, a)  # no low part, as in sigmoid
+    return (shifted.bits() << 23).as_float() * r.polynomial(_EXP)
+
+
 def expm1(x: Lanes) -> Lanes:
     """e**x - 1 = 2**n (e**r - 1) + 2**n - 1, at most 1.5 ulp off."""
     clamped = x.at_least(-18).at_most(89)

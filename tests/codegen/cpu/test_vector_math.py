@@ -155,6 +155,14 @@ def test_sine_and_cosine_stay_within_one(target: CpuTarget):
         assert np.abs(run(compiled(name, target=target), x)).max() == 1
 
 
+def test_decay_falls_to_zero(target: CpuTarget):
+    x = np.append(np.linspace(-200, 0, 1 << 20, dtype=np.float32), [-np.inf, np.nan])
+    got = run(compiled("decay", target=target), x.astype(np.float32))
+    assert np.abs(got[:-2] - np.exp(x[:-2].astype(np.float64))).max() <= 1e-7
+    assert not got[x < -88.1].any()
+    assert np.isnan(got[-1])
+
+
 @pytest.mark.parametrize("lanes", [1, 2, 8])
 @pytest.mark.parametrize("name", ULPS)
 def test_width_does_not_matter(name: str, lanes: int):
