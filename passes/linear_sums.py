@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cmp_to_key
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from ..ir.op import Add, GraphOp
 from ..ir.ops.constant import ConstantOp
@@ -44,14 +45,14 @@ class LinearSum:
         return LinearSum(terms, self.shift + other.shift)
 
     def build(self, add: Add) -> SSAValue:
-        """The sum in f32; what comes out of a product is first, so that its rest may wait."""
+        """The sum in f32; what is computed last comes first, so that the others are only read."""
         total = None
-        for value, factor in sorted(self.terms.items(), key=lambda t: _is_codes(t[0])):
-            part = _multiple(value, factor, add)
+        for value in sorted(self.terms, key=cmp_to_key(_later)):
+            part = _multiple(value, self.terms[value], add)
             if total is None:
                 total = add(AddOp(part, _known(self.shift, add))) if self.shift.any() else part
             else:
-                total = add(AddOp(part, total))
+                total = add(AddOp(total, part))
         assert total is not None
         return total
 
@@ -109,6 +110,15 @@ def _multiple(value: SSAValue, factor: np.ndarray, add: Add) -> SSAValue:
     if factor.ndim == 0 and factor > 0:
         return add(DequantizeOp(value, _known(factor, add)))
     return add(MulOp(add(DequantizeOp(value, _known(_ONE, add))), _known(factor, add)))
+
+
+def _later(a: SSAValue, b: SSAValue) -> int:
+    """An order: values that are no codes, then those that are made later in their block."""
+    if _is_codes(a) != _is_codes(b):
+        return 1 if _is_codes(a) else -1
+    if not isinstance(a.owner, Operation) or not isinstance(b.owner, Operation):
+        return 1 if isinstance(b.owner, Operation) else -1
+    return 1 if a.owner.is_before_in_block(b.owner) else -1
 
 
 def _is_codes(value: SSAValue) -> bool:
