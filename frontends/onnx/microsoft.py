@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from xdsl.ir import SSAValue
 
 from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.ops import norm
 from ...ir.ops.index import GatherOp
-from ...ir.ops.quant import DequantizeOp
-from ...ir.types import DTYPES, type_of
+from ...ir.types import type_of
 from .conv import convolved, of_channels
 from .matmul import gemm, product
 from .node import Node, Value
@@ -158,37 +156,6 @@ def integer_matmul_to_float(node: Node) -> SSAValue:
     result = product(node, a, dequantized(node, node.input(1), scale, zero))
     bias = node.optional(6)
     return result if bias is None else node.add(e.AddOp(result, bias))
-
-
-@microsoft("MatMulNBits")
-def matmul_of_packed(node: Node) -> SSAValue:
-    """By a matrix of 4-bit integers in blocks along the inner dim."""
-    depth, columns = node.required("K"), node.required("N")
-    bits, block = node.attribute("bits", 4), node.required("block_size")
-    packed, zeros = node.known(1), node.known(3)
-    if bits != 4 or packed is None or node.optional(4) is not None:
-        raise Refusal("only constant weights of 4 bits without g_idx are supported")
-    blocks = -(-depth // block)
-    weight = _unpacked(packed, columns, blocks * block)[:, :depth]
-    scale = node.reshape(node.input(2), (columns, blocks))
-    points = np.full((columns, blocks), 8)
-    if zeros is not None and zeros.dtype != np.uint8:
-        raise Refusal("zero points that are floats are not supported")
-    if zeros is not None:
-        points = _unpacked(zeros, columns, blocks + blocks % 2)[:, :blocks]
-    ui4 = DTYPES["ui4"]
-    op = DequantizeOp(
-        node.constant(weight, ui4), scale, node.constant(points, ui4), blocks=(1, block)
-    )
-    result = product(node, node.input(0), node.transpose(node.add(op), (1, 0)))
-    bias = node.optional(5)
-    return result if bias is None else node.add(e.AddOp(result, bias))
-
-
-def _unpacked(packed: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Two numbers of 4 bits a byte, the low one first."""
-    flat = packed.reshape(rows, -1)
-    return np.stack([flat & 15, flat >> 4], -1).reshape(rows, -1)[:, :columns]
 
 
 def _epsilon(node: Node) -> float:

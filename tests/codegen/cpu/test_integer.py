@@ -61,9 +61,7 @@ def test_sizes_around_tiles(rows: int, columns: int, depth: int, target: str):
 def test_convolution(channels: int, kernel: int, stride: int, target: str):
     x, w = codes((2, 9, 8, channels), UI8), codes((kernel, kernel, channels, 20), I8, 1)
     pads = (kernel // 2,) * 4
-    check(
-        ConvOp, x, w, target, "integer", strides=(stride, stride), pads=pads, dilations=(1, 1)
-    )
+    check(ConvOp, x, w, target, "integer", strides=(stride, stride), pads=pads, dilations=(1, 1))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from mlc.frontends.onnx import load_onnx
+from mlc.ir.errors import MlcError
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import input_names
 from onnx_models import Of, model
@@ -80,13 +81,46 @@ MODELS = {
         "x at c s",
         num_heads=2,
     ),
-    "packed weights": own(
-        "MatMulNBits",
-        {"x": [3, 32]},
-        {"w": RNG.integers(0, 255, (5, 2, 8)).astype(np.uint8), "s": weight(10)},
-        "x w s",
-        K=32,
-        N=5,
+}
+
+
+def packed(*shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, shape).astype(np.uint8)
+
+
+def codes(bits: int, **weights: np.ndarray) -> onnx.ModelProto:
+    """A product with 5 columns of 40 codes in blocks of 16."""
+    given = {"w": packed(5, 3, 2 * bits), "s": weight(15), **weights}
+    names = [n if n in given else "-" for n in ("w", "s", "z", "g", "b")]
+    kind = {"K": 40, "N": 5, "bits": bits, "block_size": 16}
+    operands = " ".join(["x", *names]).rstrip(" -")
+    return own("MatMulNBits", {"x": [3, 40]}, given, operands, "out", **kind)
+
+
+for _bits in (2, 4, 8):
+    _zeros = packed(5, -(-3 * _bits // 8))
+    MODELS |= {
+        f"codes of {_bits} bits": codes(_bits),
+        f"codes of {_bits} bits with zero points": codes(_bits, z=_zeros.reshape(-1)),
+        f"codes of {_bits} bits with a bias": codes(_bits, z=_zeros, b=weight(5)),
+        f"rows of codes of {_bits} bits": own(
+            "GatherBlockQuantized",
+            {"i": Of(np.int64, [2, 3])},
+            {"w": packed(6, 4 * _bits), "s": weight(6, 2), "z": packed(6, -(-2 * _bits // 8))},
+            "w i s z",
+            bits=_bits,
+            block_size=16,
+            gather_axis=0,
+            quantize_axis=1,
+        ),
+    }
+MODELS |= {
+    "codes with zero points of floats": codes(4, z=RNG.integers(0, 16, (5, 3)).astype(np.float32)),
+    "rows of codes without zero points": own(
+        "GatherBlockQuantized",
+        {"i": Of(np.int64, [2, 3])},
+        {"w": packed(6, 16), "s": weight(6, 2)},
+        "w i s",
         bits=4,
         block_size=16,
     ),
@@ -103,6 +137,18 @@ def test_values_agree_with_onnx_runtime(proto: onnx.ModelProto):
     module.verify()
     (got,) = interpret(module, [feed[name] for name in input_names(module)])
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("proto", "why"),
+    [
+        (codes(4, g=np.arange(40, dtype=np.int32)[::-1] // 16), "g_idx that is not in order"),
+        (codes(4, z=weight(5, 3)), "zero points that are no codes"),
+    ],
+)
+def test_what_is_not_supported_is_named(proto: onnx.ModelProto, why: str):
+    with pytest.raises(MlcError, match=why):
+        load_onnx(proto)
 
 
 def _values(value: onnx.ValueInfoProto) -> np.ndarray:
