@@ -130,14 +130,25 @@ class Memory:
 
 @dataclass
 class Stream:
+    """Jobs in order; a job that gives False waits for something. Other streams go on in turns."""
+
+    others: list[Stream]
     work: list[Callable[[], object]] = field(default_factory=list)
     done: int = 0
 
     def drain(self, until: int | None = None) -> None:
-        while self.done < (len(self.work) if until is None else until):
-            job = self.work[self.done]
-            self.done += 1
-            job()
+        until = len(self.work) if until is None else until
+        while self.done < until:
+            moved = [stream.step() for stream in (*self.others, self)]
+            assert any(moved), "streams wait for each other"
+
+    def step(self) -> bool:
+        if self.done == len(self.work):
+            return False
+        self.done += 1  # also when the job fails
+        ready = self.work[self.done - 1]() is not False
+        self.done -= not ready
+        return ready
 
 
 @dataclass
@@ -177,7 +188,9 @@ class StandIn:
         self.calls: dict[str, int] = dict.fromkeys(PROTOTYPES, 0)
         self.ran: list[str] = []
         self.failures: list[str] = []
-        self._objects: dict[int, object] = {LEGACY: Stream()}
+        self._streams: list[Stream] = []
+        self._objects: dict[int, object] = {}
+        self.add_stream(LEGACY)
         self._handles = itertools.count(0x1000, 16)
         self._lock = threading.RLock()
         self._local = threading.local()
@@ -210,6 +223,11 @@ class StandIn:
 
     def _current(self) -> int:
         return getattr(self._local, "context", 0)
+
+    def add_stream(self, handle: int) -> None:
+        """A stream that somebody else made."""
+        self._objects[handle] = stream = Stream(self._streams)
+        self._streams.append(stream)
 
     def _made(self, place: int, thing: object) -> None:
         handle = next(self._handles)
@@ -312,10 +330,12 @@ class StandIn:
     # Streams
 
     def StreamCreate(self, place: int, flags: int) -> None:
-        self._made(place, Stream())
+        self.add_stream(handle := next(self._handles))
+        ctypes.c_void_p.from_address(place).value = handle
 
     def StreamDestroy(self, stream: int) -> None:
         self._get(stream, Stream).drain()
+        self._streams.remove(self._get(stream, Stream))
         del self._objects[stream]
 
     def StreamSynchronize(self, stream: int) -> None:
@@ -326,7 +346,7 @@ class StandIn:
 
     def StreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
         recorded = self._get(event, list)[-1:]
-        self._later(stream, lambda: [s.drain(until) for s, until in recorded])
+        self._later(stream, lambda: all(s.done >= until for s, until in recorded))
 
     def EventCreate(self, place: int, flags: int) -> None:
         self._made(place, [])
@@ -352,9 +372,8 @@ class StandIn:
         self._get(stream or LEGACY, Stream).work.append(job)
 
     def _drain_all(self) -> None:
-        for thing in list(self._objects.values()):
-            if isinstance(thing, Stream):
-                thing.drain()
+        for stream in list(self._streams):
+            stream.drain()
 
     # Modules
 
@@ -432,15 +451,11 @@ class StandIn:
 
     def GraphLaunch(self, executable: int, stream: int) -> None:
         found = self._get(executable, GraphExec)
-        nodes, before = list(found.nodes.values()), found.last
-
-        def run() -> None:
-            if before:
-                before[0].drain(before[1])
-            for node in nodes:
-                self._run(node)
-
-        self._later(stream, run)
+        if found.last:
+            before, until = found.last
+            self._later(stream, lambda: before.done >= until)
+        for node in found.nodes.values():
+            self._later(stream, lambda node=node: self._run(node))
         target = self._get(stream or LEGACY, Stream)
         found.last = target, len(target.work)
 

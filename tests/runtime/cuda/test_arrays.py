@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cuda_sample import expected, feed, sample, standin
-from cuda_standin import StandIn, Stream, standing_in
+from cuda_standin import StandIn, standing_in
 from mlc.runtime import InputError, Model
 from mlc.runtime.cuda import DeviceArray, dlpack
 from mlc.runtime.cuda.arrays import on_device
@@ -165,7 +165,7 @@ def torch(gpu: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
         block = gpu.memory.view(gpu.memory.allocate(size), size)
         return torch.from_numpy(block).view(dtype).reshape(shape).as_subclass(There)
 
-    gpu._objects[0x7000] = Stream()
+    gpu.add_stream(0x7000)
     monkeypatch.setattr(torch, "empty", empty)
     current = SimpleNamespace(cuda_stream=0x7000)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda ordinal: current)
@@ -198,7 +198,7 @@ def test_runs_on_several_streams_do_not_disturb_each_other(
     given = [feed(6, 7), feed(2, 3), feed(6, 7) + 1]
     torch.cuda.current_stream(0).cuda_stream = stream
     first = model(tensor_of(torch, given[0]))
-    gpu._objects[0x7010] = Stream()
+    gpu.add_stream(0x7010)
     torch.cuda.current_stream(0).cuda_stream = 0x7010
     later = [model(tensor_of(torch, x)) for x in given[1:]]
     # The second stream is waited for first.

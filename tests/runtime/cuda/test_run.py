@@ -122,11 +122,11 @@ def test_a_failing_kernel_is_told(gpu: StandIn):
         call.array(0, np.uint8, 1 << 20)
 
     model = Model.from_artifact(sample())
-    gpu.bodies[AFFINE] = fail
+    gpu.bodies[SUBTRACT] = fail
     with pytest.raises(DeviceError, match="cuStreamSynchronize failed with CUDA_ERROR_ILLEGAL"):
         model(feed())
     assert "are not allocated" in gpu.failures.pop()
-    gpu.bodies[AFFINE] = BODIES[AFFINE]
+    gpu.bodies[SUBTRACT] = BODIES[SUBTRACT]
     check(model, 2, 2)
 
 
