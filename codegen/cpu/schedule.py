@@ -19,8 +19,8 @@ from ...passes.decode_weights import note_of
 from .convolution import choose
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
-from .templates.attention import attention_kernel
 from .templates.bfloat import bfloat_kernel
+from .templates.bfloat_attention import rounded_attention_kernel
 from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
@@ -42,7 +42,7 @@ _PLAIN = {
     "reduction": reduction_kernel,
     "concat": concat_kernel,
     "pad": pad_kernel,
-    "attention": attention_kernel,
+    "attention": rounded_attention_kernel,
     **SPECIAL,
 }
 

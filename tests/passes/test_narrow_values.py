@@ -12,6 +12,7 @@ from mlc.codegen.cpu.target import host, target_for
 from mlc.ir.interpreter import interpret
 from mlc.ir.kernel import KernelOp
 from mlc.ir.module import main_function
+from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, CosOp, MulOp, ReluOp
@@ -112,6 +113,30 @@ def test_native_convolutions_with_pads(groups: int, stride: int):
     last = graph(ConvOp, second, numbers(1, 1, 24, 20, seed=2), strides=(1, 1),
                  pads=(0, 0, 0, 0), dilations=(1, 1))  # fmt: skip
     check(graph.module(last), [numbers(1, 3, 15, 14)], {"bf16"})
+
+
+@pytest.mark.parametrize(("positions", "features"), [(33, 16), (130, 70), (5, 7)])
+def test_native_attention(positions: int, features: int):
+    """Heads are a transpose of what products give, positions and features odd or not."""
+    graph = Graph((positions, 32))
+    width = 2 * features
+    heads = [
+        graph(
+            TransposeOp,
+            graph(
+                ReshapeOp,
+                graph(MatmulOp, graph.inputs[0], numbers(32, width, seed=n)),
+                shape=(1, positions, 2, features),
+            ),
+            perm=(0, 2, 1, 3),
+        )
+        for n in range(3)
+    ]
+    mixed = graph(AttentionOp, *heads, scale=0.005)
+    flat = graph(TransposeOp, mixed, perm=(0, 2, 1, 3))
+    flat = graph(ReshapeOp, flat, shape=(positions, width))
+    result = graph(MatmulOp, flat, numbers(width, 24))
+    check(graph.module(result), [numbers(positions, 32)], {"attention", "bf16"})
 
 
 def test_native_concatenation_of_narrow_values():

@@ -40,17 +40,21 @@ from ..vector_math import expand
 from .frame import Code, Frame, grain_of, static
 from .turn import Matrix, turn, widened
 
-_KEYS = 126  # a multiple of the heights that register tiles have
+KEYS = 126  # a multiple of the heights that register tiles have
 BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
 
 
 def attention_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
     """Code for a kernel of one attention, with transposes before and after it."""
-    return _Attention(Frame(kernel, name, target)).build()
+    return Attention(Frame(kernel, name, target)).build()
+
+
+# A factor of a product: its memory, its start, and the steps to its next row and along the depth.
+Factor = tuple[SSAValue, SSAValue, SSAValue, SSAValue]
 
 
 @dataclass(frozen=True)
-class _Scratch:
+class Scratch:
     """Memory of a task, each row as wide as the block of queries."""
 
     queries: SSAValue
@@ -60,7 +64,9 @@ class _Scratch:
     mask: SSAValue | None
 
 
-class _Attention:
+class Attention:
+    """The code of one attention, while it is written."""
+
     def __init__(self, frame: Frame):
         self.frame, self.b = frame, frame.b
         (self.op,) = (op for op in frame.kernel.ops if isinstance(op, AttentionOp))
@@ -108,13 +114,13 @@ class _Attention:
         wide, narrow = self.b.region(lambda: body(self.block)), self.b.region(lambda: body(rest))
         self.b.add(scf.IfOp(whole, [], wide, narrow))
 
-    def _scratch(self) -> _Scratch:
-        rows = (static((self.features,)), _KEYS, static((self.values,)), 2)
+    def _scratch(self) -> Scratch:
+        rows = (static((self.features,)), KEYS, static((self.values,)), 2)
         memory = [self.b.add(loop.AllocaOp(n * self.block, f32)).results[0] for n in rows]
         if self.mask is None:
-            return _Scratch(*memory, mask=None)
-        mask = self.b.add(loop.AllocaOp(_KEYS * self.block, f32)).results[0]
-        return _Scratch(*memory, mask=mask)
+            return Scratch(*memory, mask=None)
+        mask = self.b.add(loop.AllocaOp(KEYS * self.block, f32)).results[0]
+        return Scratch(*memory, mask=mask)
 
     def _turned_mask(self) -> tuple[Affine, SSAValue] | None:
         """Where the mask's elements lie, if it lies by keys, so that it must be turned, too."""
@@ -129,19 +135,19 @@ class _Attention:
         by_keys = form.coefficient(KEY) == 1 and form.coefficient(QUERY) != 0
         return (form, buffer.memory) if by_keys and not form.rest else None
 
-    def _task(self, m: _Scratch, first: SSAValue, width: int) -> None:
+    def _task(self, m: Scratch, first: SSAValue, width: int) -> None:
         b = self.b
         left = b.op(arith.SubiOp, [self.frame.dim(self.queries), first], IndexType())
         count = b.op(arith.MinSIOp, [left, b.index(width)], IndexType())
         self._load_queries(m, count, width)
         if m.mask is not None:
-            self._fill(m.mask, _KEYS, width, 0)
+            self._fill(m.mask, KEYS, width, 0)
         self._fill(m.sums, static((self.values,)), width, 0)
         self._fill(m.state, 1, width, -np.inf)
         b.store(self._constant(0, 1, width), m.state, b.index(width), self._strides(width))
         end = self._last_key(first, width)
-        with b.loop(b.index(0), end, _KEYS) as key:
-            stop = b.op(arith.MinSIOp, [b.add_index(key, b.index(_KEYS)), end], IndexType())
+        with b.loop(b.index(0), end, KEYS) as key:
+            stop = b.op(arith.MinSIOp, [b.add_index(key, b.index(KEYS)), end], IndexType())
             self._key_block(m, key, stop, count, width)
         self._write(m, count, width)
 
@@ -153,7 +159,7 @@ class _Attention:
         shift = self.frame.dim(self.keys - self.queries + width)
         return b.op(arith.MinSIOp, [keys, b.add_index(first, shift)], IndexType())
 
-    def _load_queries(self, m: _Scratch, count: SSAValue, width: int) -> None:
+    def _load_queries(self, m: Scratch, count: SSAValue, width: int) -> None:
         """The block's queries, scaled and turned: a feature a row; other lanes hold zeros."""
         form, memory = self._linear(self.op.q, (BATCH, HEAD, QUERY, FEATURE))
         b, frame = self.b, self.frame
@@ -176,7 +182,7 @@ class _Attention:
             b.store(value, memory, place, self._strides(width))
 
     def _load_mask(
-        self, m: _Scratch, key: SSAValue, count: SSAValue, queries: SSAValue, width: int
+        self, m: Scratch, key: SSAValue, count: SSAValue, queries: SSAValue, width: int
     ) -> None:
         """The block's masks, turned: a key a row."""
         if m.mask is None or self.mask is None:
@@ -187,7 +193,7 @@ class _Attention:
         turn(b, source, Matrix(m.mask, b.index(0), b.index(width)), queries, count, self.lanes)
 
     def _key_block(
-        self, m: _Scratch, key: SSAValue, stop: SSAValue, queries: SSAValue, width: int
+        self, m: Scratch, key: SSAValue, stop: SSAValue, queries: SSAValue, width: int
     ) -> None:
         b = self.b
         top = self._row(m.state, 0, width)
@@ -200,29 +206,41 @@ class _Attention:
         shrink = expand(b, "decay", b.op(arith.SubfOp, [top, shift], shift.type))
         total = b.op(arith.MulfOp, [self._row(m.state, 1, width), shrink], shrink.type)
 
-        def powers(row: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
-            place = b.mul_index(row, b.index(width))
-            score = b.load(m.scores, place, shift.type, self._strides(width))
-            power = expand(b, "decay", b.op(arith.SubfOp, [score, shift], shift.type))
-            b.store(power, m.scores, place, self._strides(width))
-            return [b.op(arith.AddfOp, [carried[0], power], shift.type)]
-
-        (total,) = b.fold(b.index(0), count, [total], powers)
+        total = self._powers(m, count, shift, total)
         b.store(highest, m.state, b.index(0), self._strides(width))
         b.store(total, m.state, b.index(width), self._strides(width))
         self._mix(m, key, count, width, shrink)
 
-    def _scores(self, m: _Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
+    def _powers(self, m: Scratch, count: SSAValue, shift: SSAValue, total: SSAValue) -> SSAValue:
+        """Scores become weights; the total with theirs."""
+        b = self.b
+        assert isinstance(shift.type, VectorType)
+        width = shift.type.get_shape()[1]
+
+        def row(number: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
+            place = b.mul_index(number, b.index(width))
+            power = self._power(m.scores, place, shift)
+            b.store(power, m.scores, place, self._strides(width))
+            return [b.op(arith.AddfOp, [carried[0], power], shift.type)]
+
+        return b.fold(b.index(0), count, [total], row)[0]
+
+    def _power(self, memory: SSAValue, place: SSAValue, shift: SSAValue) -> SSAValue:
+        """The weights of a row of scores, up to a factor."""
+        b = self.b
+        score = b.load(memory, place, shift.type, [b.index(1), b.index(1)])
+        return expand(b, "decay", b.op(arith.SubfOp, [score, shift], shift.type))
+
+    def _scores(self, m: Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
         """Writes the scores of keys ``key`` to ``stop``."""
         b, height = self.b, self._height(width)
-        form, memory = self._linear(self.op.k, (BATCH, GROUP, KEY, FEATURE))
-        step, pitch = (self.frame.dim(form.coefficient(a)) for a in (FEATURE, KEY))
+        memory, origin, pitch, step = self._keys(key, stop)
         depth = self.frame.dim(self.features)
 
         def rows(first: SSAValue, tall: int) -> None:
-            start = b.add_index(self._start(form), b.mul_index(first, pitch))
-            total = self._product((memory, start, pitch, step), m.queries, depth, tall, width)
             line = b.op(arith.SubiOp, [first, key], IndexType())
+            start = b.add_index(origin, b.mul_index(line, pitch))
+            total = self._product((memory, start, pitch, step), m.queries, depth, tall, width)
             place = b.mul_index(line, b.index(width))
             score = total
             if m.mask is not None:
@@ -241,7 +259,7 @@ class _Attention:
         with b.loop(whole, stop, max(1, last)) as first:
             rows(first, max(1, last))
 
-    def _highest(self, m: _Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
+    def _highest(self, m: Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
         """The highest score of each query so far."""
         b = self.b
 
@@ -269,13 +287,11 @@ class _Attention:
         return ExpressionLowering(scope).tile(score)
 
     def _mix(
-        self, m: _Scratch, key: SSAValue, count: SSAValue, width: int, shrink: SSAValue
+        self, m: Scratch, key: SSAValue, count: SSAValue, width: int, shrink: SSAValue
     ) -> None:
         """Adds the block's values, weighted, to the sums."""
         b, height = self.b, self._height(width)
-        form, memory = self._linear(self.op.v, (BATCH, GROUP, KEY, VALUE))
-        step, pitch = (self.frame.dim(form.coefficient(a)) for a in (KEY, VALUE))
-        origin = b.add_index(self._start(form), b.mul_index(key, step))
+        memory, origin, pitch, step = self._weighted(key, count)
 
         def rows(first: SSAValue, tall: int) -> None:
             place = b.mul_index(first, b.index(width))
@@ -293,16 +309,32 @@ class _Attention:
         if features % height:
             rows(b.index(whole), features % height)
 
+    def _keys(self, key: SSAValue, stop: SSAValue) -> Factor:
+        """Keys from ``key`` to ``stop``, a key a row."""
+        return self._factor(self.op.k, KEY, FEATURE, key, by_rows=True)
+
+    def _weighted(self, key: SSAValue, count: SSAValue) -> Factor:
+        """The values of ``count`` keys from ``key`` on, a feature a row."""
+        return self._factor(self.op.v, KEY, VALUE, key, by_rows=False)
+
+    def _factor(
+        self, value: SSAValue, keys: int, features: int, key: SSAValue, by_rows: bool
+    ) -> Factor:
+        form, memory = self._linear(value, (BATCH, GROUP, keys, features))
+        along, across = (self.frame.dim(form.coefficient(a)) for a in (keys, features))
+        origin = self.b.add_index(self._start(form), self.b.mul_index(key, along))
+        return (memory, origin, along, across) if by_rows else (memory, origin, across, along)
+
     def _product(
         self,
-        left: tuple[SSAValue, SSAValue, SSAValue, SSAValue],
+        left: Factor,
         right: SSAValue,
         depth: SSAValue,
         tall: int,
         width: int,
         total: SSAValue | None = None,
     ) -> SSAValue:
-        """``total + left @ right``; left is memory, start, and the steps to the next row and d."""
+        """``total + left @ right``."""
         b, zero, one = self.b, self.b.index(0), self.b.index(1)
         memory, start, pitch, step = left
         assert isinstance(memory.type, MemRefType)
@@ -318,7 +350,7 @@ class _Attention:
         initial = self._constant(0, tall, width) if total is None else total
         return b.fold(zero, depth, [initial], body)[0]
 
-    def _write(self, m: _Scratch, count: SSAValue, width: int) -> None:
+    def _write(self, m: Scratch, count: SSAValue, width: int) -> None:
         """The sums divided by the totals, turned back; a query that sees no key gets 0."""
         b, features = self.b, static((self.values,))
         total, one = self._row(m.state, 1, width), self._constant(1, 1, width)

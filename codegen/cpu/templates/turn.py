@@ -35,9 +35,9 @@ def turn(
     with b.loop(b.index(0), whole_rows, side) as row, b.loop(b.index(0), whole_columns, side) as c:
         _turn_tile(b, source, target, row, c, side)
     with b.loop(b.index(0), whole_rows) as row, b.loop(whole_columns, columns) as column:
-        _turnelement_type(b, source, target, row, column)
+        _turn_one(b, source, target, row, column)
     with b.loop(whole_rows, rows) as row, b.loop(b.index(0), columns) as column:
-        _turnelement_type(b, source, target, row, column)
+        _turn_one(b, source, target, row, column)
 
 
 def _whole(b: LoopBuilder, count: SSAValue, side: int) -> SSAValue:
@@ -59,7 +59,7 @@ def _turn_tile(
     b.store(turned, target.memory, _place(b, target, column, row), [target.pitch, one])
 
 
-def _turnelement_type(
+def _turn_one(
     b: LoopBuilder, source: Matrix, target: Matrix, row: SSAValue, column: SSAValue
 ) -> None:
     element = b.load(source.memory, _place(b, source, row, column), element_type(source))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from mlc.codegen.cpu.target import host
 from mlc.ir.dims import substitute, symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import model_module
@@ -45,6 +48,8 @@ def check(module: ModuleOp, shapes: list[tuple[int, ...]], wanted_inputs: list |
     rng = np.random.default_rng(3)
     arrays = wanted_inputs or [rng.standard_normal(s).astype(np.float32) for s in shapes]
     (wanted,) = interpret(module, arrays)
+    rounded = Native(module.clone(), replace(host(), narrow=True))
+    np.testing.assert_allclose(rounded.run(arrays)[0], wanted, 2e-2, 2e-2)
     native = Native(module)
     assert any(s["algorithm"] == "attention" for s in native.build.sites)
     np.testing.assert_allclose(native.run(arrays)[0], wanted, 1e-5, 1e-5)
