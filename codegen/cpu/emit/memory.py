@@ -51,12 +51,12 @@ def emit_store(e: FunctionEmitter, op: Any) -> None:
 
 
 def emit_prefetch(e: FunctionEmitter, op: Any) -> None:
-    """For reading, to be kept in all caches."""
+    """For reading, to be kept in all caches but the smallest, which is in use."""
     element = llvm_type(op.source.type.element_type)
     base, offset = e.register(op.source), e.register(op.offset)
     address = e.define(f"getelementptr {element}, ptr {base}, i64 {offset}")
     e.intrinsics.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    e.lines.append(f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+    e.lines.append(f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 2, i32 1)")
 
 
 def emit_fma(e: FunctionEmitter, op: Any) -> None:

@@ -103,6 +103,8 @@ class TiledProduct:
         most = _ROWS_OF_A_SET if self._meet_in_cache() else _ROWS
         self.tiling = tiling(product.rows, self.columns, self.frame.target, most)
         self.axes: dict[int, SSAValue] = {}
+        self.tile_number: SSAValue
+        self.ahead: SSAValue | None = None
 
     def _meet_in_cache(self) -> bool:
         """Whether the left factor's rows begin in the same set of the first-level cache."""
@@ -122,6 +124,7 @@ class TiledProduct:
             place = frame.unflatten(task, [outer, *inner])
             panel, tile = place[1:] if self._panels_outside() else place[:0:-1]
             self._set_outer(place[0])
+            self.tile_number = tile
             self._rows(panel, tile, tiles)
         cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
         samples = self.shape[0] if product.outer[:1] == (0,) else 1
@@ -211,6 +214,7 @@ class TiledProduct:
             self.axes[self.product.row] = row
         left = self._left()
         right = self._right(panel, column)
+        self.ahead = self._next_panel(width)
         type = loop.tile((height, width), f32)
         total = self._depth(0, left, right, height, width, self.b.constant(0, type))
         self.axes[self.product.column] = column
@@ -248,6 +252,8 @@ class TiledProduct:
         y = self._elements(self.product.right, right, (1, width), zero)
         if self._waits_for_weights():
             self._ask_for(b.add_index(right, b.index(AHEAD)), width)
+        elif self.ahead is not None:
+            b.add(loop.PrefetchOp(self.words, b.add_index(right, self.ahead)))
         return b.fma(x, y, total)
 
     def _elements(
@@ -262,6 +268,18 @@ class TiledProduct:
     def _dtype(self, factor: Factor) -> np.dtype:
         """What a factor is stored as."""
         return type_of(self.frame.kernel.inputs[factor.number]).dtype
+
+    def _next_panel(self, width: int) -> SSAValue | None:
+        """How far ahead to ask for weights: each of a few tiles asks for a part of the next panel.
+
+        None where two panels do not fit the cache.
+        """
+        b, lanes = self.b, self.frame.target.lanes(32)
+        bytes_ = self._panel_size() * self._dtype(self.product.right).itemsize
+        if not self.product.packed or not self._panels_outside() or bytes_ > _CACHE:
+            return None
+        part = b.op(arith.RemUIOp, [self.tile_number, b.index(max(1, width // lanes))], IndexType())
+        return b.add_index(b.mul_index(part, b.index(lanes)), b.index(self._panel_size()))
 
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter."""
