@@ -46,6 +46,7 @@ def add_model(parser: argparse.ArgumentParser, also: str = " or .mlc file") -> N
     parser.add_argument("--exact", action="store_true", help="no sums that round more than needed")
     parser.add_argument("--precision", choices=PRECISIONS, default="f32", help=_PRECISION)
     parser.add_argument("--threads", type=int, help="threads to run on (default: every CPU)")
+    parser.add_argument("--tune", action="store_true", help="measure what else is estimated")
     add_shape(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile anew, store nothing")
     parser.add_argument("--quiet", action="store_true", help="tell no progress on stderr")
@@ -106,6 +107,7 @@ def compiled(
         threads=chosen.threads,
         exact=chosen.exact,
         precision=chosen.precision,
+        tune=chosen.tune,
         shapes=shapes,
         cache=not chosen.no_cache,
         verify=verify,

@@ -24,6 +24,7 @@ from .targets import NativeTarget, target_named
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from ..codegen.cpu.schedule import Chooser
     from ..passes.compress.recipe import Recipe
 
 # Bytes of weights from which on memory is worth the time to collect it.
@@ -41,6 +42,7 @@ def compile(
     threads: int | None = None,
     exact: bool = False,
     precision: str = "f32",
+    tune: bool = False,
     recipe: Recipe | None = None,
     calibration: Any = None,
     cache: bool | str | os.PathLike[str] = True,
@@ -72,6 +74,9 @@ def compile(
             and multiplies them so where the CPU can; sums, norms and softmax stay in float32. That
             rounds each stored element by up to 0.4 %. ``model.report["precision"]`` tells whether
             it was done.
+        tune: Whether to measure on this machine what is otherwise chosen by estimate: algorithms
+            and tile sizes of kernels whose sizes are fixed. It takes up to a minute, once: winners
+            are kept in the cache.
         recipe: How to compress the model; None leaves it as it is.
         calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
             or the array of the only input; or one dict of arrays, which is cut into batches.
@@ -86,6 +91,7 @@ def compile(
         max_drop: How much that may fall: the layers that lose most are left in floats until the
             bound holds. Without validation data, calibration data judge.
         measure: Whether the report compares each layer's result and time with the float model's.
+
     Raises:
         MlcError: The model is damaged, or holds something unsupported (the message lists it all),
             or the target is unknown.
@@ -106,7 +112,8 @@ def compile(
         asked.apply_simplified(module, stages)
         return reference_model(module)
     kept = cache_at(cache if asked.is_reproducible else False)
-    artifact = _Compilation(source, chosen, kept, verify, stages, asked).artifact()
+    tuned = threads if tune else 0
+    artifact = _Compilation(source, chosen, kept, verify, stages, asked, tuned).artifact()
     return model_of(artifact, threads)
 
 
@@ -119,6 +126,7 @@ class _Compilation:
         verify: bool,
         stages: Stages,
         compression: Compression,
+        tuned: int,
     ):
         self.source = source
         self.target = target
@@ -126,6 +134,7 @@ class _Compilation:
         self.verify = verify
         self.stages = stages
         self.compression = compression
+        self.tuned = tuned
 
     def artifact(self) -> Artifact:
         """From the cache, which is asked before the model is read where that is possible."""
@@ -157,7 +166,8 @@ class _Compilation:
         with self.stages("simplify"):
             run_passes(module, pipeline(), options)
         report |= self.compression.apply(module, self.stages, self.target)
-        made = self.target.compile(module, options, self.stages)
+        choose = self._tune(module) if self.tuned else None
+        made = self.target.compile(module, options, self.stages, choose)
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})
         if self.cache:
@@ -167,6 +177,16 @@ class _Compilation:
                 self.stages.note(problem)
         return artifact
 
+    def _tune(self, module: ModuleOp) -> Chooser:
+        """What is measured to be fastest on as many threads as the model will run on."""
+        from .notes import Notes
+        from .tuner import Tuner
+
+        tuner = Tuner(self.target, self.tuned, Notes(self.cache))
+        with self.stages("tune"):
+            tuner.tune(module)
+        return tuner.recall
+
     def _find(self, digest: str) -> Artifact | None:
         if not self.cache or not digest:
             return None
@@ -174,7 +194,7 @@ class _Compilation:
             return self.cache.find(self._key(digest))
 
     def _key(self, digest: str) -> str:
-        target = self.target.precision, asdict(self.target.facts)
+        target = self.target.precision, asdict(self.target.facts), self.tuned
         return digest_of_values(digest, target, digest_of_compiler(), self.compression.digest())
 
     def _digest_of_source(self) -> str:

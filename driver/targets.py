@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..codegen.cpu.build import Build
     from ..codegen.cpu.estimate import Estimate
+    from ..codegen.cpu.schedule import Chooser
     from ..passes.manager import Options
 
 REFERENCE = "reference"
@@ -48,24 +49,31 @@ class NativeTarget:
             told["why"] = f"{self.facts.cpu} has no instruction that multiplies {self.precision}"
         return told
 
-    def compile(self, module: ModuleOp, options: Options, stages: Stages) -> Artifact:
+    def compile(
+        self, module: ModuleOp, options: Options, stages: Stages, choose: Chooser | None = None
+    ) -> Artifact:
         """The artifact of a simplified module, which is used up.
+
+        ``choose`` answers what code generation may choose; None leaves it to estimates.
 
         Raises:
             TargetError: The module holds something that the target has no code for.
         """
         from ..codegen.cpu.build import build
-        from .signature import signature_of
+        from ..codegen.cpu.schedule import by_estimate
 
         with stages("generate code"):
-            made = build(module, self.facts, options)
-            manifest = signature_of(module, made.symbols).to_manifest()
+            made = build(module, self.facts, options, choose or by_estimate)
         with stages("lay out weights"):
-            weights = ((offset, np.asarray(make())) for offset, make in made.weights)
-            described = {**manifest, **self._described(made)}
-            return Artifact.assemble(
-                described, join_objects(made.objects), weights, made.weights_size
-            )
+            return self.artifact(module, made)
+
+    def artifact(self, module: ModuleOp, made: Build) -> Artifact:
+        """The artifact of a module and of what became of it."""
+        from .signature import signature_of
+
+        weights = ((offset, np.asarray(make())) for offset, make in made.weights)
+        described = {**signature_of(module, made.symbols).to_manifest(), **self._described(made)}
+        return Artifact.assemble(described, join_objects(made.objects), weights, made.weights_size)
 
     def costs(self) -> Estimate:
         """What predicts how long ops take."""

@@ -6,13 +6,14 @@ is computed and ``why`` why so. ``Fused`` reads a region as scalar expressions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
+    opt_prop_def,
     prop_def,
     region_def,
     traits_def,
@@ -39,6 +40,7 @@ class KernelOp(IRDLOperation):
     body = region_def("single_block")
     algorithm = prop_def(Param)
     why = prop_def(Param)
+    choices = opt_prop_def(Param)
 
     def __init__(
         self, inputs: Sequence[SSAValue], types: Sequence[Attribute], body: Region,
@@ -49,6 +51,23 @@ class KernelOp(IRDLOperation):
             result_types=[list(types)],
             regions=[body],
             properties={"algorithm": Param(algorithm), "why": Param(why)},
+        )
+
+    def chosen(self, name: str) -> tuple[int, ...] | None:
+        """What was decided about how it is computed; None leaves it to the template."""
+        return self.decided.get(name)
+
+    @property
+    def decided(self) -> dict[str, tuple[int, ...]]:
+        """All that was decided, by name."""
+        entries = self.choices.data if self.choices else ()
+        assert isinstance(entries, tuple)
+        return {name: tuple(values) for name, *values in entries}
+
+    def choose(self, choices: Mapping[str, Sequence[int]]) -> None:
+        """Decides how it is computed."""
+        self.properties["choices"] = Param(
+            tuple((name, *values) for name, values in choices.items())
         )
 
     @property

@@ -33,7 +33,7 @@ from .narrow import narrowing
 from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
-from .schedule import Scheduler, has_kernel, watches_border
+from .schedule import Chooser, Scheduler, by_estimate, has_kernel, watches_border
 from .sites import Branch, EntryPoints, Loop, Repeat, Side, Site, Step
 from .target import CpuTarget
 from .templates.copy import copy_kernel
@@ -63,30 +63,53 @@ class Build:
     text: str = ""
 
 
-def build(module: ModuleOp, target: CpuTarget, options: Options | None = None) -> Build:
+def build(
+    module: ModuleOp,
+    target: CpuTarget,
+    options: Options | None = None,
+    choose: Chooser = by_estimate,
+) -> Build:
     """Compiles ``module``, which is at the graph level, and changes it on the way.
 
     Raises:
         TargetError: The model holds something that the target has no code for.
     """
+    lower(module, target, options, choose)
+    return assemble(module, target, choose)
+
+
+def lower(
+    module: ModuleOp,
+    target: CpuTarget,
+    options: Options | None = None,
+    choose: Chooser = by_estimate,
+) -> None:
+    """Brings ``module`` from the graph level to the kernel level."""
     steps = lowering(
         has_kernel,
-        lambda op: watches_border(op, target),
+        lambda op: watches_border(op, target, choose),
         lambda op: choose_encoded(op, target),
     )
     run_passes(module, (*steps, *narrowing(target)), options)
-    block = main_function(module).body.block
-    return _Builder(block, target).build()
+
+
+def assemble(module: ModuleOp, target: CpuTarget, choose: Chooser = by_estimate) -> Build:
+    """Compiles ``module``, which is at the kernel level.
+
+    Raises:
+        TargetError: The model holds something that the target has no code for.
+    """
+    return _Builder(main_function(module).body.block, Scheduler(target, choose)).build()
 
 
 _MALLOC = "declare ptr @malloc(i64)\n"
 
 
 class _Builder:
-    def __init__(self, block: Block, target: CpuTarget):
+    def __init__(self, block: Block, scheduler: Scheduler):
         self.block = block
-        self.target = target
-        self.scheduler = Scheduler(target)
+        self.target = scheduler.target
+        self.scheduler = scheduler
         self.found = list(late_symbols(block.walk()))
         self.symbols = [*_symbols(block), *self.found]
         self.codes: dict[KernelOp, Code] = {}

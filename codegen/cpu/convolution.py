@@ -65,6 +65,20 @@ def choose(conv: ConvOp, target: CpuTarget) -> Choice:
     return Choice(best, _reason(best, conv.strides[0], cycles))
 
 
+def others(conv: ConvOp, best: int, target: CpuTarget) -> list[int]:
+    """What may be chosen instead of ``best`` for the results of a tile."""
+    if not _is_candidate(conv) or _refusal(conv, target):
+        return []
+    fitting = [results for results in _TILES if fits(problem_of(conv, results))]
+    return [results for results in (*fitting, 0) if results != best]
+
+
+def measured(results: int) -> Choice:
+    """What is not the best by estimate, but when it is measured."""
+    name = f"F({results}x{results}, 3x3)" if results else "direct sum"
+    return Choice(results, f"{name}: measured to be the fastest")
+
+
 def _reason(best: int, stride: int, cycles: dict[int, float]) -> str:
     """What is best, and by how much."""
     if best:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
@@ -13,10 +13,9 @@ from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
-from ...ir.structure import Contraction
 from ...ir.types import F32, type_of
 from ...passes.decode_weights import note_of
-from .convolution import choose
+from .convolution import choose, measured, others
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
 from .templates.bfloat import bfloat_kernel
@@ -25,7 +24,7 @@ from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
 from .templates.encoded import encoded_kernel
-from .templates.frame import Code
+from .templates.frame import Code, Option
 from .templates.integer import integer_kernel
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
@@ -34,6 +33,8 @@ from .templates.sparse import sparse_kernel
 from .templates.special import SPECIAL
 from .templates.winograd import winograd_kernel
 
+# Chooses among the options that a name stands for; first is what estimates say is fastest.
+Chooser = Callable[[GraphOp | KernelOp, str, Sequence[Option]], Option]
 # Makes the code of a kernel, a target and a name; None where it has none for that kernel.
 Template = Callable[[KernelOp, str, CpuTarget], Code | None]
 
@@ -47,11 +48,17 @@ _PLAIN = {
 }
 
 
+def by_estimate(subject: GraphOp | KernelOp, name: str, options: Sequence[Option]) -> Option:
+    """The chooser that measures nothing."""
+    return options[0]
+
+
 @dataclass
 class Scheduler:
     """Makes the code of kernels, once for each distinct one."""
 
     target: CpuTarget
+    choose: Chooser = by_estimate
 
     def __post_init__(self) -> None:
         self.codes: dict[Hashable, Code] = {}
@@ -62,19 +69,36 @@ class Scheduler:
         sparse = choose_sparse(kernel, self.target)
         key = kernel_key(kernel), sparse.height
         if key not in self.codes:
-            self.codes[key] = self._generate(kernel, sparse, f"k{len(self.codes)}_{_title(kernel)}")
+            self.codes[key] = self._best(kernel, sparse, f"k{len(self.codes)}_{_title(kernel)}")
             self._chosen[key] = kernel
         for name in ("algorithm", "why"):
             kernel.properties[name] = self._chosen[key].properties[name]
         why = note_of(kernel.ops) or sparse.why
         if why:
-            kernel.properties["why"] = Param(why)
+            slower = sparse.height and kernel.algorithm.data != "sparse"
+            kernel.properties["why"] = Param(why + ("; measured slower" if slower else ""))
         return self.codes[key]
 
+    def _best(self, kernel: KernelOp, sparse: SparseChoice, name: str) -> Code:
+        """The code by what is chosen, one thing after the other."""
+        planned, chosen = kernel.properties["algorithm"], dict[str, Option]()
+        code = self._generate(kernel, sparse, name)
+        while question := _question(kernel, sparse, code, self.target):
+            subject, title, options = question
+            made, kernel.properties["algorithm"] = kernel.properties["algorithm"], planned
+            chosen[title] = self.choose(subject, title, options)
+            kernel.choose(chosen)
+            if chosen[title] == options[0]:
+                kernel.properties["algorithm"] = made
+            else:
+                code = self._generate(kernel, sparse, name)
+        return code
+
     def _generate(self, kernel: KernelOp, sparse: SparseChoice, name: str) -> Code:
-        if sparse.height:
+        (height,) = kernel.chosen("sparse") or (sparse.height,)
+        if height:
             kernel.properties["algorithm"] = Param("sparse")
-            return sparse_kernel(kernel, name, self.target, sparse.height)
+            return sparse_kernel(kernel, name, self.target, height)
         algorithm = kernel.algorithm.data
         if algorithm == "contraction":
             return self._product(kernel, name)
@@ -94,13 +118,41 @@ class Scheduler:
         return reduction_kernel(kernel, name, self.target)
 
 
-def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
-    (root,) = (op for op in kernel.ops if isinstance(op.structure(), Contraction))
-    if not isinstance(root, ConvOp):
+def _question(
+    kernel: KernelOp, sparse: SparseChoice, code: Code, target: CpuTarget
+) -> tuple[GraphOp | KernelOp, str, Sequence[Option]] | None:
+    """What is to be chosen next: about what, its name, the options; None if all is chosen."""
+    found: list[tuple[GraphOp | KernelOp, str, Sequence[Option]]] = []
+    if sparse.height:
+        found.append((kernel, "sparse", [(h,) for h in (sparse.height, 0)]))
+    elif (conv := _convolution(kernel)) is not None:
+        found.append((conv, "winograd", _winograd_options(conv, target)))
+    found += [(kernel, name, options) for name, options in code.options.items()]
+    return next((q for q in found if len(q[2]) > 1 and kernel.chosen(q[1]) is None), None)
+
+
+def _convolution(kernel: KernelOp) -> ConvOp | None:
+    """The convolution that a kernel is around."""
+    if kernel.algorithm.data not in ("contraction", "winograd"):
         return None
-    choice = choose(root, target)
+    return next((op for op in kernel.ops if isinstance(op, ConvOp)), None)
+
+
+def _winograd_options(conv: ConvOp, target: CpuTarget) -> list[Option]:
+    best = choose(conv, target).results
+    return [(results,) for results in (best, *others(conv, best, target))]
+
+
+def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
+    conv = _convolution(kernel)
+    if conv is None:
+        return None
+    choice = choose(conv, target)
+    (results,) = kernel.chosen("winograd") or (choice.results,)
+    if results != choice.results:
+        choice = measured(results)
     kernel.properties["why"] = Param(choice.why)
-    return winograd_kernel(kernel, name, target, choice.results) if choice.results else None
+    return winograd_kernel(kernel, name, target, results) if results else None
 
 
 # The ways to compute a sum of products, the most special first.
@@ -122,11 +174,11 @@ def has_kernel(op: GraphOp) -> bool:
     return type_of(op.q).shape[2] != 1 and all(isinstance(f, int) and f <= 512 for f in features)
 
 
-def watches_border(op: GraphOp, target: CpuTarget) -> bool:
+def watches_border(op: GraphOp, target: CpuTarget, chooser: Chooser = by_estimate) -> bool:
     """Whether the kernel of ``op`` reads around its pads, so that no padded copy is needed."""
     if not isinstance(op, ConvOp) or skips_zeros(op, target):
         return False
-    return choose(op, target).results > 0
+    return chooser(op, "winograd", _winograd_options(op, target)) != (0,)
 
 
 def kernel_key(kernel: KernelOp) -> Hashable:

@@ -75,7 +75,7 @@ class Attention:
         self.groups, self.keys, self.values = k[1], k[2], v[3]
         self.space = IndexSpace((*q[:3], self.keys, self.features, self.values, self.groups))
         self.lanes = frame.target.lanes(32)
-        self.block = self._block()
+        (self.block,) = frame.pick("queries", [(n,) for n in self._blocks()])
         self.mask = self._turned_mask()
         self.axes: dict[int, SSAValue] = {}
 
@@ -96,8 +96,12 @@ class Attention:
         cost = static((self.keys, self.features)) * self.block // 4
         return frame.finish(product((self.batch, self.heads)) * blocks, grain_of(cost))
 
+    def _blocks(self) -> list[int]:
+        """The queries of a task: four machine vectors, fewer where there are not so many; or two."""
+        best = self._block()
+        return list(dict.fromkeys([best, min(best, 2 * self.lanes)]))
+
     def _block(self) -> int:
-        """The queries of a task: four machine vectors, fewer where there are not so many."""
         most = (4 if self.frame.target.registers > 16 else 2) * self.lanes
         if not isinstance(self.queries, int):
             return most

@@ -55,26 +55,25 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
     return TiledProduct(rooted, product).build() if product else None
 
 
-def tiling(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> Tiling:
-    """The tile for a product: as many accumulators as registers allow, little of it wasted.
+def tilings(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> list[Tiling]:
+    """Tiles for a product, the best by estimate first: many accumulators, little of them wasted.
 
     A tile has at most ``most`` rows.
     """
     lanes = target.lanes(32)
     vectors = -(-static((columns,), 512) // lanes)
     if isinstance(rows, int) and rows <= 2:
-        width = min(vectors, 8 // rows)
-        return Tiling(max(1, rows), _panel(columns, width * lanes))
-    best, best_score = Tiling(1, lanes), 0.0
+        widths = dict.fromkeys(min(vectors, w // max(1, rows)) for w in (8, 4, 12))
+        return [Tiling(max(1, rows), _panel(columns, w * lanes)) for w in widths]
+    scores: dict[Tiling, float] = {}
     for width in (4, 3, 2, 1):
         tallest = min(rows_in_registers(width, target), most)
         count = -(-static((rows,), 504) // tallest)
         height = -(-static((rows,), 504) // count)
         used = vectors / (-(-vectors // width) * width)
         score = used * height / (height + 1.0) * width / (width + 0.5)
-        if score > best_score + 1e-9:
-            best, best_score = Tiling(height, _panel(columns, width * lanes)), score
-    return best
+        scores.setdefault(Tiling(height, _panel(columns, width * lanes)), round(score, 9))
+    return sorted(scores, key=lambda tile: -scores[tile])
 
 
 def rows_in_registers(width: int, target: CpuTarget) -> int:
@@ -101,7 +100,13 @@ class TiledProduct:
         self.shape = rooted.type.shape
         self.columns = self.shape[product.column]
         most = _ROWS_OF_A_SET if self._meet_in_cache() else _ROWS
-        self.tiling = tiling(product.rows, self.columns, self.frame.target, most)
+        tiles = tilings(product.rows, self.columns, self.frame.target, most)
+        self.tiling = tiles[0]
+        outside = self._panels_outside()
+        options = [(tile.rows, tile.panel, outside) for tile in tiles]
+        options.insert(1, (tiles[0].rows, tiles[0].panel, not outside))
+        rows, panel, self.panels_outside = self.frame.pick("tile", options)
+        self.tiling = Tiling(rows, panel)
         self.axes: dict[int, SSAValue] = {}
         self.tile_number: SSAValue
         self.ahead: SSAValue | None = None
@@ -120,9 +125,9 @@ class TiledProduct:
         tiles = (product.rows + (self.tiling.rows - 1)) // self.tiling.rows
         outer = dims_product(self.shape[a] for a in product.outer)
         with b.loop(frame.begin, frame.end) as task:
-            inner = [panels, tiles] if self._panels_outside() else [tiles, panels]
+            inner = [panels, tiles] if self.panels_outside else [tiles, panels]
             place = frame.unflatten(task, [outer, *inner])
-            panel, tile = place[1:] if self._panels_outside() else place[:0:-1]
+            panel, tile = place[1:] if self.panels_outside else place[:0:-1]
             self._set_outer(place[0])
             self.tile_number = tile
             self._rows(panel, tile, tiles)
@@ -131,6 +136,7 @@ class TiledProduct:
         return frame.finish(outer * panels * tiles, grain_of(cost // 16), self._packings(), samples)
 
     def _panels_outside(self) -> bool:
+        """Whether tiles share panels, as these are too many to stay near."""
         depth = static([d.extent for d in self.product.depths])
         return depth * static((self.columns,)) * 4 > _CACHE
 
@@ -285,7 +291,7 @@ class TiledProduct:
         """Whether panels come from afar, and are read too few times for that not to matter."""
         rows = static((self.product.rows,))
         few = self.tiling.rows < rows <= _FEW_TILES * self.tiling.rows
-        return self.product.packed and few and self._panels_outside()
+        return self.product.packed and few and bool(self.panels_outside)
 
     def _ask_for(self, position: SSAValue, width: int) -> None:
         """Has a row of the right factor brought near."""

@@ -81,7 +81,7 @@ class _Depthwise:
         self.channel = len(self.shape) - 1
         image = type_of(self.root.x).shape[1:-1]
         *self.outer, self.inner = sides_of(self.root.window(), image, self.shape[1:-1])
-        self.places, self.lanes = self._tile_size()
+        self.places, self.lanes = self.frame.pick("window", self._tiles())
         self.taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
         weights = self.frame.kernel.inputs[self.w.number]
         plain = self.root.w is self.frame.kernel.block.args[self.w.number]
@@ -125,6 +125,13 @@ class _Depthwise:
         vectors = 4 if pixels * crowd > _SETS * _WAYS else 2 if fits else 1
         places = max(1, min(_PLACES, target.registers // 2 // vectors))
         return places, max(1, min(channels, vectors * target.lanes(32)))
+
+    def _tiles(self) -> list[tuple[int, int]]:
+        """Places and channels of tiles: by estimate, then the others."""
+        best, channels = self._tile_size(), static((self.shape[-1],))
+        registers, lanes = self.frame.target.registers, self.frame.target.lanes(32)
+        others = [(registers // 2 // v, min(channels, v * lanes)) for v in (1, 2, 4)]
+        return list(dict.fromkeys([best, *((min(_PLACES, p), c) for p, c in others)]))
 
     def _strip(self, strip: SSAValue, channel: SSAValue, lanes: int) -> None:
         """Some rows, at a vector of channels."""

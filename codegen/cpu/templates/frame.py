@@ -25,6 +25,10 @@ from ..expression import Buffer, Scope
 from ..target import CpuTarget
 from ..uniform import Uniform
 
+# Ways to compute a kernel, by the name of what is to be chosen: plain numbers, the template's own.
+Option = tuple[int, ...]
+Options = Mapping[str, Sequence[Option]]
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -50,6 +54,7 @@ class Code:
         found: The symbols that it finds out; they follow its buffers, one word each.
         samples: Into how many equal parts the tasks fall, in order, so that each part computes one
             index along the first dim of all results.
+        options: What could have been chosen, by name; first what estimates say is fastest.
     """
 
     function: func.FuncOp
@@ -58,6 +63,7 @@ class Code:
     packed: Mapping[int, Packing] = field(default_factory=dict)
     found: tuple[str, ...] = ()
     samples: Dim = 1
+    options: Options = field(default_factory=dict)
 
 
 class Frame:
@@ -93,7 +99,14 @@ class Frame:
         }
         self.fused = Fused(kernel.block)
         self.uniform = Uniform()
+        self.options: dict[str, Sequence[Option]] = {}
         self._numbers = len(types)
+
+    def pick(self, name: str, options: Sequence[Option]) -> Option:
+        """The option that was chosen for the kernel, else the first."""
+        self.options[name] = options
+        chosen = self.kernel.chosen(name)
+        return chosen if chosen is not None and chosen in options else options[0]
 
     def output(self, value: SSAValue) -> int | None:
         """The number of the buffer of a yielded value."""
@@ -144,7 +157,8 @@ class Frame:
         self.uniform.move_to(self._block)
         type = FunctionType.from_lists(self._arguments, [])
         function = func.FuncOp(self.name, type, Region(self._block))
-        return Code(function, tasks, grain, packed or {}, tuple(self.found), samples)
+        found = tuple(self.found)
+        return Code(function, tasks, grain, packed or {}, found, samples, self.options)
 
 
 def kernel_types(kernel: KernelOp) -> list[TensorType]:
