@@ -189,8 +189,7 @@ class _Builder:
     ) -> Site:
         name, number = code.function.sym_name.data, len(self.sites)
         work = (code.tasks, code.grain, code.found)
-        room = [(place, self.memory.heap[place]) for place in buffers if place in self.memory.heap]
-        site = Site(number, name, tuple(buffers), symbols, *work, loop, room)
+        site = Site(number, name, tuple(buffers), symbols, *work, loop)
         self.sites.append(site)
         self.records.append(told)
         return site
@@ -257,7 +256,6 @@ class _Builder:
             steps,
             self.found,
             self.memory.pointers,
-            list(self.memory.heap),
             len(self.memory.loops),
         )
 
