@@ -6,7 +6,7 @@ A run is one launch of a CUDA graph. The room needs numpy and ctypes.
 from __future__ import annotations
 
 from .arrays import DeviceArray
-from .device import describe
+from .device import current_device, describe
 from .engine import CudaEngine
 
-__all__ = ["CudaEngine", "DeviceArray", "describe"]
+__all__ = ["CudaEngine", "DeviceArray", "current_device", "describe"]

@@ -12,6 +12,7 @@ from ..signature import Shaped, Signature
 from .program import Program
 
 _MOST_BLOCKS = np.array([2**31 - 1, 2**16 - 1, 2**16 - 1])
+_MOST_ELEMENTS = 2**31 - 1
 _ALIGNMENT = 256
 _DIVISOR = 16
 
@@ -60,6 +61,9 @@ def make_plan(program: Program, signature: Signature, arrays: Sequence[Shaped]) 
     arena = int(sizes[program.arena])
     signature.check_sizes(shapes, arena)
     outputs = tuple((s, o.dtype) for s, o in zip(shapes, signature.outputs, strict=True))
+    most = int(sizes[program.elements].max(initial=0))
+    if most > _MOST_ELEMENTS:
+        raise InputError(f"the model cannot run on these sizes: a tensor has {most} elements")
     grids = _grids(program, sizes)
     bytes_of = [*(a.nbytes for a in arrays), *(_nbytes(*o) for o in outputs)]
     places = np.cumsum([0, *(-(-n // _ALIGNMENT) * _ALIGNMENT for n in bytes_of)])

@@ -1,11 +1,11 @@
 """The ``cuda`` entry of a manifest: kernels, their launches, and all sizes in one table.
 
-    {"archs": [...], "arena": size, "kernels": [...], "launches": [...]}
+    {"archs": [...], "arena": size, "elements": [size, ...], "kernels": [...], "launches": [...]}
 
 A kernel names its place in the artifact's code for each architecture, and what a launch of it
 needs. A launch has a grid of three sizes and one argument for each parameter: ``{"arena": size}``,
 ``{"weight": offset}``, ``{"input": number}``, ``{"output": number}`` or ``{"value": size}``. Sizes
-are expressions over the model's symbols.
+are expressions over the model's symbols. ``elements`` counts those of tensors of symbolic size.
 
 Arguments become cells of 8 bytes: a base address, by its number, plus a size.
 """
@@ -104,6 +104,7 @@ class Program:
         narrow: Which cells are 32 bits wide.
         grid: The places of three sizes for each launch.
         arena: The place of the arena's size.
+        elements: The places of counts of elements, which kernels hold in 31 bits.
         inputs: The places of each input's dims.
         outputs: The same of the outputs.
         sizes: Computes all sizes from the symbols' values.
@@ -123,6 +124,7 @@ class Program:
         self.cell_base, self.cell_size = columns[:2]
         self.divisible, self.narrow = columns[2:].astype(bool)
         self.arena = self._table.add(entry["arena"])
+        self.elements = [self._table.add(size) for size in entry.get("elements", ())]
         self.inputs = [[self._table.add(d) for d in i.shape] for i in signature.inputs]
         self.outputs = [[self._table.add(d) for d in o.shape] for o in signature.outputs]
         self.sizes = self._table.function()

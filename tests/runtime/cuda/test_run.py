@@ -207,6 +207,11 @@ def test_manifests_that_make_no_sense(gpu: StandIn, change, message: str):
             InputError,
             "would count to 3000000000, beyond 32 bits",
         ),
+        (
+            lambda e: e.update(elements=["N*1000000000"]),
+            InputError,
+            "a tensor has 3000000000 elements",
+        ),
         (lambda e: e.update(arena="1//(N-3)"), InputError, "on these sizes: .*zero"),
         (lambda e: e.update(arena="0-N"), InputError, "-3 bytes of scratch memory"),
     ],
