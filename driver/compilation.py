@@ -19,7 +19,7 @@ from .foreign import model_of
 from .metric import Score
 from .source import Given, Source, source_of
 from .stages import Stages
-from .targets import NativeTarget, target_named
+from .targets import NativeTarget, Target, target_named
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -121,7 +121,7 @@ class _Compilation:
     def __init__(
         self,
         source: Source,
-        target: NativeTarget,
+        target: Target,
         cache: Cache | None,
         verify: bool,
         stages: Stages,
@@ -166,8 +166,9 @@ class _Compilation:
         with self.stages("simplify"):
             run_passes(module, pipeline(), options)
         report |= self.compression.apply(module, self.stages, self.target)
-        choose = self._tune(module) if self.tuned else None
-        made = self.target.compile(module, options, self.stages, choose)
+        target = self.target
+        choose = self._tune(module, target) if isinstance(target, NativeTarget) else None
+        made = target.compile(module, options, self.stages, choose)
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})
         if self.cache:
@@ -177,12 +178,14 @@ class _Compilation:
                 self.stages.note(problem)
         return artifact
 
-    def _tune(self, module: ModuleOp) -> Chooser:
+    def _tune(self, module: ModuleOp, target: NativeTarget) -> Chooser | None:
         """What is measured to be fastest on as many threads as the model will run on."""
+        if not self.tuned:
+            return None
         from .notes import Notes
         from .tuner import Tuner
 
-        tuner = Tuner(self.target, self.tuned, Notes(self.cache))
+        tuner = Tuner(target, self.tuned, Notes(self.cache))
         with self.stages("tune"):
             tuner.tune(module)
         return tuner.recall

@@ -14,7 +14,7 @@ from .fingerprint import digest_of_values
 from .foreign import model_of
 from .metric import Score, metric_of, split_labels
 from .stages import Stages
-from .targets import NativeTarget, target_named
+from .targets import NativeTarget, Target, target_named
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -80,7 +80,7 @@ class Compression:
         return self.apply(module, stages, None)
 
     def apply(
-        self, module: ModuleOp, stages: Stages, target: NativeTarget | None
+        self, module: ModuleOp, stages: Stages, target: Target | None
     ) -> dict[str, Any]:
         """Compresses a simplified module; what is to be told about it.
 
@@ -118,7 +118,7 @@ class _Run:
         recipe: Recipe,
         module: ModuleOp,
         stages: Stages,
-        target: NativeTarget | None,
+        target: Target | None,
     ):
         from ..passes.compress.costs import Arithmetic
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .. import __version__
 from ..codegen.cpu.target import CpuTarget, presets, target_for
+from ..codegen.cuda import target as cuda
+from ..codegen.cuda.target import CudaTarget
 from ..ir.errors import TargetError
 from ..runtime import Artifact
 from ..runtime.artifact import join_objects
@@ -22,10 +24,44 @@ if TYPE_CHECKING:
     from ..codegen.cpu.build import Build
     from ..codegen.cpu.estimate import Estimate
     from ..codegen.cpu.schedule import Chooser
+    from ..passes.compress.costs import Costs
     from ..passes.manager import Options
 
 REFERENCE = "reference"
 PRECISIONS = ("f32", "bf16")
+
+
+class Target(Protocol):
+    """What models are compiled for."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``cpu:x86-64-v3``."""
+        ...
+
+    @property
+    def facts(self) -> CpuTarget | CudaTarget:
+        """What code generation knows of it."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What was asked for: one of PRECISIONS."""
+        ...
+
+    def rounding(self) -> dict[str, str]:
+        """Which precision was asked for, which is used, and why."""
+        ...
+
+    def compile(
+        self, module: ModuleOp, options: Options, stages: Stages, choose: Chooser | None = None
+    ) -> Artifact:
+        """The artifact of a simplified module, which is used up."""
+        ...
+
+    def costs(self) -> Costs:
+        """What predicts how long ops take."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,7 +128,7 @@ class NativeTarget:
         }
 
 
-def target_named(name: str, exact: bool = False, precision: str = "f32") -> NativeTarget | None:
+def target_named(name: str, exact: bool = False, precision: str = "f32") -> Target | None:
     """The target called ``name``; None for the reference interpreter.
 
     ``exact`` leaves out algorithms that round more than plain sums do; with ``precision`` bf16
@@ -106,6 +142,10 @@ def target_named(name: str, exact: bool = False, precision: str = "f32") -> Nati
     if name == REFERENCE:
         return None
     family, _, _ = name.partition(":")
+    if family == "cuda":
+        from .gpu import gpu_named
+
+        return gpu_named(name, exact, precision)
     if family != "cpu" or name not in known_targets():
         known = "".join(f"\n  {n:<16} {what}" for n, what in known_targets().items())
         raise TargetError(f"unknown target '{name}'; the targets are:{known}")
@@ -121,6 +161,8 @@ def known_targets() -> dict[str, str]:
     return {
         "cpu": f"this machine: {here.cpu} ({platform.machine()}), {_facts(here)}",
         **named,
+        "cuda": "the NVIDIA GPU of this machine; several: cuda:sm_80,sm_90; any: cuda:ptx",
+        **{f"cuda:{n}": t.architectures[0].card for n, t in cuda.presets().items()},
         REFERENCE: "numpy, op by op: slow, and right by construction",
     }
 

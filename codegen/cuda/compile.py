@@ -12,9 +12,11 @@ from typing import Any
 
 from ...ir.errors import TargetError
 from .frame import Code
-from .target import Architecture
+from .target import PORTABLE, Architecture
 
 _FILE = "<mlc kernels>"
+# Of drivers from CUDA 12.0 on.
+_PTX_VERSION = 80
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Compiler:
             "num_warps": code.num_warps,
             "num_stages": code.num_stages,
             "enable_fp_fusion": True,
+            **({"ptx_version": _PTX_VERSION} if architecture is PORTABLE else {}),
         }
         try:
             return triton.compile(

@@ -41,18 +41,22 @@ _ARCHITECTURES = {
 }
 
 
+# Code that the driver of any later GPU compiles for it.
+PORTABLE = Architecture("ptx", 80, 101_376, 84, False, "any from A100 on, compiled by its driver")
+
+
 @dataclass(frozen=True)
 class CudaTarget:
     """GPUs to generate code for.
 
     Attributes:
         architectures: Each gets code of its own from one source.
-        tf32: Whether products of f32 may round their factors to 10 bits, which is several times
-            faster.
+        precision: To what products of f32 round their factors: ``f32``, ``tf32`` (10 bits of
+            mantissa) or ``bf16`` (7 bits); sums are in f32.
     """
 
     architectures: tuple[Architecture, ...]
-    tf32: bool = False
+    precision: str = "f32"
 
     @property
     def shared(self) -> int:
@@ -76,21 +80,18 @@ def presets() -> dict[str, CudaTarget]:
 
 
 def target_for(name: str) -> CudaTarget:
-    """The target of ``cuda:sm_80``, of several, ``cuda:sm_80,sm_90``, or of ``cuda:sm_90+tf32``.
+    """The target of ``cuda:sm_80``, or of several, ``cuda:sm_80,sm_90,ptx``.
 
     Raises:
         TargetError: An architecture is not known.
     """
-    listed, *options = name.partition(":")[2].split("+")
-    names = [n.strip() for n in listed.split(",")]
-    if set(options) - {"tf32"}:
-        raise TargetError(f"'{name}': the only option of a CUDA target is +tf32")
-    return CudaTarget(tuple(_architectures(names)), "tf32" in options)
+    listed = name.partition(":")[2].split(",")
+    return CudaTarget(tuple(_architectures(n.strip() for n in listed)))
 
 
 def _architectures(names: Iterable[str]) -> Iterable[Architecture]:
+    known = {**_ARCHITECTURES, PORTABLE.name: PORTABLE}
     for name in dict.fromkeys(names):
-        if name not in _ARCHITECTURES:
-            known = ", ".join(_ARCHITECTURES)
-            raise TargetError(f"unknown GPU architecture '{name}'; known: {known}")
-        yield _ARCHITECTURES[name]
+        if name not in known:
+            raise TargetError(f"unknown GPU architecture '{name}'; known: {', '.join(known)}")
+        yield known[name]

@@ -60,7 +60,7 @@ def choose_tile(problem: Problem, target: CudaTarget) -> tuple[Tile, str]:
 
 
 def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
-    plain = problem.dtype == F32 and not target.tf32
+    plain = problem.dtype == F32 and target.precision == "f32"
     depths = (16, 32) if plain else (32, 64, 128)
     for rows, columns, depth in pairs((16, 32, 64, 128), (16, 32, 64, 128, 256), depths):
         if plain and rows * columns > 64 * 128:
@@ -88,7 +88,7 @@ def _cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     steps = -(-depth // tile.depth)
     work = tile.rows * tile.columns * tile.depth * steps
     load = (tile.rows + tile.columns) * tile.depth * steps * problem.dtype.itemsize
-    small = 64 if problem.dtype != F32 or target.tf32 else 16
+    small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
     waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
     one = max(work / _rate(problem, target) * waste, load / _BYTES) + 40 * steps + _LATENCY
     return -(-_count(tile, problem) // target.multiprocessors) * one
@@ -97,7 +97,7 @@ def _cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
 def _rate(problem: Problem, target: CudaTarget) -> int:
     if problem.dtype != F32:
         return _TENSOR if is_float(problem.dtype) else 2 * _TENSOR
-    return _TENSOR_TF32 if target.tf32 else _PLAIN
+    return _TENSOR_TF32 if target.precision == "tf32" else _PLAIN
 
 
 def _count(tile: Tile, problem: Problem) -> int:

@@ -26,11 +26,12 @@ from ....ir.ops.attention import AttentionOp
 from ....ir.ops.elementwise import broadcast_load
 from ....ir.ops.shape import TransposeOp
 from ....ir.scalar import Scalar
-from ....ir.types import F32, type_of
+from ....ir.types import DTYPES, F32, type_of
 from ..elements import memory_type
 from ..frame import Code, Frame, dim_text
 from ..printer import Printer, Scope
 from ..target import CudaTarget
+from .factors import precision_of
 from .flat import Placement, divides, power_of_two
 from .pointwise import say
 
@@ -61,7 +62,8 @@ class _Attention:
         assert isinstance(features, int)
         assert isinstance(values, int)
         self.features, self.values = features, values
-        self.dtype = q.dtype
+        narrow = q.dtype == F32 and frame.target.precision == "bf16"
+        self.dtype = DTYPES["bf16"] if narrow else q.dtype
         self.share: Dim = self.heads // self.groups
         self.rows: Dim = self.share * self.queries
         tiled = (q.shape[2], self.keys, features, values)
@@ -219,8 +221,7 @@ class _Attention:
         return Scope(self.frame, self.space, here.axes, here.masks)
 
     def _precision(self) -> str:
-        exact = self.dtype == F32 and not self.frame.target.tf32
-        return f'input_precision="{"ieee" if exact else "tf32"}"'
+        return precision_of(self.dtype, self.frame.target)
 
 
 def _at_least_two(size: Dim) -> Dim:

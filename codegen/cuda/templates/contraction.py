@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from ....ir.dims import Dim, ceildiv
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
-from ....ir.types import F32
 from ..elements import memory_type
 from ..frame import Code, Frame
 from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
 from ..tiles import Problem, choose_tile
-from .factors import Factor, Product, product_of
+from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .pointwise import say
 from .rooted import Rooted
@@ -30,7 +29,7 @@ _FLIP = 128
 def contraction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
     """Code for a kernel around a matrix product; None where it has one row, or is none."""
     rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted)
+    product = product_of(rooted, target.precision)
     if product is None or not product.rows:
         return None
     return _Contraction(rooted, product).build()
@@ -126,8 +125,7 @@ class _Contraction:
     def _precision(self) -> str:
         if self.product.integer:
             return "out_dtype=tl.int32"
-        exact = self.product.left.dtype == F32 and not self.frame.target.tf32
-        return f'input_precision="{"ieee" if exact else "tf32"}"'
+        return precision_of(self.product.left.dtype, self.frame.target)
 
     def _factor(self, factor: Factor, strip: Placement, name: str, spread: str, shape: str) -> str:
         """A factor's part of the tile, zero where the depth ends."""

@@ -7,12 +7,13 @@ that what comes before a product is computed where it is read. Convolution is su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ....ir.scalar import Scalar, nodes_of
-from ....ir.types import DTYPE_NAMES, I32, bit_width, is_float, is_signed
+from ....ir.types import DTYPE_NAMES, DTYPES, F32, I32, bit_width, is_float, is_signed
+from ..target import CudaTarget
 from .rooted import Rooted
 
 _TENSOR_CORES = frozenset(["f16", "bf16", "f32"])
@@ -55,8 +56,11 @@ class Product:
         return not is_float(self.left.dtype)
 
 
-def product_of(kernel: Rooted) -> Product | None:
-    """The reduction as a matrix product; None where it is none that has an instruction."""
+def product_of(kernel: Rooted, precision: str) -> Product | None:
+    """The reduction as a matrix product; None where it is none that has an instruction.
+
+    With ``precision`` bf16, factors of f32 are rounded to that.
+    """
     body = kernel.body
     if kernel.structure.combine != "add" or body.op != "mul":
         return None
@@ -64,6 +68,8 @@ def product_of(kernel: Rooted) -> Product | None:
     left, right = factors
     if left is None or right is None or left.dtype != right.dtype:
         return None
+    if left.dtype == F32 and precision == "bf16":
+        left, right = (replace(f, dtype=DTYPES["bf16"]) for f in (left, right))
     last = _last(kernel)
     if last is None:
         return None
@@ -78,6 +84,12 @@ def product_of(kernel: Rooted) -> Product | None:
     batch = tuple(a for a in own if a not in rows and a not in columns)
     depth = tuple(range(rank, len(kernel.space.extents)))
     return Product(left, right, rows, columns, batch, depth)
+
+
+def precision_of(dtype: np.dtype, target: CudaTarget) -> str:
+    """The argument by which a product's factors of f32 stay as they are, or round to tf32."""
+    exact = dtype == F32 and target.precision == "f32"
+    return f'input_precision="{"ieee" if exact else "tf32"}"'
 
 
 def _last(kernel: Rooted) -> int | None:

@@ -1,0 +1,104 @@
+"""What the runtime is told: the ``cuda`` entry of the manifest, and the code it points into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...ir.dims import Dim
+from ...passes.memory_plan import Place
+from .build import Build
+from .compile import Binary, Compiler, pointers
+from .frame import Code
+from .target import PORTABLE, CudaTarget
+
+Binaries = list[dict[str, Binary]]
+
+
+def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
+    """The binaries of each kernel, by the name of the architecture.
+
+    Raises:
+        TargetError: Triton is not installed, or does not compile a kernel.
+    """
+    compiler = Compiler(made.source)
+    return [
+        {a.name: compiler.compile(code, a) for a in target.architectures} for code in made.codes
+    ]
+
+
+def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict[str, Any], bytes]:
+    """The manifest's entry, and the code section: binaries and the source, back to back."""
+    code = _Section()
+    names = [a.name for a in target.architectures if a is not PORTABLE]
+    kernels = [
+        _kernel(c, found, names, code) for c, found in zip(made.codes, binaries, strict=True)
+    ]
+    entry = {
+        "archs": names,
+        "arena": _size(made.arena),
+        "scratch": _size(made.arena),
+        "elements": [_size(d) for d in made.sizes],
+        "source": code.add(made.source.encode()),
+        "kernels": kernels,
+        "launches": [_launch(made, number) for number in range(len(made.launches))],
+    }
+    return entry, code.data
+
+
+class _Section:
+    """Bytes that grow."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> list[int]:
+        """Appends; gives offset and size."""
+        self._parts.append(data)
+        self._size += len(data)
+        return [self._size - len(data), len(data)]
+
+    @property
+    def data(self) -> bytes:
+        """All of it."""
+        return b"".join(self._parts)
+
+
+def _kernel(
+    code: Code, found: Mapping[str, Binary], names: Sequence[str], section: _Section
+) -> dict[str, Any]:
+    first = next(iter(found.values()))
+    scratch = [b.global_scratch for b in found.values()]
+    portable = found.get(PORTABLE.name)
+    return {
+        "name": first.entry,
+        "cubins": {name: section.add(found[name].cubin) for name in names},
+        "ptx": section.add(portable.ptx.encode()) if portable else None,
+        "num_warps": first.num_warps,
+        "num_ctas": 1,
+        "shared": max(b.shared for b in found.values()),
+        "global_scratch_size": max(size for size, _ in scratch),
+        "global_scratch_align": max(align for _, align in scratch),
+        "parameters": list(code.signature.values()),
+        "divisible": list(pointers(code)),
+    }
+
+
+def _launch(made: Build, number: int) -> dict[str, Any]:
+    launch = made.launches[number]
+    code = made.codes[launch.kernel]
+    arguments = [_argument(place) for place in launch.buffers]
+    arguments += [{"value": symbol} for symbol in code.symbols]
+    grid = [_size(code.grid), 1, 1]
+    return {"kernel": launch.kernel, "grid": grid, "arguments": arguments, "node": launch.node}
+
+
+def _argument(place: Place) -> dict[str, int | str]:
+    if place.kind in ("arena", "weight"):
+        return {place.kind: _size(place.offset)}
+    return {place.kind: place.number}
+
+
+def _size(dim: Dim) -> int | str:
+    return dim if isinstance(dim, int) else str(dim)
