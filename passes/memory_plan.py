@@ -1,7 +1,8 @@
 """Where every value of a bufferized model lies: in an input, an output, the weights or the arena.
 
 How values share the arena is said in arena.py, and how those of regions lie in lifetimes.py. A
-value whose size the run finds out has room for the largest that it can have.
+value whose size the run finds out has room for the largest that it can have; where nothing limits
+that, the run gets memory for it when it knows the size.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class MemoryPlan:
         pointers: How many there are.
         arena: Bytes of scratch memory.
         late: Outputs whose size the run finds out, with the most bytes they can have.
+        heap: Pointers and outputs to memory that the run gets, with the bytes; that of a stack
+            grows row by row.
     """
 
     places: dict[SSAValue, Place]
@@ -79,6 +82,7 @@ class MemoryPlan:
     pointers: int
     arena: Dim
     late: dict[int, Dim]
+    heap: dict[Place, Dim]
 
 
 def plan_memory(block: Block, loops: Sequence[SampleLoop] = ()) -> MemoryPlan:
@@ -100,12 +104,14 @@ class _Planner:
         self.bounds = late_bounds(block.walk())
         self.loops = [op for op in self.regions.ops if isinstance(op, LoopOp)]
         self.places: dict[Memory, Place] = {}
+        self.heap: dict[Place, Dim] = {}
+        self.pointers = 0
 
     def plan(self, loops: Sequence[SampleLoop]) -> MemoryPlan:
         weights = [op for op in self.block.walk() if isinstance(op, ConstantOp)]
         self.places.update({a: Place("input", n) for n, a in enumerate(self.block.args)})
         self.places.update({w.results[0]: Place("weight", n) for n, w in enumerate(weights)})
-        pointers = self._place_held()
+        self._place_held()
         copies = {self.block: self._place_outputs()}
         arena = self._place_arena(loops)
         for row, stack in self.regions.rows.items():
@@ -118,28 +124,32 @@ class _Planner:
             self.loops,
             copies,
             {b: [self.places[v] for v in e.held] for b, e in endings.items()},
-            pointers,
+            self.pointers,
             arena,
             self._late_outputs(),
+            self.heap,
         )
 
-    def _place_held(self) -> int:
+    def _pointer(self) -> Place:
+        self.pointers += 1
+        return Place("held", self.pointers - 1)
+
+    def _place_held(self) -> None:
         """A pointer for each value that needs one; what a loop carries keeps its own."""
-        count = 0
         for op in self.regions.ops:
             carried = op.block.args[1:] if isinstance(op, LoopOp) else ()
             for n, result in enumerate(op.results):
                 if is_held(result):
-                    for value in (result, *carried[n : n + 1]):
-                        self.places[value] = Place("held", count)
-                    count += 1
-        return count
+                    self.places.update(
+                        dict.fromkeys((result, *carried[n : n + 1]), self._pointer())
+                    )
 
     def _place_outputs(self) -> list[tuple[SSAValue, Place]]:
         """Lets results be computed where they are wanted; gives those that must be copied."""
         copies: list[tuple[SSAValue, Place]] = []
         for number, value in enumerate(returned(self.block)):
             base, output = base_of(value), Place("output", number)
+            self._note_endless(output, size_in_bytes(value, self.bounds))
             if base in self.places:
                 copies.append((value, output))
             else:
@@ -153,6 +163,10 @@ class _Planner:
             for value, span in life_spans(self.block, self.regions).items()
             if value not in self.places
         ]
+        endless = [life for life in lives if self._is_endless(life.size)]
+        for life in endless:
+            self._place_endless(life)
+        lives = [life for life in lives if life not in endless]
         for loop in loops:
             span = Span(order[loop.ops[0]].first, order[loop.ops[-1]].last)
             lives = with_loop(lives, loop, span)
@@ -165,6 +179,20 @@ class _Planner:
                 size = sample_bytes(inner)
                 self.places[inner] = Place("arena", 0, offset + at, size, value.size)
         return end
+
+    def _place_endless(self, life: Life) -> None:
+        pointer = self._pointer()
+        self._note_endless(pointer, life.size)
+        assert not isinstance(life.value, Inside)
+        self.places[life.value] = replace(pointer, strides=self._turns(life.value))
+
+    def _note_endless(self, place: Place, size: Dim) -> None:
+        if self._is_endless(size):
+            self.heap[place] = size
+
+    def _is_endless(self, size: Dim) -> bool:
+        """Whether a size has no limit before the run knows it."""
+        return not set(symbols_of(size)).isdisjoint(self.bounds)
 
     def _size(self, value: Memory) -> Dim:
         """Twice as much where two iterations have a value in turn."""
@@ -197,4 +225,5 @@ class _Planner:
             number: size_in_bytes(value, self.bounds)
             for number, value in enumerate(returned(self.block))
             if set(self.bounds) & {name for dim in type_of(value).shape for name in symbols_of(dim)}
+            and Place("output", number) not in self.heap
         }

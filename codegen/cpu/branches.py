@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ...passes.memory_plan import Place
+from .heap import resize
 from .sites import Branch, EntryPoints, Repeat, Step, address
 from .text import Text
 
@@ -32,6 +33,8 @@ def repeat(text: Text, plan: EntryPoints, step: Repeat, write: Write) -> None:
     test, body, done = (f"{name}{step.number}" for name in ("test", "body", "done"))
     counter, index = text.word("%iterations", step.number), f"%iteration.{step.number}"
     _point(text, plan, step.pointers, step.first)
+    for place, size in (*step.room, *step.rows):
+        resize(text, place, size)
     text.lines.append(f"  store i64 0, ptr {counter}")
     trips = step.trips
     if isinstance(trips, Place):
@@ -41,6 +44,8 @@ def repeat(text: Text, plan: EntryPoints, step: Repeat, write: Write) -> None:
     left = text.define(f"icmp slt i64 {index}, {trips}")
     text.lines += [f"  br i1 {left}, label %{body}, label %{done}", f"{body}:"]
     text.lines.append(f"  store i64 {index}, ptr {address(text, plan, step.index)}")
+    if step.rows:
+        _grow(text, step, index)
     write(text, plan, step.steps)
     again = _bool(text, plan, step.again)
     _point(text, plan, step.pointers, step.following)
@@ -50,6 +55,21 @@ def repeat(text: Text, plan: EntryPoints, step: Repeat, write: Write) -> None:
     if step.found is not None:
         _tell(text, plan, step.found, text.define(f"load i64, ptr {counter}"))
         _learn(text, plan, [step.found])
+
+
+def _grow(text: Text, step: Repeat, index: str) -> None:
+    """Doubles the room for rows whenever it is full: it is that of a power of two."""
+    below = text.define(f"sub i64 {index}, 1")
+    bits = text.define(f"and i64 {index}, {below}")
+    full = text.define(f"icmp eq i64 {bits}, 0")
+    first = text.define(f"icmp eq i64 {index}, 0")
+    wanted = text.define(f"select i1 {first}, i1 false, i1 {full}")
+    text.lines += [f"  br i1 {wanted}, label %full{step.number}, label %fits{step.number}"]
+    text.lines.append(f"full{step.number}:")
+    for place, size in step.rows:
+        rows = text.define(f"mul i64 {index}, 2")
+        resize(text, place, text.define(f"mul i64 {rows}, {text.dim(size)}"))
+    text.lines += [f"  br label %fits{step.number}", f"fits{step.number}:"]
 
 
 def _go_on(text: Text, condition: str, test: str, done: str) -> None:

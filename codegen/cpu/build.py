@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,16 @@ from ...ir.kernel import KernelOp
 from ...ir.module import main_function
 from ...ir.op import source_of
 from ...ir.ops.constant import ConstantOp
-from ...ir.ops.control import IfOp, LoopOp, differences
+from ...ir.ops.control import IfOp, LoopOp, differences, returned_types
 from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
-from ...passes.arena import ALIGNMENT, SampleLoop
+from ...passes.arena import SampleLoop
 from ...passes.lifetimes import base_of, returned
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import MemoryPlan, Place, plan_memory
 from ...passes.values import number
+from . import heap
 from .compile import compile_object
 from .emit import emit_module
 from .encoded import choose_encoded
@@ -34,10 +35,11 @@ from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
 from .schedule import Chooser, Scheduler, by_estimate, has_kernel, watches_border
-from .sites import Branch, EntryPoints, Loop, Repeat, Side, Site, Step
+from .sites import Branch, EntryPoints, Loop, Repeat, Room, Side, Site, Step
 from .target import CpuTarget
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing, kernel_symbols
+from .weights import Weights
 
 
 @dataclass
@@ -118,7 +120,7 @@ class _Builder:
         self.loops: list[SampleLoop] = []
         self.number: dict[Operation, int] = {}
         self.branches = 0
-        self.weights = _Weights()
+        self.weights = Weights()
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
 
@@ -139,6 +141,7 @@ class _Builder:
             self.weights.entries,
             self.weights.size,
             self.records,
+            errors=[heap.MESSAGE] if self.memory.heap else [],
             symbols=[(name, name in self.found) for name in self.symbols],
             text=text,
         )
@@ -157,14 +160,14 @@ class _Builder:
 
     def _launch(self, kernel: KernelOp, inside: tuple[str, ...]) -> Site:
         code = self.codes[kernel]
-        buffers = [
+        inputs = [
             self._place(value, code.packed.get(number))
             for number, value in enumerate(kernel.inputs)
         ]
-        buffers += [self.memory.places[r] for r in kernel.outputs]
         return self._site(
             code,
-            buffers,
+            inputs,
+            [self.memory.places[r] for r in kernel.outputs],
             tuple(kernel_symbols(kernel)),
             record(kernel, code.function.sym_name.data, inside),
             self.number.get(kernel),
@@ -177,19 +180,21 @@ class _Builder:
         name = code.function.sym_name.data
         told = {"kernel": name, "algorithm": "copy", "why": "", "nodes": [], "ops": []}
         told["inside"] = list(inside)
-        return self._site(code, [self._place(value), target], symbols, told)
+        return self._site(code, [self._place(value)], [target], symbols, told)
 
     def _site(
         self,
         code: Code,
-        buffers: Sequence[Place],
+        inputs: Sequence[Place],
+        outputs: Sequence[Place],
         symbols: tuple[str, ...],
         told: dict[str, Any],
         loop: int | None = None,
     ) -> Site:
         name, number = code.function.sym_name.data, len(self.sites)
         work = (code.tasks, code.grain, code.found)
-        site = Site(number, name, tuple(buffers), symbols, *work, loop)
+        buffers, room = (*inputs, *outputs), self._room(outputs)
+        site = Site(number, name, buffers, symbols, *work, loop, room)
         self.sites.append(site)
         self.records.append(told)
         return site
@@ -214,7 +219,7 @@ class _Builder:
 
     def _repeat(self, op: LoopOp, inside: tuple[str, ...]) -> Repeat:
         block = op.block
-        trips = number(op.trips)
+        trips, rows = number(op.trips), returned_types(block)[1 + op.carried :]
         return Repeat(
             self.memory.loops.index(op),
             self._place(op.trips) if trips is None else int(trips),
@@ -226,7 +231,17 @@ class _Builder:
             self._held(block),
             self._steps(block, (*inside, f"loop {_name(op)}")),
             op.count,
+            self._room([replace(p, strides=()) for p in self.memory.held[block] if p.strides]),
+            [
+                (self.memory.places[stack], row.size * row.dtype.itemsize)
+                for stack, row in zip(op.results[op.carried :], rows, strict=True)
+                if self.memory.places.get(stack) in self.memory.heap
+            ],
         )
+
+    def _room(self, places: Sequence[Place]) -> Room:
+        """Which of some places have to get memory, and how much."""
+        return [(p, self.memory.heap[p]) for p in places if p in self.memory.heap]
 
     def _condition(self, value: SSAValue) -> Place | None:
         return None if number(value) else self._place(value)
@@ -256,42 +271,9 @@ class _Builder:
             steps,
             self.found,
             self.memory.pointers,
+            list(self.memory.heap),
             len(self.memory.loops),
         )
-
-
-class _Weights:
-    """The weights in the order of their places, each once for each way it is laid out."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[int, Callable[[], np.ndarray]]] = []
-        self.size = 0
-        self._numbers: dict[tuple[object, object], int] = {}
-
-    def number(self, constant: ConstantOp, packing: Packing | None) -> int:
-        key = (constant.value, packing and packing.key)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.entries)
-            self._add(constant, packing)
-        return self._numbers[key]
-
-    def _add(self, constant: ConstantOp, packing: Packing | None) -> None:
-        type = type_of(constant.results[0])
-        shape = packing.shape if packing else type.shape
-        data = constant.value
-
-        def make() -> np.ndarray:
-            return packing.pack(data.array) if packing else data.array
-
-        if shape is None:
-            self._append(partial(np.asarray, made := make()), made.nbytes)
-            return
-        elements = int(np.prod([d for d in shape if isinstance(d, int)]))
-        self._append(make, elements * type.dtype.itemsize)
-
-    def _append(self, make: Callable[[], np.ndarray], size: int) -> None:
-        self.entries.append((self.size, make))
-        self.size += -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @cache

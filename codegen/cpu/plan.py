@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from ...ir.dims import Shape
+from . import heap
 from .branches import branch, repeat
 from .loops import close_loop, loop_tasks, open_loop
 from .sites import Branch, EntryPoints, Site, Step, Turn, load_fields, write_words
@@ -25,6 +26,7 @@ def entry_points(plan: EntryPoints) -> str:
             "declare void @mlc_parallel(ptr, ptr, ptr, i64, i64)",
             "declare i64 @llvm.readcyclecounter()",
             _LAUNCH,
+            *([heap.RESIZE] if plan.heap else []),
             *_tasks(plan.sites),
             *loop_tasks(plan),
             _run(plan),
@@ -87,9 +89,11 @@ def _run(plan: EntryPoints) -> str:
     text.lines += ["  %next.sample = alloca i64", "  %context = alloca [3 x i64]"]
     text.lines.append(f"  %held = alloca [{max(1, plan.pointers)} x ptr]")
     text.lines.append(f"  %iterations = alloca [{max(1, plan.repeats)} x i64]")
+    heap.begin(text, plan)
     _steps(text, plan, plan.steps)
+    heap.end(text, plan)
     body = "\n".join(text.lines)
-    return f"define i32 @mlc_run(ptr %call) {{\n{body}\n  ret i32 0\n}}\n"
+    return f"define i32 @mlc_run(ptr %call) {{\n{body}\n}}\n"
 
 
 def _steps(text: Text, plan: EntryPoints, steps: Sequence[Step]) -> None:
@@ -112,6 +116,8 @@ def _sample_loop(step: Step) -> int | None:
 
 def _launch(text: Text, plan: EntryPoints, site: Site, turn: Turn | None) -> None:
     text.lines += [f"  br label %site{site.number}", f"site{site.number}:"]
+    for place, size in site.room:
+        heap.resize(text, place, size)
     tasks = write_words(text, plan, site, turn)
     head = f"ptr %pool, ptr %profile, i64 {site.number}, ptr @{site.kernel}.task"
     text.lines.append(f"  call void @launch({head}, ptr %words, i64 {tasks}, i64 {site.grain})")

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...ir.affine import Affine, IndexSpace
-from ...ir.dims import Dim, is_static
+from ...ir.dims import Dim, is_static, symbols_of
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
 from ...ir.ops.control import RegionOp
+from ...ir.ops.select import late_symbols
 from ...ir.scalar import nodes_of
 from ...ir.structure import Map, Reduce, View, body_of
 from ...ir.types import type_of
@@ -35,13 +36,15 @@ _SAMPLE = Affine({0: 1})
 
 def sample_loops(block: Block, codes: Mapping[KernelOp, Code]) -> list[SampleLoop]:
     """The runs of kernels of ``block`` that are worth a loop over samples."""
-    runs = [_Run(1)]
+    runs, late = [_Run(1)], set(late_symbols(block.walk()))
     for op in block.ops:
         if isinstance(op, RegionOp):
             runs.append(_Run(1))
         if not isinstance(op, KernelOp):
             continue
         samples = _samples(op, codes[op])
+        if not late.isdisjoint(symbols_of(samples)):
+            samples = 1  # memory for a result may have to be got first
         if samples != runs[-1].samples or not runs[-1].may_take(op):
             runs.append(_Run(samples))
         runs[-1].kernels.append(op)

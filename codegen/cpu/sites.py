@@ -12,7 +12,11 @@ from ...ir.dims import Dim, Shape, floordiv
 from ...passes.memory_plan import Place
 from .text import Text
 
+_TABLES = {"input": "%inputs", "output": "%outputs", "held": "%held"}
 FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
+
+
+Room = Sequence[tuple[Place, Dim]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Site:
     """One launch: the kernel's name, where its buffers are, its symbols, its tasks.
 
     ``found`` are the symbols that it finds out: the words of them come after its buffers. ``loop``
-    is the number of the loop over samples that it stands in.
+    is the number of the loop over samples that it stands in. ``room`` are the pointers to memory
+    that has to be got before, with the bytes.
     """
 
     number: int
@@ -31,6 +36,7 @@ class Site:
     grain: int
     found: tuple[str, ...] = ()
     loop: int | None = None
+    room: Room = ()
 
     @property
     def words(self) -> int:
@@ -72,6 +78,8 @@ class Repeat:
         following: Where that is after an iteration.
         steps: The body.
         found: The symbol that the number of iterations is.
+        room: Pointers to memory that has to be got before, with the bytes.
+        rows: Pointers to memory that grows, with the bytes of each iteration.
     """
 
     number: int
@@ -84,6 +92,8 @@ class Repeat:
     following: Sequence[Place]
     steps: Sequence[Step]
     found: str | None = None
+    room: Room = ()
+    rows: Room = ()
 
 
 Step = Site | Branch | Repeat
@@ -113,6 +123,7 @@ class EntryPoints:
         steps: The launches with what is around them.
         found: The symbols that the run finds out, which are the last.
         pointers: How many pointers to values there are.
+        heap: Those, and outputs, that point to memory which the run gets.
         repeats: How many loops that stand in the model.
     """
 
@@ -127,6 +138,7 @@ class EntryPoints:
     steps: Sequence[Step]
     found: Sequence[str]
     pointers: int
+    heap: Sequence[Place]
     repeats: int
 
     def words(self, text: Text) -> None:
@@ -176,11 +188,15 @@ def address(text: Text, plan: EntryPoints, place: Place, turn: Turn | None = Non
     return start
 
 
+def pointer_to(text: Text, place: Place) -> str:
+    """Where the pointer to a buffer is."""
+    return text.word(_TABLES[place.kind], place.number)
+
+
 def _start(text: Text, plan: EntryPoints, place: Place, turn: Turn | None) -> str:
     """Where a buffer begins; one of a single sample, so far ahead that this one lies in it."""
-    if place.kind in ("input", "output", "held"):
-        table = "%held" if place.kind == "held" else f"%{place.kind}s"
-        return text.define(f"load ptr, ptr {text.word(table, place.number)}")
+    if place.kind in _TABLES:
+        return text.define(f"load ptr, ptr {pointer_to(text, place)}")
     if place.kind == "weight":
         return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
     offset = text.dim(place.offset)

@@ -21,6 +21,7 @@ from ...ir.op import GraphOp
 from ...ir.ops import elementwise as e
 from ...ir.ops import index, reduce, shape
 from ...ir.ops.constant import ConstantOp, DimsOp
+from ...ir.ops.control import RegionOp
 from ...ir.ops.quant import DequantizeOp
 from ...ir.ops.select import LateOp
 from ...ir.ops.shape import param_dims
@@ -56,6 +57,13 @@ def elements(value: SSAValue) -> np.ndarray | None:
     return np.asarray(wide.astype(np.int64).astype(object))
 
 
+def truth(value: object) -> bool | None:
+    """What a condition is known to be."""
+    if isinstance(value, SSAValue) and isinstance(value.owner, ConstantOp):
+        return bool(value.owner.value.array.reshape(-1)[0])
+    return None
+
+
 def known_op(dims: np.ndarray, dtype: np.dtype) -> GraphOp:
     """The constant, or tensor of sizes, that an object array of dims is."""
     flat = [d if isinstance(d, SymDim) else int(d) for d in dims.reshape(-1)]
@@ -70,7 +78,7 @@ def folded(op: GraphOp) -> list[GraphOp] | None:
     Raises:
         InferenceError: The operands are known and wrong, such as an index out of range.
     """
-    if isinstance(op, (ConstantOp, DimsOp)):
+    if isinstance(op, (ConstantOp, DimsOp, RegionOp)):
         return None
     constant = all(isinstance(o.owner, ConstantOp) for o in op.operands)
     if any(_size(r) > _NUMBERS_LIMIT for r in op.results) and not isinstance(op, LateOp):

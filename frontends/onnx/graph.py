@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import SSAValue
 
-from ...ir.data import DataAttr
-from ...ir.dims import symbols_of
 from ...ir.errors import InferenceError, InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.limits import assuming
 from ...ir.module import model_module, set_symbol_limits
-from ...ir.op import GraphOp, copy_source
-from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
-from ...ir.ops.select import LateOp
-from ...ir.types import tensor, type_of
+from ...ir.types import type_of
 from . import families as families
-from .fold import folded
+from .emission import Emission, drop_unused
 from .function import bound_body, local_functions, operator_function
 from .inputs import Constants, Shapes, input_types, obstacle
 from .node import Node, Shared, Value
@@ -78,11 +72,11 @@ class _Importer:
         self.opsets = opsets_of(model)
         self.functions = local_functions(model)
         self.weights = weights
-        self.block = Block()
+        self.emission = Emission()
+        self.block = self.emission.main
         self.problems: list[Unsupported] = []
-        self.counter = itertools.count()
         self.steps = 0
-        self.shared = Shared(self.emit, self._late_symbol, weights)
+        self.shared = Shared(self.emission, weights, self.problems)
 
     def run(self, constants: Constants, shapes: Shapes) -> ModuleOp:
         scope = Scope(self.opsets)
@@ -92,21 +86,9 @@ class _Importer:
         if self.problems:
             raise UnsupportedError(self.problems)
         self.block.add_op(ReturnOp(operands=[[r for r in results if r is not None]]))
-        self._drop_unused()
+        drop_unused(self.block)
         outputs = [o.name for o in self.graph.output]
         return model_module(self.block, inputs, outputs, self.graph.name)
-
-    def emit(self, op: GraphOp) -> Sequence[SSAValue]:
-        """Places an op, or what its results are known to be."""
-        known = folded(op)
-        if known is None:
-            self.block.add_op(op)
-            return op.results
-        op.drop_all_references()
-        for constant in known:
-            copy_source(op, constant)
-        self.block.add_ops(known)
-        return [constant.results[0] for constant in known]
 
     def _inputs(self, scope: Scope, constants: Constants, shapes: Shapes) -> list[str]:
         weights = {w.name for w in self.graph.initializer}
@@ -118,7 +100,7 @@ class _Importer:
         types = input_types(tensors, constants, shapes)
         for name, type in types.items():
             if name in constants:
-                scope.set(name, self._constant(constants[name].copy()))
+                scope.set(name, self.emission.constant(constants[name].copy()))
             else:
                 scope.set(name, self.block.insert_arg(type, len(self.block.args)))
         return [name for name in types if name not in constants]
@@ -138,21 +120,14 @@ class _Importer:
     def _nested(self, value: Any) -> Value:
         if isinstance(value, list):
             return [self._nested(item) for item in value]
-        return None if value is None else self._constant(np.array(value))
-
-    def _constant(self, array: np.ndarray) -> SSAValue:
-        """A constant; what lies unaligned in a file is copied when it is first read."""
-        if array.flags.aligned:
-            return self.emit(ConstantOp.of(array))[0]
-        data = DataAttr.lazy(tensor(array.shape, array.dtype), array.copy)
-        return self.emit(ConstantOp(value=data))[0]
+        return None if value is None else self.emission.constant(np.array(value))
 
     def _graph(self, graph: onnx.GraphProto, scope: Scope) -> None:
         for weight in graph.initializer:
             if weight.name not in scope.values:
-                scope.set(weight.name, self._constant(self.weights.array(weight)))
+                scope.set(weight.name, self.emission.constant(self.weights.array(weight)))
         for sparse in graph.sparse_initializer:
-            scope.set(sparse.values.name, self._constant(self.weights.dense(sparse)))
+            scope.set(sparse.values.name, self.emission.constant(self.weights.dense(sparse)))
         for node in graph.node:
             self._node(node, scope)
 
@@ -206,11 +181,6 @@ class _Importer:
         run = self._runner(scope, source)
         return Node(proto, inputs, opset, source, self.shared, run, expand)
 
-    def _late_symbol(self) -> str:
-        taken = {s for a in self.block.args for d in type_of(a).shape for s in symbols_of(d)}
-        names = (f"count_{k}" for k in self.counter)
-        return next(name for name in names if name not in taken)
-
     def _call(
         self,
         function: onnx.FunctionProto,
@@ -258,14 +228,6 @@ class _Importer:
         kind = "optional" if value is None else "sequence"
         self.problems.append(Unsupported(name, "output", f"it is a {kind}, not a tensor"))
         return None
-
-    def _drop_unused(self) -> None:
-        """Removes ops without a use; those that find out a size may have one in some shape."""
-        for op in reversed(list(self.block.ops)):
-            kept = isinstance(op, (ReturnOp, LateOp))
-            if not kept and not any(r.uses for r in op.results):
-                op.detach()
-                op.erase()
 
 
 def _described(error: Exception) -> str:

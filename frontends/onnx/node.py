@@ -11,7 +11,7 @@ import onnx
 from xdsl.ir import SSAValue
 
 from ...ir.dims import Dim, Shape, SymDim, is_static
-from ...ir.errors import InvalidModelError
+from ...ir.errors import InvalidModelError, Unsupported
 from ...ir.op import GraphOp, set_source
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import CastOp
@@ -19,6 +19,7 @@ from ...ir.ops.index import GatherOp
 from ...ir.ops.reduce import ReduceOp
 from ...ir.ops.shape import BroadcastOp, IotaOp, PadOp, ReshapeOp, TransposeOp, dims_param
 from ...ir.types import I64, TensorType, type_of
+from .emission import Emission
 from .fold import elements, known_op
 from .refusal import FIX_INPUT, Refusal
 from .weights import Weights
@@ -32,15 +33,15 @@ class Shared:
     """What all nodes of a model have in common.
 
     Attributes:
-        emit: Appends an op to the graph and gives its results, folded where they are known.
-        late_symbol: A new name for a size that only the data tells.
+        emission: Where ops go.
         weights: Makes arrays of tensors.
+        problems: What cannot be imported, so far.
         unclipped: For sizes of slices, what they are if no bound of the slice has to be clipped.
     """
 
-    emit: Callable[[GraphOp], Sequence[SSAValue]]
-    late_symbol: Callable[[], str]
+    emission: Emission
     weights: Weights
+    problems: list[Unsupported]
     unclipped: dict[Dim, Dim] = field(default_factory=dict)
 
     def note_clipped(self, size: Dim, unclipped: Dim) -> None:
@@ -79,7 +80,11 @@ class Node:
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""
         set_source(op, self.source)
-        return self.shared.emit(op)
+        return self.shared.emission.emit(op)
+
+    def late_symbol(self) -> str:
+        """A new name for a size that only the data tells."""
+        return self.shared.emission.late_symbol()
 
     def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
         """A constant."""

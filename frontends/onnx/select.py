@@ -16,14 +16,14 @@ def non_zero(node: Node) -> SSAValue:
     """Where elements are not 0."""
     x = node.input()
     x = node.reshape(x, (1,)) if type_of(x).rank == 0 else x
-    return node.add(select.NonZeroOp(x, count=node.shared.late_symbol()))
+    return node.add(select.NonZeroOp(x, count=node.late_symbol()))
 
 
 @importer("Compress")
 def compress(node: Node) -> SSAValue:
     """The slices whose condition holds; of the flattened tensor where no axis is given."""
     x, axis = _along(node)
-    return node.add(select.CompressOp(x, node.input(1), axis=axis, count=node.shared.late_symbol()))
+    return node.add(select.CompressOp(x, node.input(1), axis=axis, count=node.late_symbol()))
 
 
 @importer("Unique")
@@ -31,7 +31,7 @@ def unique(node: Node) -> list[SSAValue]:
     """The different slices, and where they are."""
     x, axis = _along(node)
     ordered = bool(node.attribute("sorted", 1))
-    op = select.UniqueOp(x, axis=axis, ordered=ordered, count=node.shared.late_symbol())
+    op = select.UniqueOp(x, axis=axis, ordered=ordered, count=node.late_symbol())
     return list(node.add_all(op))
 
 
@@ -48,7 +48,7 @@ def non_max_suppression(node: Node) -> SSAValue:
             overlap=0.0 if overlap is None else float(overlap.reshape(())),
             least_score=None if least is None else float(least.reshape(())),
             centered=bool(node.attribute("center_point_box", 0)),
-            count=node.shared.late_symbol(),
+            count=node.late_symbol(),
         )
     )
 

@@ -22,13 +22,14 @@ from xdsl.irdl import (
 )
 from xdsl.traits import IsolatedFromAbove, IsTerminator
 
-from ..dims import Dim, dim_max, parse_dim, symbol, symbols_of
+from ..dims import Dim, dim_max, symbol, symbols_of
 from ..late import late_bounds, upper_bound
 from ..op import GraphOp, graph_op, param
 from ..structure import Control
 from ..symbols import known_shape
 from ..types import BOOL, I64, TensorType, tensor, type_of
 from .select import LateOp
+from .shape import param_dims
 
 FOREVER = int(np.iinfo(np.int64).max)
 _TRIPS, _CONDITION = tensor((), I64), tensor((), BOOL)
@@ -130,9 +131,9 @@ class LoopOp(RegionOp):
     of ``values``, and those captured. It gives the condition for the next iteration, the carried
     values for it, and rows. Results are what is carried in the end, and for each row a stack of
     all iterations' along a new first dim. Its size is ``length`` (an int or the text of a dim)
-    where that is known before; else ``count`` is a symbol for it.
+    where that is known before; else ``count`` is a symbol for it, at most ``limit`` if that is given.
 
-        %c, %rows = "mlc.loop"(%trips, %condition, %first, %x) <{carried = 1, count = "K"}> ({
+        %c, %rows = "mlc.loop"(%trips, %condition, %first, %x) <{carried = 1, count = "K", …}> ({
         ^body(%number, %c, %x):
           …
           "mlc.return"(%again, %next, %row)
@@ -146,6 +147,7 @@ class LoopOp(RegionOp):
     carried = param(0)
     length = param()
     count = param()
+    limit = param()
     outputs = var_result_def(TensorType)
     body = region_def("single_block")
 
@@ -159,7 +161,7 @@ class LoopOp(RegionOp):
         """The number of iterations as a dim, where rows are stacked."""
         if self.count is not None:
             return symbol(self.count)
-        return parse_dim(self.length) if isinstance(self.length, str) else self.length
+        return None if self.length is None else param_dims((self.length,))[0]
 
     def infer(self) -> Sequence[TensorType]:
         """What is carried keeps its type; stacks have a dim more than rows."""
@@ -183,12 +185,11 @@ class LoopOp(RegionOp):
         return row.with_shape((self.size, *row.shape))
 
     def found(self) -> dict[str, Dim]:
-        """Not more than ``trips``, where that is a constant."""
+        """Not more than ``limit``."""
         if self.count is None:
             return {}
-        limit = getattr(getattr(self.trips.owner, "value", None), "array", None)
-        endless = limit is None or int(limit) >= FOREVER
-        return {self.count: symbol(self.count) if endless else max(0, int(limit))}
+        limit = self.count if self.limit is None else self.limit
+        return {self.count: param_dims((limit,))[0]}
 
     def given(self, argument: BlockArgument) -> SSAValue | None:
         """Captured values follow the number and those carried."""

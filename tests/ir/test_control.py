@@ -12,7 +12,7 @@ from mlc.ir.dims import symbol
 from mlc.ir.errors import InferenceError
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import main_function
-from mlc.ir.ops.control import FOREVER, IfOp, LoopOp, ReturnOp, enclose
+from mlc.ir.ops.control import IfOp, LoopOp, ReturnOp, enclose
 from mlc.ir.ops.elementwise import AddOp, ExpOp, LtOp, MulOp, NegOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceSumOp
@@ -54,7 +54,12 @@ def branch(g: Graph, condition: SSAValue, *sides: Block, counts: tuple[str, ...]
 
 
 def loop(
-    g: Graph, body: Block, trips: SSAValue, condition: SSAValue, carried: list[SSAValue], **how: str
+    g: Graph,
+    body: Block,
+    trips: SSAValue,
+    condition: SSAValue,
+    carried: list[SSAValue],
+    **how: int | str,
 ) -> LoopOp:
     values = [*carried, *enclose(body)]
     op = LoopOp(trips, condition, *values, carried=len(carried), regions=[Region(body)], **how)
@@ -94,14 +99,9 @@ def powers() -> ModuleOp:
     number, a, b = body.block.args
     new = body(AddOp, body(MatmulOp, a, body.value(WEIGHT)), x)
     small = body(LtOp, body(ReduceSumOp, body(MulOp, new, new), axes=(0, 1), keepdims=False), 90.0)
-    op = loop(
-        g,
-        body.close(small, b, new, new, number, b),
-        g.value(np.asarray(9)),
-        truth(g),
-        [x, x],
-        count="K",
-    )
+    rows = body.close(small, b, new, new, number, b)
+    nine = g.value(np.asarray(9))
+    op = loop(g, rows, nine, truth(g), [x, x], count="K", limit=9)
     return g.module(*op.results, g(AddOp, op.results[0], op.results[1]))
 
 
@@ -160,14 +160,8 @@ def test_a_loop_may_run_no_times():
     g = Graph((2, 3))
     body = Body(g.inputs[0], number=True)
     new = body(NegOp, body.block.args[1])
-    op = loop(
-        g,
-        body.close(truth(body), new, new),
-        g.value(np.asarray(0)),
-        truth(g),
-        [g.inputs[0]],
-        count="K",
-    )
+    rows = body.close(truth(body), new, new)
+    op = loop(g, rows, g.value(np.asarray(0)), truth(g), [g.inputs[0]], count="K", limit=0)
     module = g.module(*op.results)
     x = np.ones((2, 3), np.float32)
     for got in (interpret(module, [x]), Native(module).run([x])):
@@ -192,14 +186,13 @@ def test_sides_give_the_same_ranks():
         branch(g, g.inputs[1], then.close(flat), other.close(g.inputs[0]))
 
 
-def test_how_often_a_loop_runs_may_have_no_limit():
+@pytest.mark.parametrize(
+    ("limit", "bound"), [({"limit": 5}, "5"), ({"limit": "N"}, "N"), ({}, "K")]
+)
+def test_how_often_a_loop_runs_may_have_a_limit(limit: dict[str, int | str], bound: str):
     g = Graph((2, 3), (), dtypes=[F32, I64])
-    for trips, limit in (
-        (g.value(np.asarray(5)), "5"),
-        (g.inputs[1], "K"),
-        (g.value(np.asarray(FOREVER)), "K"),
-    ):
-        body = Body(g.inputs[0], number=True)
-        new = body(NegOp, body.block.args[1])
-        op = loop(g, body.close(truth(body), new, new), trips, truth(g), [g.inputs[0]], count="K")
-        assert str(op.found()["K"]) == limit
+    body = Body(g.inputs[0], number=True)
+    new = body(NegOp, body.block.args[1])
+    rows = body.close(truth(body), new, new)
+    op = loop(g, rows, g.inputs[1], truth(g), [g.inputs[0]], count="K", **limit)
+    assert str(op.found()["K"]) == bound
