@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..ir.op import GraphOp
 from .contract import Pass
 from .dead_code import EliminateDeadCode
+from .decode_rows import DecodeRows
 from .decode_weights import Choice, DecodeWeights
 from .decompose import Decompose
 from .explicit_pads import ExplicitPads
@@ -35,6 +36,7 @@ def lowering(
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides
         MergeTrailingReductions(),
+        DecodeRows(),  # before tables are decoded as a whole
         DecodeWeights(reads_codes),  # what no kernel computes on encoded
         FoldConstants(),  # of what was decoded, too
         EliminateDeadCode(),

@@ -13,7 +13,7 @@ from ..dims import Dim, ceildiv, floordiv, mod
 from ..op import GraphOp, graph_op, param
 from ..structure import Indices, Map
 from ..symbols import known_size
-from ..types import F32, I32, TensorType, bit_width, is_float, is_integer
+from ..types import F32, I32, TensorType, bit_width, is_float, is_integer, tensor
 from .constant import ConstantOp
 from .reduce import accumulator
 
@@ -200,6 +200,64 @@ class DequantizeOp(ScaledOp):
 
     def _decoded(self) -> np.dtype:
         return self.to or self.operand_type(1).dtype
+
+
+@graph_op
+class UnpackOp(GraphOp):
+    """``size`` integers of the dtype ``to`` for each row of bytes, the first in the lowest bits.
+
+    ``%r = "mlc.unpack"(%x) <{to = #mlc.param<i4>, size = #mlc.param<7>}> : [2, 4] ui8 -> …``
+    """
+
+    name = "mlc.unpack"
+    x = operand_def(TensorType)
+    to = param()
+    size = param()
+    result = result_def(TensorType)
+
+    def infer(self) -> TensorType:
+        """The shape of x with ``size`` as the last dim."""
+        x = self.operand_type(0)
+        if x.dtype != np.uint8 or x.rank == 0:
+            raise self.fail("x must be rows of ui8")
+        if not is_integer(self.to) or bit_width(self.to) not in (2, 4):
+            raise self.fail("the target must be integers of 2 or 4 bits")
+        if x.shape[-1] != ceildiv(self.size, self._count()):
+            raise self.fail(f"{x.shape[-1]} bytes are not those of {self.size} {self.to}")
+        return tensor((*x.shape[:-1], self.size), self.to)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """Shifts and masks."""
+        bits = bit_width(self.to)
+        parts = [(x >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+        whole = np.stack(parts, -1).reshape(*x.shape[:-1], -1)
+        return whole[..., : self.size].astype(self.to)
+
+    def structure(self) -> Map:
+        """A Map of a shift, which leaves the bits above to the conversion."""
+
+        def body(i: Indices) -> s.Scalar:
+            count, last = self._count(), i[-1]
+            byte = s.load(0, (*i[:-1], last // count), self.operand_type(0).dtype)
+            shift = s.cast((last % count) * bit_width(self.to), byte.dtype)
+            mask = s.const((1 << bit_width(self.to)) - 1, byte.dtype)
+            return s.cast(s.binary("and", s.binary("shr", byte, shift), mask), self.to)
+
+        return Map(body)
+
+    def _count(self) -> int:
+        return 8 // bit_width(self.to)
+
+
+def packed(values: np.ndarray) -> np.ndarray:
+    """Integers of 2 or 4 bits as rows of bytes, so that ``UnpackOp`` gives them back."""
+    bits = bit_width(values.dtype)
+    count = 8 // bits
+    codes = values.astype(np.int8).view(np.uint8) & ((1 << bits) - 1)
+    fill = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % count)]
+    parts = np.pad(codes, fill).reshape(*values.shape[:-1], -1, count)
+    shifts = np.arange(count, dtype=np.uint8) * np.uint8(bits)
+    return np.bitwise_or.reduce(parts << shifts, -1)
 
 
 def _divided(value: s.Scalar, by: s.Scalar) -> s.Scalar:

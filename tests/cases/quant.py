@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp, UnpackOp
 
 from .case import BF16, F16, F32, I8, I32, UI8, Case, Shape
 
@@ -89,4 +89,13 @@ QUANT += [_dequantize((7, 3), (1, 3), None, I32)]
 QUANT += [
     Case(DequantizeOp, (((6, 3), I4), ((2, 3), F16)), {"to": F32}, {0: (0, 7)}),
     Case(DequantizeOp, (((6, 3), UI8), ((), F32), ((), UI8)), {"to": BF16}),
+]
+QUANT += [
+    Case(UnpackOp, ((shape, UI8),), {"to": to, "size": size})
+    for shape, to, size in (
+        ((2, 4), I4, 7),
+        (("N", 4), UI4, 8),
+        ((3,), I2, 10),
+        ((2, 0), I2, 0),
+    )
 ]
