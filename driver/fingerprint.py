@@ -8,7 +8,7 @@ import mmap
 import re
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..runtime.digest import block_digest
+from .protobuf import external_names
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parent.parent
 _ROOMS = ("ir", "passes", "frontends", "codegen", "runtime", "driver")
 _PACKAGES = ("llvmlite", "ml_dtypes", "numpy", "onnx", "xdsl")
+_EXTRAS = ("triton",)
 # The groups of passes.plugins and of the ONNX importer's plugins, which are not imported here,
 # since nothing is compiled yet.
 _PLUGINS = ("mlc.passes", "mlc.onnx")
-# The entry "location" of a tensor's external data, as protobuf writes it before the file's name.
-_LOCATION = b"\x08location\x12"
 
 
 def digest_of_file(path: Path) -> str:
@@ -42,20 +42,6 @@ def digest_of_file(path: Path) -> str:
         parts = [digest_of_bytes(data)]
         parts += [_digest_of_external(path.parent / n) for n in external_names(data)]
     return digest_of_values(*parts)
-
-
-def external_names(data: bytes | mmap.mmap) -> list[str]:
-    """Names of files that an ONNX file refers to, in its own order.
-
-    They are searched for instead of parsed, since a file may hold gigabytes of weights.
-    """
-    names: dict[str, None] = {}
-    at = data.find(_LOCATION)
-    while at >= 0:
-        start = at + len(_LOCATION)
-        names[_protobuf_text(data[start : start + 2**14])] = None
-        at = data.find(_LOCATION, start)
-    return list(names)
 
 
 def digest_of_bytes(data: bytes | mmap.mmap) -> str:
@@ -88,6 +74,9 @@ def digest_of_compiler() -> str:
     files = sorted(f for room in _ROOMS for f in (_ROOT / room).rglob("*.py"))
     sources = [(str(f.relative_to(_ROOT)), f.read_text()) for f in files]
     versions = [(name, version(name)) for name in _PACKAGES]
+    for name in _EXTRAS:
+        with suppress(PackageNotFoundError):
+            versions.append((name, version(name)))
     plugins = [_plugin(e) for group in _PLUGINS for e in entry_points(group=group)]
     return digest_of_values(sources, versions, plugins)
 
@@ -99,13 +88,6 @@ def _plugin(entry: EntryPoint) -> list[str]:
         spec = find_spec(entry.module)
         source = Path(spec.origin or "").read_text() if spec else ""
     return [entry.name, entry.value, entry.dist.version if entry.dist else "", source]
-
-
-def _protobuf_text(data: bytes) -> str:
-    """The text behind its length, which takes one or two bytes."""
-    short = len(data) < 2 or data[0] < 128
-    size, start = (data[0] if data else 0, 1) if short else (data[0] - 128 + 128 * data[1], 2)
-    return data[start : start + size].decode(errors="replace")
 
 
 def _digest_of_external(path: Path) -> str:

@@ -16,8 +16,8 @@ from mlc.driver.fingerprint import (
     digest_of_file,
     digest_of_module,
     digest_of_values,
-    external_names,
 )
+from mlc.driver.protobuf import external_names
 from mlc.frontends.onnx import load_onnx
 from mlc.runtime import Artifact
 from small_models import WEIGHT, dense, dense_result, dense_rows
@@ -128,6 +128,16 @@ def test_external_data_is_part_of_the_file(tmp_path):
     assert digest_of_file(path) != before
     (tmp_path / name).unlink()
     assert digest_of_file(path) != before
+
+
+def test_names_are_found_in_attributes_but_not_in_weights():
+    entry = b"\x08location\x12\x04file"
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.UINT8, [len(entry)], entry, raw=True)
+    node = onnx.helper.make_node("Constant", [], ["c"], note=entry.replace(b"file", b"near"))
+    graph = onnx.helper.make_graph([node], "g", [], [], [weight])
+    data = onnx.helper.make_model(graph).SerializeToString()
+    assert external_names(data) == ["near"]
+    assert all(external_names(data[:size]) is not None for size in range(len(data)))
 
 
 def test_modules_are_told_apart_by_their_weights():
