@@ -10,9 +10,10 @@ from ....ir.dims import Shape
 from ....ir.op import GraphOp
 from ....ir.scalar import Scalar, nodes_of
 from ....ir.structure import Map, Reduce, body_of
-from ....ir.types import type_of
+from ....ir.types import DTYPES, F32, is_float, type_of
 from ..expression import Buffer
 
+_HALVES = (DTYPES["f16"], DTYPES["bf16"])
 _EXPENSIVE = frozenset(
     "exp expm1 log log1p erf tanh sigmoid sin cos tan pow div sqrt rsqrt "
     "sinh cosh asin acos atan".split()
@@ -20,8 +21,19 @@ _EXPENSIVE = frozenset(
 
 
 def effort(expression: Scalar) -> int:
-    """About how many simple instructions an element takes."""
-    return sum(10 if n.op in _EXPENSIVE else 1 for n in nodes_of(expression))
+    """About how many simple instructions an element takes; to round and widen is storing."""
+    return sum(10 if n.op in _EXPENSIVE else 1 for n in nodes_of(expression) if not _stores(n))
+
+
+def _stores(node: Scalar) -> bool:
+    """Whether a node is between an element as it is stored and as it is computed with."""
+    return node.op == "cast" and is_float(node.dtype) and is_float(node.args[0].dtype)
+
+
+def unrounded(expression: Scalar) -> Scalar:
+    """The expression without the rounding that storing its value does anyway."""
+    narrows = _stores(expression) and expression.args[0].dtype == F32
+    return expression.args[0] if narrows and expression.dtype in _HALVES else expression
 
 
 def op_effort(op: GraphOp) -> int:

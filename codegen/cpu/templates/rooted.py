@@ -12,7 +12,7 @@ from ....ir.structure import Reduce
 from ....ir.types import TensorType, type_of
 from ..elements import to_memory
 from ..expression import ExpressionLowering
-from .access import effort
+from .access import effort, unrounded
 from .frame import Frame
 
 
@@ -61,7 +61,7 @@ class Rooted:
     def write(self, lowering: ExpressionLowering) -> None:
         """Computes and stores all results at the lowering's tile."""
         for number, expression in self.epilogue:
-            value: SSAValue = lowering.tile(expression)
+            value: SSAValue = lowering.tile(unrounded(expression))
             narrow = to_memory(self.frame.b, value, expression.dtype)
             lowering.store(narrow, self.indices, self.frame.buffers[number])
 

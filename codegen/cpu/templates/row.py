@@ -25,7 +25,7 @@ from ..arithmetic import combine, combine_lanes
 from ..elements import compute_type, to_memory
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
-from .access import contiguous, effort, load_forms, merged_dims, op_effort
+from .access import contiguous, effort, load_forms, merged_dims, op_effort, unrounded
 from .columns import fold_columns, for_columns
 from .frame import Code, Frame, grain_of, static
 
@@ -155,7 +155,7 @@ class _Rows:
         def step(first: SSAValue, lanes: int, total: SSAValue) -> SSAValue:
             lowering = self._lowering(first, lanes)
             for value, (number, expression) in kept.items():
-                self._write(lowering, value, lowering.tile(expression), number)
+                self._write(lowering, value, lowering.tile(unrounded(expression)), number)
             return combine(self.b, structure.combine, dtype, total, lowering.tile(body))
 
         total = fold_columns(
@@ -213,7 +213,7 @@ class _Rows:
         def body(first: SSAValue, lanes: int) -> None:
             lowering = self._lowering(first, lanes)
             for value, expression in wanted:
-                self._write(lowering, value, lowering.tile(expression))
+                self._write(lowering, value, lowering.tile(unrounded(expression)))
 
         for_columns(self.b, start, stop, self._width([e for _, e in wanted]), body)
 
