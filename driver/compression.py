@@ -79,9 +79,7 @@ class Compression:
         run_passes(module, pipeline(), Options(verify=False))
         return self.apply(module, stages, None)
 
-    def apply(
-        self, module: ModuleOp, stages: Stages, target: Target | None
-    ) -> dict[str, Any]:
+    def apply(self, module: ModuleOp, stages: Stages, target: Target | None) -> dict[str, Any]:
         """Compresses a simplified module; what is to be told about it.
 
         Raises:

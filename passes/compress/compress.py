@@ -12,6 +12,7 @@ from .factorize import FactorizeWeights
 from .layers import Layer, layers_of
 from .masks import misfit
 from .quantize_activations import QuantizeActivations
+from .quantize_tables import QuantizeTables
 from .quantize_weights import QuantizeWeights
 from .recipe import Recipe, RecipeError
 from .report import Report
@@ -27,6 +28,7 @@ def compress_passes(recipe: Recipe, samples: Samples | None, report: Report) -> 
         SparsifyWeights(recipe, samples, report),
         SmoothInputs(recipe, samples),
         QuantizeActivations(recipe, samples, report),
+        QuantizeTables(recipe, report),
         QuantizeWeights(recipe, samples, report),  # last: it keeps zeros, and knows what it reads
     )
 

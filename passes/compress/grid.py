@@ -14,6 +14,8 @@ import numpy as np
 _NARROWEST = {8: 0.9, 4: 0.6, 2: 0.3}
 _TRIES = 24
 _HALF_QUADRATIC_STEPS = 20
+# How far a number may be from its f16, relative.
+_HALF = 2**-11
 _NORM = 0.7
 
 
@@ -62,6 +64,14 @@ class Grid:
     def values(self, codes: np.ndarray) -> np.ndarray:
         """What codes mean."""
         return (codes - self.zero) * self.scale
+
+    def in_halves(self) -> Grid:
+        """With scales that f16 holds exactly, as far as it holds them well."""
+        scale = np.asarray(self.scale, np.float32)
+        with np.errstate(over="ignore"):
+            half = scale.astype(np.float16).astype(np.float32)
+        near = np.abs(half - scale) <= _HALF * scale
+        return Grid(self.levels, np.where(near, half, self.scale), self.zero)
 
     def nearest(self, weight: np.ndarray) -> np.ndarray:
         """The nearest values."""

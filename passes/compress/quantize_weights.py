@@ -89,11 +89,23 @@ def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> 
 
 
 def fitted(options: Quantize, levels: Levels, part: np.ndarray, weigh: np.ndarray | None) -> Grid:
-    """The grid that ``options`` want for weights that share a scale."""
-    if options.method == "hqq":
-        return half_quadratic(part, levels)
+    """The grid that ``options`` want for weights that share a scale.
+
+    Scales of what is read as codes are rounded to f16, so that they take half the bytes.
+    """
     plain = options.method == "nearest" or options.bits == 8
-    return whole_range(part, levels) if plain else best_range(part, levels, weigh)
+    if options.method == "hqq":
+        grid = half_quadratic(part, levels)
+    else:
+        grid = whole_range(part, levels) if plain else best_range(part, levels, weigh)
+    return grid.in_halves() if options.scheme == "weights" else grid
+
+
+def stored_scale(scale: np.ndarray) -> np.ndarray:
+    """Scales in f16 where that holds all of them exactly, else in f32."""
+    with np.errstate(over="ignore"):
+        half = scale.astype(np.float16)
+    return half if np.array_equal(half.astype(scale.dtype), scale) else scale.astype(np.float32)
 
 
 def _round(
@@ -119,14 +131,14 @@ def _place(
     dtype = type_of(layer.op.operands[1]).dtype
     arrays = [
         layer.as_weight(codes).astype(np.float32).astype(levels.dtype),
-        _scales(layer, options, scale).astype(dtype),
+        stored_scale(_scales(layer, options, scale)),
     ]
     if not levels.symmetric:
         arrays.append(_scales(layer, options, zero).astype(np.float32).astype(levels.dtype))
     uneven = options.group and layer.segment % options.group
     blocks = (*[1] * (len(layer.shape) - 2), options.group, 1) if uneven else None
     constants = [layer.add(ConstantOp.of(a)) for a in arrays]
-    layer.use(layer.add(DequantizeOp(*constants, blocks=blocks)))
+    layer.use(layer.add(DequantizeOp(*constants, blocks=blocks, to=dtype)))
 
 
 def _scales(layer: Layer, options: Quantize, values: np.ndarray) -> np.ndarray:

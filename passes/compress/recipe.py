@@ -48,6 +48,8 @@ class Quantize:
             ``gptq`` (needs calibration data), ``auto``: ``gptq`` where there is data, else ``hqq``.
         range: How a static range follows from what calibration sees.
         smooth: How much of the outliers of what a static product reads its weight takes, 0 to 1.
+        tables: Bits of tables whose rows are looked up, such as embeddings: 8, 4 or 2, in groups
+            along a row; 0: they stay in floats.
     """
 
     bits: int = 8
@@ -57,10 +59,15 @@ class Quantize:
     method: str = "auto"
     range: str = "mse"
     smooth: float = 0.0
+    tables: int = 0
 
     def problems(self) -> list[str]:
         """What is wrong with the options, in words."""
         found = [
+            *_unless(
+                self.tables in (0, 2, 4, 8),
+                f"quantize.tables is {self.tables}: expected 0 (floats), 2, 4 or 8",
+            ),
             *_unless(self.bits in (2, 4, 8), f"quantize.bits is {self.bits}: expected 2, 4 or 8"),
             *_choice("quantize.scheme", self.scheme, SCHEMES),
             *_choice("quantize.method", self.method, ROUNDINGS),

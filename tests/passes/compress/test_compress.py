@@ -73,7 +73,7 @@ def test_the_graph_holds_codes_of_the_bits_asked_for():
         arrays = [o.owner.value.array for o in op.operands if isinstance(o.owner, ConstantOp)]
         got = op.reference(*arrays)
         assert np.abs(got - weight).max() <= arrays[1].max() * 0.51
-        stored = weight.size // 2 + weight.size // 16 * 4 + weight.size // 32
+        stored = weight.size // 2 + weight.size // 16 * 2 + weight.size // 32
         assert stored_bytes(span(product.x, product.result)) == stored
     assert [entry.layer for entry in report.steps] == ["body/first", "head"]
 
