@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, VectorType
+from xdsl.dialects.builtin import (
+    BoolAttr,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    StringAttr,
+    VectorType,
+)
 from xdsl.ir import Attribute, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -126,6 +133,24 @@ class NearestOp(IRDLOperation):
     name = "tile.nearest"
     source = operand_def()
     result = result_def()
+
+
+@irdl_op_definition
+class SaturateOp(IRDLOperation):
+    """The bytes, with or without sign, that are nearest to the i32 of a tile."""
+
+    name = "tile.saturate"
+    signed = prop_def(BoolAttr)
+    source = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, source: SSAValue, signed: bool):
+        assert isinstance(source.type, VectorType)
+        super().__init__(
+            operands=[source],
+            result_types=[tile(source.type.get_shape(), IntegerType(8))],
+            properties={"signed": BoolAttr.from_bool(signed)},
+        )
 
 
 @irdl_op_definition
@@ -296,7 +321,7 @@ class FreeOp(IRDLOperation):
 Tile = Dialect(
     "tile",
     [
-        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, NearestOp, RemfOp, BroadcastOp),
+        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, NearestOp, SaturateOp, RemfOp, BroadcastOp),
         *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],

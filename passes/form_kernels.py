@@ -375,7 +375,9 @@ def _wrap(group: Group) -> None:
         op.detach()
         for n, value in enumerate(op.operands):
             if value.owner not in members:
-                op.operands[n] = inside[value] if value in inside else _copy(value, body)
+                if value not in inside:
+                    inside[value] = _copy(value, body)
+                op.operands[n] = inside[value]
         body.add_op(op)
     body.add_op(YieldOp(operands=[results]))
 

@@ -18,12 +18,14 @@ from xdsl.ir import Operation, SSAValue
 from ..ir.op import Add, GraphOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import AddOp, MulOp, SubOp
-from ..ir.ops.quant import DequantizeOp
+from ..ir.ops.quant import DequantizeOp, QuantizeOp
 from ..ir.types import F32, is_integer, type_of
 from .values import constant, is_constant, number, used_once
 
 _NOTHING = np.zeros((), np.float64)
 _ONE = np.ones((), np.float64)
+_WITH_ZERO = 3
+_DUST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,15 @@ class LinearSum:
 
     def build(self, add: Add) -> SSAValue:
         """The sum in f32; what is computed last comes first, so that the others are only read."""
-        total = None
+        parts, shift = [], self.shift
         for value in sorted(self.terms, key=cmp_to_key(_later)):
-            part = _multiple(value, self.terms[value], add)
-            if total is None:
-                total = add(AddOp(part, _known(self.shift, add))) if self.shift.any() else part
-            else:
-                total = add(AddOp(total, part))
-        assert total is not None
+            factor, zero = self.terms[value], _zero_nearby(value)
+            parts.append(_multiple(value, factor, zero, add))
+            shift = _cancelled(shift, factor * (number(zero) or 0 if zero else 0))
+        total, *others = parts
+        total = add(AddOp(total, _known(shift, add))) if shift.any() else total
+        for part in others:
+            total = add(AddOp(total, part))
         return total
 
 
@@ -104,12 +107,26 @@ def channels(value: SSAValue) -> np.ndarray | None:
     return constant(value) if plain else None
 
 
-def _multiple(value: SSAValue, factor: np.ndarray, add: Add) -> SSAValue:
+def _cancelled(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The sum, which is 0 where that is not but for the rounding of both."""
+    return np.where(np.abs(a + b) < _DUST * np.abs(b), 0, a + b)
+
+
+def _multiple(value: SSAValue, factor: np.ndarray, zero: SSAValue | None, add: Add) -> SSAValue:
     if not _is_codes(value):
         return value if (factor == 1).all() else add(MulOp(value, _known(factor, add)))
+    points = [] if zero is None else [zero]
     if factor.ndim == 0 and factor > 0:
-        return add(DequantizeOp(value, _known(factor, add)))
-    return add(MulOp(add(DequantizeOp(value, _known(_ONE, add))), _known(factor, add)))
+        return add(DequantizeOp(value, _known(factor, add), *points))
+    return add(MulOp(add(DequantizeOp(value, _known(_ONE, add), *points)), _known(factor, add)))
+
+
+def _zero_nearby(value: SSAValue) -> SSAValue | None:
+    """The zero point of codes that are only read here: rounded numbers are there without it."""
+    op = value.owner
+    if not isinstance(op, QuantizeOp) or len(op.operands) < _WITH_ZERO or not used_once(value):
+        return None
+    return op.operands[2] if type_of(op.scale).rank == 0 and is_constant(op.operands[2]) else None
 
 
 def _later(a: SSAValue, b: SSAValue) -> int:

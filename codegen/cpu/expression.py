@@ -19,11 +19,12 @@ from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim, Shape
 from ...ir.errors import TargetError
 from ...ir.scalar import Scalar, nodes_of
+from ...ir.types import is_signed
 from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
 from .elements import compute_type, constant, convert, is_tile, storage_type, to_register
-from .patterns import codes_of, is_nearest, multiply_add
+from .patterns import code_of, codes_of, decoded, is_nearest, multiply_add
 from .uniform import Uniform, is_uniform
 
 
@@ -129,6 +130,9 @@ class ExpressionLowering:
         return self.b.load(place, self.b.index(0), compute_type(node.dtype))
 
     def _lower(self, node: Scalar) -> SSAValue:
+        code = decoded(node)
+        if code is not None:
+            return self._shifted(*code)
         match node.op:
             case "const":
                 return constant(self.b, node.attr, node.dtype)
@@ -141,21 +145,37 @@ class ExpressionLowering:
             case "select":
                 return self._select(node)
             case "cast":
-                (source,) = node.args
-                if is_nearest(node):
-                    value = self.lower(source.args[0])
-                    return self.b.op(loop.NearestOp, [value], like(value.type, i32))
-                return convert(self.b, self.lower(source), source.dtype, node.dtype)
+                return self._cast(node)
             case "bitcast":
                 source = self.lower(node.args[0])
                 type = like(source.type, compute_type(node.dtype))
                 return self.b.op(arith.BitcastOp, [source], type)
             case _:
-                factors = multiply_add(node)
-                values = self._alike([self.lower(a) for a in factors or node.args])
-                if factors:
-                    return self.b.op(math.FmaOp, values, values[0].type)
-                return arithmetic.apply(self.b, node, values)
+                return self._arithmetic(node)
+
+    def _cast(self, node: Scalar) -> SSAValue:
+        (source,) = node.args
+        if is_nearest(node):
+            value = self.lower(source.args[0])
+            return self.b.op(loop.NearestOp, [value], like(value.type, i32))
+        value = self.lower(source)
+        if is_tile(value) and code_of(node):
+            return self.b.add(loop.SaturateOp(value, is_signed(node.dtype))).results[0]
+        return convert(self.b, value, source.dtype, node.dtype)
+
+    def _shifted(self, rounded: Scalar, zero: Scalar | None) -> SSAValue:
+        value = self.lower(rounded)
+        if zero is None:
+            return value
+        shift = convert(self.b, self.lower(zero), zero.dtype, rounded.dtype)
+        return self.b.op(arith.AddfOp, self._alike([value, shift]), value.type)
+
+    def _arithmetic(self, node: Scalar) -> SSAValue:
+        factors = multiply_add(node)
+        values = self._alike([self.lower(a) for a in factors or node.args])
+        if factors:
+            return self.b.op(math.FmaOp, values, values[0].type)
+        return arithmetic.apply(self.b, node, values)
 
     def _alike(self, values: list[SSAValue]) -> list[SSAValue]:
         """Scalars repeated where other operands are tiles."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Attribute
@@ -10,7 +12,9 @@ from ...ir import loop
 from ...ir.affine import Affine
 from ...ir.dims import Shape
 from ...ir.scalar import Scalar
-from ...ir.types import F32, I32, is_integer
+from ...ir.types import DTYPES, F32, I32, is_integer
+
+_BYTES = (DTYPES["ui8"], DTYPES["i8"])
 
 
 def codes_of(form: Affine, shape: Shape, memory: Attribute) -> Scalar | None:
@@ -46,6 +50,53 @@ def is_nearest(node: Scalar) -> bool:
     low = high.args[1] if high.op == "select" else high
     pair = [n.args[2] for n in (high, low) if n.op == "select"]
     return len(pair) == 2 and all(_is_small(n) for n in pair)
+
+
+@dataclass(frozen=True)
+class Code:
+    """A quantized number: ``round``, which is within the limits of a byte, plus ``zero``."""
+
+    round: Scalar
+    zero: Scalar
+
+
+def code_of(node: Scalar) -> Code | None:
+    """What a byte is the code of, where it is one: clamped, rounded, and shifted, of i32."""
+    if node.op != "cast" or node.dtype not in _BYTES or node.args[0].op != "add":
+        return None
+    whole, zero = node.args[0].args
+    if whole.op != "cast" or not is_nearest(whole):
+        return None
+    return Code(whole.args[0], zero)
+
+
+def decoded(node: Scalar) -> tuple[Scalar, Scalar | None] | None:
+    """A code as a float: a rounded number and the zero point to be added, which may be none.
+
+    What is quantized and decoded in one kernel needs no integers.
+    """
+    if node.dtype != F32 or node.op not in ("cast", "sub"):
+        return None
+    if node.op == "cast":
+        code = code_of(node.args[0])
+        return (code.round, None if _is_zero(code.zero) else code.zero) if code else None
+    whole = decoded(node.args[0]) if node.args[0].op == "cast" else None
+    return (whole[0], None) if whole and whole[1] and _same(whole[1], node.args[1]) else None
+
+
+def _same(whole: Scalar, number: Scalar) -> bool:
+    """Whether an integer zero point and a float one are one."""
+    if whole.op == number.op == "const":
+        return whole.attr == number.attr
+    sources = [n.args[0] if n.op == "cast" else n for n in (whole, number)]
+    if sources[0].op == "cast":
+        sources[0] = sources[0].args[0]
+    a, b = sources
+    return a.op == b.op == "load" and not a.args and not b.args and a.attr == b.attr
+
+
+def _is_zero(node: Scalar) -> bool:
+    return node.op == "const" and node.attr == 0
 
 
 def _is_small(node: Scalar) -> bool:

@@ -24,6 +24,8 @@ class CpuTarget:
         dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
             four with sign to each lane; empty where there is none.
         dot2: The same for the products of two bf16, added to f32.
+        packs: LLVM's intrinsics that pack two machine vectors of i32 to i16, and those to bytes
+            without and with sign, within each 128 bits, saturating; may be empty.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
         exact: Whether to leave out algorithms that round more than plain sums do.
         narrow: Whether products may round their factors to bf16.
@@ -36,6 +38,7 @@ class CpuTarget:
     registers: int
     dot4: Mapping[int, str] = field(default_factory=dict, hash=False)
     dot2: Mapping[int, str] = field(default_factory=dict, hash=False)
+    packs: tuple[str, ...] = ()
     choose: str = ""
     exact: bool = False
     narrow: bool = False
@@ -45,9 +48,12 @@ class CpuTarget:
         return max(1, self.vector_bits // bits)
 
 
+_STEPS = ("packssdw", "packuswb", "packsswb")
+_PACKS_256 = tuple(f"llvm.x86.avx2.{step}" for step in _STEPS)
+_PACKS_512 = tuple(f"llvm.x86.avx512.{step}.512" for step in _STEPS)
 _NAMED = {
-    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16),
-    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32),
+    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, packs=_PACKS_256),
+    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, packs=_PACKS_512),
     "aarch64": CpuTarget("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32),
 }
 
@@ -82,8 +88,8 @@ def host() -> CpuTarget:
     registers = 16 if triple.startswith("x86") and not wide else 32
     name = binding.get_host_cpu_name()
     choose = "llvm.x86.avx512.vpermi2var.qi.512" if features.get("avx512vbmi", False) else ""
-    dots = _dot4(features), _dot2(features)
-    return CpuTarget(triple, name, features.flatten(), bits, registers, *dots, choose)
+    narrow = _dot4(features), _dot2(features), _packs(features)
+    return CpuTarget(triple, name, features.flatten(), bits, registers, *narrow, choose)
 
 
 def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
@@ -103,3 +109,10 @@ def _dot2(features: Mapping[str, bool]) -> dict[int, str]:
         return {}
     lanes = (16, 8, 4) if features.get("avx512vl", False) else (16,)
     return {n: f"llvm.x86.avx512bf16.dpbf16ps.{32 * n}" for n in lanes}
+
+
+def _packs(features: Mapping[str, bool]) -> tuple[str, ...]:
+    """What narrows whole machine vectors."""
+    if features.get("avx512f", False):
+        return _PACKS_512 if features.get("avx512bw", False) else ()
+    return _PACKS_256 if features.get("avx2", False) else ()

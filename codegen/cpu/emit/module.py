@@ -10,7 +10,7 @@ from xdsl.ir import BlockArgument, Operation
 
 from ....ir.levels import Level, check_ops
 from ..target import CpuTarget
-from . import arith, control, dot, lookup, memory, tiles, words
+from . import arith, control, dot, lookup, memory, narrow, tiles, words
 from .function import FunctionEmitter, Handler, llvm_type
 
 HANDLERS: dict[type[Operation], Handler] = {
@@ -19,6 +19,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     **dot.HANDLERS,
     **words.HANDLERS,
     **lookup.HANDLERS,
+    **narrow.HANDLERS,
     **control.HANDLERS,
     **tiles.HANDLERS,
 }

@@ -127,6 +127,25 @@ def test_layer_is_one_kernel(shape: tuple[int, int, int], residual: bool, target
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("zero", [0, 120])
+@pytest.mark.parametrize("shape", [(33, 67, 100), (7, 8, 5)])
+def test_what_is_quantized_on_the_way_stays_in_the_kernel(
+    shape: tuple[int, int, int], zero: int, target: str
+):
+    rows, depth, columns = shape
+    feeds = [codes((rows, depth), UI8), codes((rows, columns), UI8, 2)]
+    graph = Graph(*(f.shape for f in feeds), dtype=UI8)
+    once = layer(graph, graph.inputs[0], MatmulOp, codes((depth, columns), I8, 1))
+    values = [
+        graph(DequantizeOp, x, np.asarray(scale, np.float32), np.asarray(point, UI8))
+        for x, scale, point in ((once, 0.05, 120), (graph.inputs[1], 0.031, 77))
+    ]
+    total = graph(AddOp, *values)
+    scale, point = np.asarray(0.073, np.float32), np.asarray(zero, UI8)
+    check_layer(graph, graph(QuantizeOp, total, scale, point, to=UI8), feeds, target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_pads_are_the_zero_point(target: str):
     x = codes((1, 7, 6, 5), UI8)
     graph = Graph(x.shape, dtype=UI8)
