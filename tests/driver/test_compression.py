@@ -44,7 +44,7 @@ def test_the_report_says_what_became_of_each_layer():
     assert pruned["done"] == "50.0% zeros by sparsegpt"
     assert rounded["done"] == "uint4 gptq"
     assert layer["bytes_before"] == 48
-    assert layer["bytes_after"] == 6 + 12 + 2
+    assert layer["bytes_after"] == 6 + 6 + 2
     assert 0 < layer["predicted_after"] <= layer["predicted_before"]
 
 
