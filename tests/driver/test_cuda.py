@@ -1,0 +1,158 @@
+"""Models compiled for a GPU, saved, loaded and run: kernels interpreted, a stand-in as the driver.
+
+The binaries are real: every argument of every launch goes where the cubin's table says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlc
+import numpy as np
+import pytest
+from cuda_interpreted import interpreting
+from cuda_standin import StandIn, standing_in
+from mlc.runtime import Artifact
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+WIDTH, HEADS = 64, 4
+ARCHS = (8, 6), (9, 0)
+
+
+class EncoderLayer(nn.Module):
+    """A layer of BERT."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(3))
+        self.out, self.up = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4 * WIDTH)
+        self.down = nn.Linear(4 * WIDTH, WIDTH)
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        parts = [p(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for p in self.qkv]
+        bias = (1 - mask[:, None, None, :]) * -1e4
+        mixed = F.scaled_dot_product_attention(*parts, attn_mask=bias)
+        x = self.norms[0](x + self.out(mixed.transpose(1, 2).flatten(2)))
+        return self.norms[1](x + self.down(F.gelu(self.up(x))))
+
+
+class ResidualBlock(nn.Module):
+    """A block of ResNet that halves the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(12, 20, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(20),
+            nn.ReLU(),
+            nn.Conv2d(20, 20, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(20),
+        )
+        self.short = nn.Sequential(nn.Conv2d(12, 20, 1, 2, bias=False), nn.BatchNorm2d(20))
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu(self.path(x) + self.short(x)).mean((2, 3))
+
+
+class DecodeStep(nn.Module):
+    """One token through a layer of Llama, with a cache of keys and values."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.o = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(2))
+        self.k, self.v = (nn.Linear(WIDTH, WIDTH // 2, bias=False) for _ in range(2))
+        self.gate, self.up = (nn.Linear(WIDTH, 96, bias=False) for _ in range(2))
+        self.down, self.norm = nn.Linear(96, WIDTH, bias=False), nn.RMSNorm(WIDTH)
+
+    def forward(self, x: Any, keys: Any, values: Any, cos: Any, sin: Any) -> Any:
+        y = self.norm(x)
+        q, k, v = (p(y).unflatten(-1, (-1, WIDTH // HEADS)) for p in (self.q, self.k, self.v))
+        q, k = (rotated(z.transpose(1, 2), cos, sin) for z in (q, k))
+        keys, values = torch.cat([keys, k], 2), torch.cat([values, v.transpose(1, 2)], 2)
+        mixed = F.scaled_dot_product_attention(q, keys, values, enable_gqa=True)
+        x = x + self.o(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(F.silu(self.gate(x)) * self.up(x)), keys, values
+
+
+def rotated(x: Any, cos: Any, sin: Any) -> Any:
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+def normal(*shape: int) -> Any:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def padding(batch: int, length: int) -> Any:
+    mask = torch.ones(batch, length)
+    mask[:, length - length // 3 :] = 0
+    return mask
+
+
+def caches(batch: int, past: int) -> tuple[Any, ...]:
+    angles = normal(1, WIDTH // HEADS)
+    cache = [normal(batch, HEADS // 2, past, WIDTH // HEADS) + n for n in range(2)]
+    return (normal(batch, 1, WIDTH), *cache, angles.cos(), angles.sin())
+
+
+SYMBOLS = {name: torch.export.Dim(name, min=2, max=64) for name in ("batch", "length")}
+BATCH, LENGTH = SYMBOLS.values()
+CASES = {
+    "bert layer": (
+        EncoderLayer,
+        lambda batch, length: (normal(batch, length, WIDTH), padding(batch, length)),
+        ({0: BATCH, 1: LENGTH}, {0: BATCH, 1: LENGTH}),
+        [(2, 7), (1, 33)],
+    ),
+    "resnet block": (
+        ResidualBlock,
+        lambda batch: (normal(batch, 12, 9, 7),),
+        ({0: BATCH},),
+        [(2,), (1,)],
+    ),
+    "decode step": (
+        DecodeStep,
+        caches,
+        (None, {2: LENGTH}, {2: LENGTH}, None, None),
+        [(1, 5), (1, 18)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_model_from_end_to_end(name: str, tmp_path: Path):
+    make, inputs, dynamic, sizes = CASES[name]
+    torch.manual_seed(0)
+    module, path = make().eval(), tmp_path / "m.mlc"
+    given = inputs(*sizes[0])
+    target = "cuda:sm_80,sm_90"
+    mlc.compile(module, inputs=given, dynamic_shapes=dynamic, target=target, cache=False).save(path)
+    artifact = Artifact.open(path)
+    for arch, size in zip(ARCHS, sizes, strict=True):
+        with standing_in(interpreting(artifact, arch)) as gpu:
+            check(mlc.load(path), module, inputs(*size))
+            assert gpu.calls["cuGraphLaunch"] == 1
+
+
+def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
+    with torch.no_grad():
+        wanted = module(*given)
+    got = model.run(*given).values()
+    for a, b in zip(got, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
+
+
+def test_a_model_for_a_gpu_is_compiled_without_one():
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    x = normal(2, 4)
+    with standing_in(StandIn(count=0)):
+        model = mlc.compile(module, inputs=(x,), target="cuda:sm_90", cache=False)
+    assert model.weight_bytes
+    with pytest.raises(mlc.ModelError, match="driver of this machine finds no GPU"):
+        model(x)
