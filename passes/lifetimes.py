@@ -49,7 +49,7 @@ def is_held(value: SSAValue) -> bool:
     if isinstance(owner, LoopOp):
         return owner.results.index(value) < owner.carried
     around = owner.parent_op() if isinstance(owner, Block) else None
-    return isinstance(around, LoopOp) and owner.args.index(value) in range(1, 1 + around.carried)
+    return isinstance(around, LoopOp) and owner.args.index(value) < around.carried
 
 
 def returned(block: Block) -> Sequence[SSAValue]:
@@ -125,7 +125,7 @@ class Regions:
         ending = self.endings[op.block] = Ending()
         values = returned(op.block)
         for n, value in enumerate(values[1 : 1 + op.carried]):
-            ending.held.append(self._carried(op, base_of(value), op.block.args[1 + n], ending))
+            ending.held.append(self._carried(op, base_of(value), op.block.args[n], ending))
         for value, stack in zip(values[1 + op.carried :], op.results[op.carried :], strict=True):
             base = base_of(value)
             if _is_made_in(base, op.block) and base not in self.turns and base not in self.rows:
@@ -192,8 +192,7 @@ def life_spans(block: Block, regions: Regions) -> dict[Memory, Span]:
         for operand in op.operands:
             base = base_of(operand)
             last[base] = max(last[base], span.last)
-        made = () if is_view(op) else op.results
-        for value in (*made, *(op.block.args[:1] if isinstance(op, LoopOp) else ())):
+        for value in () if is_view(op) else op.results:
             first[value], last[value] = span.first, span.last
     for value, loop in regions.turns.items():
         first[value], last[value] = spans[loop].first, spans[loop].last

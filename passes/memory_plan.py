@@ -137,7 +137,7 @@ class _Planner:
     def _place_held(self) -> None:
         """A pointer for each value that needs one; what a loop carries keeps its own."""
         for op in self.regions.ops:
-            carried = op.block.args[1:] if isinstance(op, LoopOp) else ()
+            carried = op.block.args if isinstance(op, LoopOp) else ()
             for n, result in enumerate(op.results):
                 if is_held(result):
                     self.places.update(

@@ -120,9 +120,9 @@ def _meet(op: ReshapeOp, add: Add) -> SSAValue | None:
         path.append(value.owner)
         value = source
     reshape = producer(value, ReshapeOp)
-    if reshape is None or not path or not used_once(value):
-        return None
     rows = type_of(op.results[0]).shape[:-1]
+    if reshape is None or not path or not rows or not used_once(value):
+        return None
     made = add(ReshapeOp.to(reshape.x, (*rows, type_of(value).shape[-1])))
     for layer in reversed(path):
         made = add(again(layer, *(made if v is value else v for v in layer.operands)))

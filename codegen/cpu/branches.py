@@ -43,7 +43,8 @@ def repeat(text: Text, plan: EntryPoints, step: Repeat, write: Write) -> None:
     text.lines += [f"{test}:", f"  {index} = load i64, ptr {counter}"]
     left = text.define(f"icmp slt i64 {index}, {trips}")
     text.lines += [f"  br i1 {left}, label %{body}, label %{done}", f"{body}:"]
-    text.lines.append(f"  store i64 {index}, ptr {address(text, plan, step.index)}")
+    if step.index is not None:
+        text.lines.append(f"  %sym.{step.index} = add i64 {index}, 0")
     if step.rows:
         _grow(text, step, index)
     write(text, plan, step.steps)

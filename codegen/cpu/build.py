@@ -225,7 +225,7 @@ class _Builder:
             self._place(op.trips) if trips is None else int(trips),
             self._condition(op.condition),
             self._condition(returned(block)[0]),
-            self.memory.places[block.args[0]],
+            op.index,
             [self.memory.places[r].number for r in op.results[: op.carried]],
             [self._place(v) for v in op.values[: op.carried]],
             self._held(block),

@@ -72,7 +72,7 @@ class Repeat:
         trips: How often at most; the place of the number where it is not known.
         condition: Where it is said whether to begin; None where that is known.
         again: Where each iteration says whether to go on; None where that is known.
-        index: Where the body reads the number of the iteration.
+        index: The symbol that is the number of the iteration.
         pointers: To what is carried.
         first: Where that is in the beginning.
         following: Where that is after an iteration.
@@ -86,7 +86,7 @@ class Repeat:
     trips: Place | int
     condition: Place | None
     again: Place | None
-    index: Place
+    index: str | None
     pointers: Sequence[int]
     first: Sequence[Place]
     following: Sequence[Place]

@@ -50,10 +50,10 @@ class Emission:
         data = DataAttr.lazy(tensor(array.shape, array.dtype), array.copy)
         return self.emit(ConstantOp(value=data))[0]
 
-    def late_symbol(self) -> str:
-        """A new name for a size that only the data tells."""
+    def late_symbol(self, stem: str = "count") -> str:
+        """A new name for a size that only the run tells."""
         taken = {s for a in self.main.args for d in type_of(a).shape for s in symbols_of(d)}
-        names = (f"count_{k}" for k in self._counter)
+        names = (f"{stem}_{k}" for k in self._counter)
         return next(name for name in names if name not in taken)
 
     @contextmanager

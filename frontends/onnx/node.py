@@ -82,9 +82,9 @@ class Node:
         set_source(op, self.source)
         return self.shared.emission.emit(op)
 
-    def late_symbol(self) -> str:
-        """A new name for a size that only the data tells."""
-        return self.shared.emission.late_symbol()
+    def late_symbol(self, stem: str = "count") -> str:
+        """A new name for a size that only the run tells."""
+        return self.shared.emission.late_symbol(stem)
 
     def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
         """A constant."""

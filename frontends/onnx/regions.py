@@ -7,43 +7,35 @@ from typing import Any
 
 from xdsl.ir import Block, Region, SSAValue
 
-from ...ir.dims import dim_max
-from ...ir.ops.constant import ConstantOp
-from ...ir.ops.control import FOREVER, IfOp, LoopOp, ReturnOp, differences, enclose, returned_types
-from ...ir.ops.elementwise import ElementwiseOp, SelectOp, SubOp
+from ...ir.dims import Dim, dim_max, symbol
+from ...ir.ops.control import FOREVER, LoopOp, ReturnOp, enclose, returned_types
 from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import ReverseOp, dims_param
-from ...ir.structure import View
-from ...ir.types import BOOL, I64, TensorType, tensor, type_of
+from ...ir.types import BOOL, I64, TensorType, type_of
+from ..regions import chosen
 from .fold import elements, truth
 from .node import Node, Value
 from .refusal import FIX_INPUT, Refusal
 from .unrolled import scanned_axes
 
-_CHEAP = 16
-
-# From the number of an iteration and what is carried: whether to go on (None: yes), what is carried
+# From the index of an iteration and what is carried: whether to go on (None: yes), what is carried
 # to the next, and rows.
-Step = Callable[[SSAValue, Sequence[SSAValue]], tuple[Value, Sequence[Value]]]
+Step = Callable[[Dim, Sequence[SSAValue]], tuple[Value, Sequence[Value]]]
 
 
 def branched(node: Node) -> list[Value]:
-    """One of two sides; both and a choice where that is a little arithmetic."""
+    """One of two sides."""
     condition = node.reshape(node.input(), ())
     then, other = _side(node, "then_branch"), _side(node, "else_branch")
-    pairs = differences(then, other)
-    if pairs == [] and _is_cheap(then) and _is_cheap(other):
-        return _selected(node, condition, then, other)
-    if pairs is None:
+    here = node.shared.emission.block
+    results = chosen(condition, then, other, here, node.add_all, node.late_symbol)
+    if results is None:
         kinds = [", ".join(f"[{t}]" for t in returned_types(side)) for side in (then, other)]
         raise Refusal(
             f"the data decide between results of other ranks or dtypes: {kinds[0]} or {kinds[1]}",
             FIX_INPUT,
         )
-    counts = tuple(node.late_symbol() for _ in pairs)
-    regions = [Region(side) for side in (then, other)]
-    captured = enclose(then, other)
-    return list(node.add_all(IfOp(condition, *captured, counts=counts, regions=regions)))
+    return list(results)
 
 
 def looped(node: Node) -> list[Value]:
@@ -51,8 +43,8 @@ def looped(node: Node) -> list[Value]:
     body = node.required("body")
     trips, condition = node.optional(0), node.optional(1)
 
-    def step(number: SSAValue, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
-        again, *values = node.run(body, [number, node.constant(True, BOOL), *state], "")
+    def step(index: Dim, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
+        again, *values = node.run(body, [node.sizes(index), node.constant(True, BOOL), *state], "")
         return again, values
 
     return _repeat(
@@ -67,19 +59,18 @@ def looped(node: Node) -> list[Value]:
 def scanned(node: Node) -> list[Value]:
     """A Scan: the body for every slice."""
     first, axes = scanned_axes(node)
-    trips = node.sizes(type_of(node.input(first)).shape[axes[0]])
+    trips = type_of(node.input(first)).shape[axes[0]]
     backwards = node.attribute("scan_input_directions") or [0] * len(axes)
 
-    def step(number: SSAValue, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
+    def step(index: Dim, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
         slices: list[SSAValue] = []
         for k, axis in enumerate(axes):
-            last = node.add(SubOp(node.add(SubOp(trips, number)), node.constant(1, I64)))
-            place = last if backwards[k] else number
+            place = node.sizes(trips - 1 - index if backwards[k] else index)
             slices.append(node.add(GatherOp(node.input(first + k), place, axis=axis)))
         return None, node.run(node.required("body"), [*state, *slices], "")
 
     state = [_tensor(v) for v in node.inputs[:first]]
-    results = _repeat(node, trips, node.constant(True, BOOL), state, step)
+    results = _repeat(node, node.sizes(trips), node.constant(True, BOOL), state, step)
     return [*results[:first], *_turned(node, results[first:])]
 
 
@@ -90,38 +81,12 @@ def _side(node: Node, name: str) -> Block:
     return block
 
 
-def _is_cheap(side: Block) -> bool:
-    """Whether a side is so little arithmetic that it is not worth a branch."""
-    ops = [op for op in side.ops if not isinstance(op, ConstantOp | ReturnOp)]
-    plain = all(
-        isinstance(op, ElementwiseOp) or isinstance(getattr(op, "structure", Block)(), View)
-        for op in ops
-    )
-    return plain and len(ops) <= _CHEAP
-
-
-def _selected(node: Node, condition: SSAValue, then: Block, other: Block) -> list[Value]:
-    """Moves both sides here."""
-    results: list[Sequence[SSAValue]] = []
-    for side in (then, other):
-        last = side.last_op
-        assert last is not None
-        results.append(list(last.operands))
-        last.detach()
-        last.erase()
-        for op in list(side.ops):
-            op.detach()
-            node.shared.emission.block.add_op(op)
-    pairs = zip(*results, strict=True)
-    return [a if a is b else node.add(SelectOp(condition, a, b)) for a, b in pairs]
-
-
 def _repeat(
     node: Node, trips: SSAValue, condition: SSAValue, state: list[SSAValue], step: Step
 ) -> list[Value]:
-    types = [type_of(v) for v in state]
-    with node.shared.emission.inside([tensor((), I64), *types]) as block:
-        again, values = step(block.args[0], block.args[1:])
+    types, index = [type_of(v) for v in state], node.late_symbol("index")
+    with node.shared.emission.inside(types) as block:
+        again, values = step(symbol(index), block.args)
         again = node.constant(True, BOOL) if again is None else node.reshape(_tensor(again), ())
         carried = [
             _kept(node, _tensor(v), type, k)
@@ -129,20 +94,21 @@ def _repeat(
         ]
         rows = [_tensor(v) for v in values[len(types) :]]
         block.add_op(ReturnOp(operands=[[again, *carried, *rows]]))
-    sizes = _sizes(node, trips, bool(truth(condition) and truth(again))) if rows else {}
-    values = [*state, *enclose(block)]
-    op = LoopOp(trips, condition, *values, carried=len(state), regions=[Region(block)], **sizes)
-    return list(node.add_all(op))
+    known = _known(trips, bool(truth(condition) and truth(again)))
+    if rows and "length" not in known:
+        known["count"] = node.late_symbol()
+    values, region = [*state, *enclose(block)], Region(block)
+    known |= {"index": index, "carried": len(state)}
+    return list(node.add_all(LoopOp(trips, condition, *values, regions=[region], **known)))
 
 
-def _sizes(node: Node, trips: SSAValue, always: bool) -> dict[str, Any]:
-    """How many rows there will be, as far as that is known."""
+def _known(trips: SSAValue, always: bool) -> dict[str, Any]:
+    """How many iterations there will be, as far as that is known."""
     known = elements(trips)
-    dims = () if known is None else (dim_max(known.reshape(-1)[0], 0),)
-    if dims and always:
-        return {"length": dims_param(dims)[0]}
-    limit = {"limit": dims_param(dims)[0]} if dims and dims[0] != FOREVER else {}
-    return {"count": node.late_symbol(), **limit}
+    if known is None or known.reshape(-1)[0] == FOREVER:
+        return {}
+    (size,) = dims_param((dim_max(known.reshape(-1)[0], 0),))
+    return {"length" if always else "limit": size}
 
 
 def _kept(node: Node, value: SSAValue, type: TensorType, number: int) -> SSAValue:

@@ -7,7 +7,7 @@ becomes an argument. So passes may look at every block by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
@@ -26,7 +26,7 @@ from ..dims import Dim, dim_max, symbol, symbols_of
 from ..late import late_bounds, upper_bound
 from ..op import GraphOp, graph_op, param
 from ..structure import Control
-from ..symbols import known_shape
+from ..symbols import known_shape, known_symbols
 from ..types import BOOL, I64, TensorType, tensor, type_of
 from .select import LateOp
 from .shape import param_dims
@@ -127,14 +127,15 @@ class IfOp(RegionOp):
 class LoopOp(RegionOp):
     """Runs a graph again and again, ``trips`` times at most, as long as a condition holds.
 
-    The graph takes the number of the iteration (i64), the ``carried`` values, which are the first
-    of ``values``, and those captured. It gives the condition for the next iteration, the carried
-    values for it, and rows. Results are what is carried in the end, and for each row a stack of
-    all iterations' along a new first dim. Its size is ``length`` (an int or the text of a dim)
-    where that is known before; else ``count`` is a symbol for it, at most ``limit`` if that is given.
+    The graph takes the ``carried`` values, which are the first of ``values``, and those captured.
+    It gives the condition for the next iteration, the carried values for it, and rows. In it
+    ``index`` is a symbol for the number of the iteration. Results are what is carried in the end,
+    and for each row a stack of all iterations' along a new first dim. Its size is ``length`` (an
+    int or the text of a dim) where that is known before; else ``count`` is a symbol for it, at most
+    ``limit`` if that is given.
 
         %c, %rows = "mlc.loop"(%trips, %condition, %first, %x) <{carried = 1, count = "K", …}> ({
-        ^body(%number, %c, %x):
+        ^body(%c, %x):
           …
           "mlc.return"(%again, %next, %row)
         })
@@ -148,6 +149,7 @@ class LoopOp(RegionOp):
     length = param()
     count = param()
     limit = param()
+    index = param()
     outputs = var_result_def(TensorType)
     body = region_def("single_block")
 
@@ -169,31 +171,36 @@ class LoopOp(RegionOp):
             raise self.fail("trips must be one i64, the condition one bool")
         values = [type_of(v) for v in self.operands[2:]]
         block = self.regions[0].block
-        if [a.type for a in block.args] != [_TRIPS, *values]:
-            raise self.fail("the body does not take the number and the values")
+        if [a.type for a in block.args] != values:
+            raise self.fail("the body does not take the values")
         types = returned_types(block)
         state, rows = types[1 : 1 + self.carried], types[1 + self.carried :]
         if types[:1] != [_CONDITION] or state != values[: self.carried]:
             raise self.fail(f"the body gives {_listed([block])}")
-        return [*state, *(self._stacked(row, late_bounds(block.walk())) for row in rows)]
+        late = {*late_bounds(block.walk()), self.index}
+        return [*state, *(self._stacked(row, late) for row in rows)]
 
-    def _stacked(self, row: TensorType, late: Iterable[str]) -> TensorType:
+    def _stacked(self, row: TensorType, late: set[str]) -> TensorType:
         if self.size is None:
             raise self.fail("rows are stacked, but neither length nor count is given")
-        if not set(late).isdisjoint(s for d in row.shape for s in symbols_of(d)):
+        if not late.isdisjoint(s for d in row.shape for s in symbols_of(d)):
             raise self.fail(f"rows of [{row}] have sizes that differ between iterations")
         return row.with_shape((self.size, *row.shape))
 
     def found(self) -> dict[str, Dim]:
-        """Not more than ``limit``."""
-        if self.count is None:
-            return {}
-        limit = self.count if self.limit is None else self.limit
-        return {self.count: param_dims((limit,))[0]}
+        """Not more than ``limit``; the index stays below it."""
+        limits = [n for n in (self.length, self.limit) if n is not None]
+        limit = param_dims(limits)[0] if limits else None
+        found: dict[str, Dim] = {}
+        if self.count is not None:
+            found[self.count] = symbol(self.count) if limit is None else limit
+        if self.index is not None:
+            found[self.index] = symbol(self.index) if limit is None else limit - 1
+        return found
 
     def given(self, argument: BlockArgument) -> SSAValue | None:
-        """Captured values follow the number and those carried."""
-        return self.operands[1 + argument.index] if argument.index > self.carried else None
+        """Captured values follow those carried."""
+        return self.operands[2 + argument.index] if argument.index >= self.carried else None
 
     def reference(
         self, trips: np.ndarray, condition: np.ndarray, *values: np.ndarray
@@ -204,8 +211,8 @@ class LoopOp(RegionOp):
         state, captured = list(values[: self.carried]), values[self.carried :]
         rows: list[list[np.ndarray]] = []
         while condition and len(rows) < trips:
-            number = np.asarray(len(rows), np.int64)
-            condition, *results = run_block(self.block, [number, *state, *captured])
+            with known_symbols({self.index: len(rows)} if self.index else {}):
+                condition, *results = run_block(self.block, [*state, *captured])
             state = results[: self.carried]
             rows.append(results[self.carried :])
         types = returned_types(self.block)[1 + self.carried :]

@@ -12,13 +12,14 @@ from mlc.ir.dims import symbol
 from mlc.ir.errors import InferenceError
 from mlc.ir.interpreter import interpret
 from mlc.ir.module import main_function
+from mlc.ir.ops.constant import DimsOp
 from mlc.ir.ops.control import IfOp, LoopOp, ReturnOp, enclose
 from mlc.ir.ops.elementwise import AddOp, ExpOp, LtOp, MulOp, NegOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceSumOp
 from mlc.ir.ops.shape import ReshapeOp, SliceOp
 from mlc.ir.text import parse_module, print_module
-from mlc.ir.types import BOOL, I64, tensor, type_of
+from mlc.ir.types import BOOL, I64, type_of
 from mlc.passes.manager import Options, run_passes
 from mlc.passes.pipeline import PIPELINE
 from native import Native
@@ -32,10 +33,10 @@ WEIGHT = np.linspace(-0.3, 0.5, 16, dtype=np.float32).reshape(4, 4)
 class Body(Graph):
     """A graph inside another; what it reads from around it is captured in the end."""
 
-    def __init__(self, *types: SSAValue, number: bool = False):
+    def __init__(self, *types: SSAValue):
         kinds = [v.type for v in types]
         super().__init__()
-        self.block = Block(arg_types=[tensor((), I64), *kinds] if number else kinds)
+        self.block = Block(arg_types=kinds)
 
     def close(self, *results: SSAValue) -> Block:
         self.block.add_op(ReturnOp(operands=[list(results)]))
@@ -95,13 +96,14 @@ def powers() -> ModuleOp:
     """Two values that change places, rows of both, until the sum is large."""
     g = Graph((symbol("N"), 4))
     (x,) = g.inputs
-    body = Body(x, x, number=True)
-    number, a, b = body.block.args
+    body = Body(x, x)
+    a, b = body.block.args
+    number = body(DimsOp, elements=("I",), shape=())
     new = body(AddOp, body(MatmulOp, a, body.value(WEIGHT)), x)
     small = body(LtOp, body(ReduceSumOp, body(MulOp, new, new), axes=(0, 1), keepdims=False), 90.0)
     rows = body.close(small, b, new, new, number, b)
     nine = g.value(np.asarray(9))
-    op = loop(g, rows, nine, truth(g), [x, x], count="K", limit=9)
+    op = loop(g, rows, nine, truth(g), [x, x], count="K", limit=9, index="I")
     return g.module(*op.results, g(AddOp, op.results[0], op.results[1]))
 
 
@@ -109,17 +111,17 @@ def nested() -> ModuleOp:
     """A branch in a loop in a loop, whose rows are a row."""
     g = Graph((symbol("N"), 4))
     (x,) = g.inputs
-    outer = Body(x, number=True)
-    inner = Body(x, number=True)
-    total = inner(ReduceSumOp, inner.block.args[1], axes=(0, 1), keepdims=False)
+    outer = Body(x)
+    inner = Body(x)
+    total = inner(ReduceSumOp, inner.block.args[0], axes=(0, 1), keepdims=False)
     then, other = Body(), Body()
-    a = inner.block.args[1]
-    sides = then.close(then(MulOp, a, -1.5)), other.close(other(AddOp, a, outer.block.args[1]))
+    a = inner.block.args[0]
+    sides = then.close(then(MulOp, a, -1.5)), other.close(other(AddOp, a, outer.block.args[0]))
     choice = branch(inner, inner(LtOp, total, 0.0), *sides).results[0]
     again = inner.value(np.asarray(True))
     rows = inner.close(again, choice, inner(NegOp, choice), choice)
     walk = loop(
-        outer, rows, outer.value(np.asarray(3)), truth(outer), [outer.block.args[1]], length="3"
+        outer, rows, outer.value(np.asarray(3)), truth(outer), [outer.block.args[0]], length="3"
     )
     state = outer(MulOp, walk.results[0], 0.5)
     body = outer.close(truth(outer), state, walk.results[1], walk.results[0])
@@ -158,8 +160,8 @@ def test_text_round_trip(model: Callable[[], ModuleOp]):
 
 def test_a_loop_may_run_no_times():
     g = Graph((2, 3))
-    body = Body(g.inputs[0], number=True)
-    new = body(NegOp, body.block.args[1])
+    body = Body(g.inputs[0])
+    new = body(NegOp, body.block.args[0])
     rows = body.close(truth(body), new, new)
     op = loop(g, rows, g.value(np.asarray(0)), truth(g), [g.inputs[0]], count="K", limit=0)
     module = g.module(*op.results)
@@ -171,8 +173,8 @@ def test_a_loop_may_run_no_times():
 
 def test_what_is_carried_keeps_its_type():
     g = Graph((2, 3))
-    body = Body(g.inputs[0], number=True)
-    turned = body.add(ReshapeOp.to(body.block.args[1], (3, 2)))
+    body = Body(g.inputs[0])
+    turned = body.add(ReshapeOp.to(body.block.args[0], (3, 2)))
     block = body.close(truth(body), turned)
     with pytest.raises(InferenceError, match=r"the body gives \[\[\] i1\], \[\[3, 2\] f32\]"):
         loop(g, block, g.value(np.asarray(2)), truth(g), [g.inputs[0]])
@@ -191,8 +193,8 @@ def test_sides_give_the_same_ranks():
 )
 def test_how_often_a_loop_runs_may_have_a_limit(limit: dict[str, int | str], bound: str):
     g = Graph((2, 3), (), dtypes=[F32, I64])
-    body = Body(g.inputs[0], number=True)
-    new = body(NegOp, body.block.args[1])
+    body = Body(g.inputs[0])
+    new = body(NegOp, body.block.args[0])
     rows = body.close(truth(body), new, new)
     op = loop(g, rows, g.inputs[1], truth(g), [g.inputs[0]], count="K", **limit)
     assert str(op.found()["K"]) == bound

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from mlc.frontends.onnx.graph import load_onnx
+from mlc.ir.errors import UnsupportedError
 from mlc.ir.ops.control import IfOp, LoopOp
 
 F32, I64 = np.float32, np.int64
@@ -160,3 +161,130 @@ def test_greedy_search_ends_when_it_ends(limit: str):
     rng = np.random.default_rng(5)
     table, out = rng.normal(size=(20, 16)).astype(F32), rng.normal(size=(16, 20)).astype(F32)
     check(proto, *([np.array([k]), table, out] for k in range(6)))
+
+
+def test_a_branch_in_a_loop_in_a_loop():
+    text = """
+    g (float[N, 4] x, int64 outer, int64 inner) => (float[N, 4] y, float[A, N, 4] rows) {
+      yes = Constant <value = bool {1}> ()
+      zero = Constant <value = int64[1] {0}> ()
+      limit = Constant <value = float {4}> ()
+      half = Constant <value = float {0.5}> ()
+      y, rows = Loop (outer, yes, x) <body = b (int64 i, bool c, float[N, 4] h)
+        => (bool d, float[N, 4] h2, float[N, 4] total) {
+        d = Identity (c)
+        h1, r = Loop (inner, c, h) <body = b2 (int64 j, bool e, float[N, 4] g1)
+          => (bool go, float[N, 4] g2, float[N, 4] row) {
+          big = ReduceMax <keepdims = 0> (g1)
+          small = Less (big, limit)
+          step = Cast <to = 1> (j)
+          g2 = If (small) <
+            then_branch = t () => (float[N, 4] u) {
+              s = Softmax <axis = 1> (g1)
+              u1 = Add (g1, s)
+              u = Add (u1, step)
+            },
+            else_branch = f () => (float[N, 4] v) {
+              v1 = Mul (g1, half)
+              v = Softmax <axis = 0> (v1)
+            }
+          >
+          row = Add (g2, x)
+          go = Identity (e)
+        }>
+        h2 = Mul (h1, half)
+        total = ReduceSum <keepdims = 0> (r, zero)
+      }>
+    }
+    """
+    proto = model(text)
+    assert regions(proto) == [LoopOp, LoopOp, IfOp]
+    for a, b in ((1, 1), (3, 4), (0, 2)):
+        check(proto, *([values(n, 4), np.array(a), np.array(b)] for n in (1, 3)))
+
+
+SCAN = """
+g (float[STEPS, N] x, float[N, STEPS] z, float[N] h0, float[N, N] w)
+  => (float[N] h, float[N, S] y, float[S, N] r) {
+  h, y, r = Scan <num_scan_inputs = 2, scan_input_axes = [0, 1], scan_input_directions = [0, 1],
+    scan_output_axes = [1, 0], scan_output_directions = [1, 0],
+    body = b (float[N] s, float[N] a, float[N] c) => (float[N] s2, float[N] o, float[N] p) {
+      m = MatMul (s, w)
+      t = Add (m, a)
+      s2 = Tanh (t)
+      o = Mul (s2, c)
+      p = Identity (c)
+    }> (h0, x, z)
+}
+"""
+
+
+def test_scans_of_any_length():
+    proto = model(SCAN.replace("N", "5"))
+    assert regions(proto) == [LoopOp]
+    w = values(5, 5, seed=3)
+    check(proto, *([values(t, 5), values(5, t, seed=t), values(5), w] for t in (1, 2, 9)))
+
+
+def test_a_long_scan_is_a_loop_and_a_short_one_is_not():
+    assert regions(model(SCAN.replace("N", "5").replace("STEPS", "400"))) == [LoopOp]
+    assert regions(model(SCAN.replace("N", "5").replace("STEPS", "4"))) == []
+
+
+def test_slices_by_the_index():
+    text = """
+    g (float[N, 4] x, int64 trips) => (float[1, 4] y, float[K, 1, 4] rows) {
+      yes = Constant <value = bool {1}> ()
+      one = Constant <value = int64[1] {1}> ()
+      flat = Constant <value = int64[1] {0}> ()
+      first = Slice (x, flat, one, flat)
+      y, rows = Loop (trips, yes, first) <body = b (int64 i, bool c, float[1, 4] h)
+        => (bool d, float[1, 4] n, float[1, 4] row) {
+        d = Identity (c)
+        at = Unsqueeze (i, flat)
+        row = Gather (x, at)
+        m = Add (h, row)
+        n = Sin (m)
+      }>
+    }
+    """
+    check(model(text), *([values(5, 4), np.array(t)] for t in (0, 3, 5)))
+
+
+def test_memory_grows_with_rows_that_nothing_limits():
+    text = """
+    g (float[N] x, int64 trips) => (float total, float[K, N] all) {
+      yes = Constant <value = bool {1}> ()
+      last, rows = Loop (trips, yes, x) <body = b (int64 i, bool c, float[N] h)
+        => (bool d, float[N] n, float[N] row) {
+        d = Identity (c)
+        n = Sin (h)
+        row = Exp (n)
+      }>
+      all = Sqrt (rows)
+      total = ReduceSum <keepdims = 0> (all)
+    }
+    """
+    proto = model(text)
+    check(proto, *([values(n), np.array(t)] for n in (1, 700) for t in (1, 2, 3, 65, 1000)))
+
+
+def test_what_changes_its_shape_is_written_out_or_refused():
+    text = """
+    g (float[2] x, int64 trips) => (float[K] y) {
+      yes = Constant <value = bool {1}> ()
+      TRIPS
+      y = Loop (n, yes, x) <body = b (int64 i, bool c, float[A] h) => (bool d, float[B] r) {
+        d = Identity (c)
+        r = Concat <axis = 0> (h, h)
+      }>
+    }
+    """
+    known = model(text.replace("TRIPS", "n = Constant <value = int64 {3}> ()"))
+    assert regions(known) == []
+    (y,) = mlc.compile(known, target="reference", cache=False).run(values(2), np.array(0)).values()
+    assert y.shape == (16,)
+    with pytest.raises(
+        UnsupportedError, match=r"carried value h is \[\[2\] f32\] and becomes \[\[4\]"
+    ):
+        load_onnx(model(text.replace("TRIPS", "n = Identity (trips)")))
