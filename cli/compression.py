@@ -22,12 +22,8 @@ _KINDS = (".json", ".html")
 def add_compression(parser: argparse.ArgumentParser) -> None:
     """The recipe, its short forms, data, the guard, and the report."""
     group = parser.add_argument_group("compression")
+    add_recipe(group)
     add = group.add_argument
-    add("--recipe", metavar="FILE", help="recipe.toml; short forms replace its parts")
-    add("--quantize", choices=list(SHORT_FORMS), help="numbers of few bits")
-    add("--sparsify", type=float, metavar="SHARE", help="weights to set to zero")
-    add("--low-rank", type=float, metavar="SHARE", help="of the rank to keep")
-    add("--calibration", metavar="FILE.npz", help="inputs by name, samples along the first dim")
     add(
         "--validation",
         metavar="FILE.npz",
@@ -46,21 +42,50 @@ def add_compression(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_recipe(group: Any) -> None:
+    """The recipe, its short forms, and data to calibrate on."""
+    add = group.add_argument
+    add("--recipe", metavar="FILE", help="recipe.toml; short forms replace its parts")
+    add("--quantize", choices=list(SHORT_FORMS), help="numbers of few bits")
+    add("--sparsify", type=float, metavar="SHARE", help="weights to set to zero")
+    add("--low-rank", type=float, metavar="SHARE", help="of the rank to keep")
+    add("--calibration", metavar="FILE.npz", help="inputs by name, samples along the first dim")
+
+
+def recipe_of(chosen: argparse.Namespace) -> Recipe | None:
+    """The recipe of the command line.
+
+    Raises:
+        MlcError: A file cannot be read.
+    """
+    short = Recipe.of(chosen.quantize, chosen.sparsify, chosen.low_rank)
+    if not chosen.recipe and short == Recipe():
+        return None
+    recipe = read_recipe(chosen.recipe) if chosen.recipe else Recipe()
+    parts = {"quantize": short.quantize, "sparsify": short.sparsify, "low_rank": short.low_rank}
+    return replace(recipe, **{name: part for name, part in parts.items() if part})
+
+
+def calibration_of(chosen: argparse.Namespace) -> Any:
+    """The data to calibrate on, or None.
+
+    Raises:
+        MlcError: The file cannot be read.
+    """
+    return _arrays(chosen.calibration)
+
+
 def compression_of(chosen: argparse.Namespace) -> dict[str, Any]:
     """What the arguments ask for, as arguments of ``compiled``.
 
     Raises:
         MlcError: A file cannot be read, or there is data without a recipe.
     """
-    short = Recipe.of(chosen.quantize, chosen.sparsify, chosen.low_rank)
-    recipe = read_recipe(chosen.recipe) if chosen.recipe else Recipe()
-    parts = {"quantize": short.quantize, "sparsify": short.sparsify, "low_rank": short.low_rank}
-    recipe = replace(recipe, **{name: part for name, part in parts.items() if part})
-    asked = bool(chosen.recipe) or short != Recipe()
-    _check(chosen, asked)
+    recipe = recipe_of(chosen)
+    _check(chosen, recipe is not None)
     return {
-        "recipe": recipe if asked else None,
-        "calibration": _arrays(chosen.calibration),
+        "recipe": recipe,
+        "calibration": calibration_of(chosen),
         "validation": _arrays(chosen.validation),
         "max_drop": chosen.max_drop,
         "measure": bool(chosen.report),

@@ -12,7 +12,9 @@ import numpy as np
 
 from ..driver.source import Given, source_of
 from ..ir.errors import MlcError
+from ..passes.compress.recipe import RecipeError
 from .arguments import MODELS, Commands, add_shape, command, shapes_of, write_text
+from .compression import add_recipe, calibration_of, recipe_of
 from .torch_file import names_torch_file, read_torch_file
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def add_to(commands: Commands) -> None:
     add("--sources", action="store_true", help="print the node that each op came from")
     add("-o", "--output", metavar="FILE", help="where the IR goes (default: stdout)")
     add_shape(parser)
+    add_recipe(parser.add_argument_group("compression, after the other passes"))
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -56,8 +59,8 @@ def run(chosen: argparse.Namespace) -> int:
     from ..ir.text import print_module
     from ..passes.manager import Options, run_passes
 
-    passes = _passes(chosen)
     module = _module(chosen)
+    passes = _passes(chosen, module)
     samples = _samples(module, chosen) if chosen.verify == "numeric" else None
     options = Options(chosen.verify != "no", samples, chosen.print_after, chosen.stop_after)
     timing = run_passes(module, passes, options)
@@ -67,11 +70,13 @@ def run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _passes(chosen: argparse.Namespace) -> Sequence[Pass]:
+def _passes(chosen: argparse.Namespace, module: ModuleOp) -> Sequence[Pass]:
     from ..passes.pipeline import all_passes, pipeline
 
-    known = all_passes()
-    names = [p.name for p in pipeline()] if chosen.passes is None else chosen.passes.split(",")
+    compressing = _compressing(chosen, module)
+    known = all_passes() | compressing
+    default = [p.name for p in pipeline()] + list(compressing)
+    names = default if chosen.passes is None else chosen.passes.split(",")
     names = [] if names == ["none"] else names
     watched = [n for n in (chosen.stop_after, chosen.print_after) if n not in ("", "all")]
     unknown = [n for n in [*names, *watched] if n not in known]
@@ -81,6 +86,23 @@ def _passes(chosen: argparse.Namespace) -> Sequence[Pass]:
     if idle:
         raise MlcError(f"{', '.join(idle)} is not among the passes that run: {', '.join(names)}")
     return [known[n] for n in names]
+
+
+def _compressing(chosen: argparse.Namespace, module: ModuleOp) -> dict[str, Pass]:
+    """The passes of the recipe that was given, by name."""
+    from ..passes.compress.compress import all_compressions
+    from ..passes.compress.samples import Samples
+
+    recipe, given = recipe_of(chosen), calibration_of(chosen)
+    if recipe is None:
+        return {}
+    samples = None if given is None else Samples(given, module)
+    problems = [*recipe.problems(), *(samples.problems() if samples else [])]
+    if samples is None and recipe.needs_data():
+        problems.append("it needs calibration data: --calibration data.npz")
+    if problems:
+        raise RecipeError(problems)
+    return {step.name: step for step in all_compressions(recipe, samples)}
 
 
 def _module(chosen: argparse.Namespace) -> ModuleOp:

@@ -75,8 +75,12 @@ def pipeline() -> tuple[Pass, ...]:
 def all_passes() -> dict[str, Pass]:
     """Every pass by name, those of other packages included, with its default options.
 
+    Those that compress do nothing without a recipe.
+
     Raises:
         PassError: As ``pipeline``.
     """
-    steps = *pipeline(), *lowering(), NarrowValues(), *plugin_passes()
+    from .compress.compress import all_compressions
+
+    steps = *pipeline(), *all_compressions(), *lowering(), NarrowValues(), *plugin_passes()
     return {step.name: step for step in steps}

@@ -8,25 +8,46 @@ from fnmatch import fnmatchcase
 from xdsl.dialects.builtin import ModuleOp
 
 from ..contract import Pass
-from .factorize import FactorizeWeights
-from .layers import Layer, layers_of
+from .costs import Arithmetic, Costs
+from .equalize_layers import EqualizeLayers
+from .factorize import FactorizeWeights, rank_of
+from .layers import Layer, encoded_layers, layers_of
 from .masks import misfit
+from .protect_inputs import ProtectInputs
 from .quantize_activations import QuantizeActivations
 from .quantize_tables import QuantizeTables
 from .quantize_weights import QuantizeWeights
-from .recipe import Recipe, RecipeError
-from .report import Report
+from .recipe import LowRank, Recipe, RecipeError, Sparsify
+from .report import ENCODED, Report
 from .samples import Samples
 from .smooth_inputs import SmoothInputs
 from .sparsify_weights import SparsifyWeights
 
 
-def compress_passes(recipe: Recipe, samples: Samples | None, report: Report) -> tuple[Pass, ...]:
+def prepare_passes(recipe: Recipe) -> tuple[Pass, ...]:
+    """Passes that change nothing but rounding: what is compared with comes after them."""
+    return (EqualizeLayers(recipe),)
+
+
+def all_compressions(
+    recipe: Recipe | None = None, samples: Samples | None = None
+) -> tuple[Pass, ...]:
+    """All passes that follow a recipe, in order."""
+    asked = recipe or Recipe()
+    return (*prepare_passes(asked), *compress_passes(asked, samples, Report()))
+
+
+def compress_passes(
+    recipe: Recipe, samples: Samples | None, report: Report, costs: Costs | None = None
+) -> tuple[Pass, ...]:
     """The passes that follow ``recipe``; each calibrates on what those before it made."""
     return (
-        FactorizeWeights(recipe, samples, report),  # first: its factors are layers like others
+        FactorizeWeights(
+            recipe, samples, report, costs or Arithmetic()
+        ),  # first: its factors are layers like others
         SparsifyWeights(recipe, samples, report),
         SmoothInputs(recipe, samples),
+        ProtectInputs(recipe, samples),
         QuantizeActivations(recipe, samples, report),
         QuantizeTables(recipe, report),
         QuantizeWeights(recipe, samples, report),  # last: it keeps zeros, and knows what it reads
@@ -45,7 +66,8 @@ def check_recipe(
     layers = layers_of(module)
     problems = [*recipe.problems(), *_unmatched(recipe, layers), *_unfit(recipe, layers)]
     if not layers:
-        problems.append("the model has no matrix product or convolution by a constant weight")
+        none = "the model has no matrix product or convolution by a constant float weight"
+        problems.append(f"every layer: {ENCODED}" if encoded_layers(module) else none)
     if samples is None and recipe.needs_data():
         problems.append(
             "it needs calibration data: give calibration=batches (--calibration data.npz)"
@@ -71,10 +93,19 @@ def _unfit(recipe: Recipe, layers: Sequence[Layer]) -> list[str]:
     for layer in layers:
         options = recipe.sparsify_of(layer.name)
         if options and not options.problems():
-            found = misfit(layer.segment, layer.outputs, options)
+            found = _misfit(layer, options, recipe.low_rank_of(layer.name))
             problems.setdefault(options.pattern, []).append(found)
     return [
         f"sparsify.pattern {pattern!r} fits no layer: {found[0]}"
         for pattern, found in problems.items()
         if all(found)
     ]
+
+
+def _misfit(layer: Layer, options: Sparsify, low_rank: LowRank | None) -> str:
+    """Why a pattern does not fit a layer, or one of the factors that it becomes before."""
+    sides = [(layer.segment, layer.outputs)]
+    if low_rank and low_rank.form == "matrix" and low_rank.by == "rank":
+        rank = rank_of(layer, low_rank)
+        sides = [(layer.segment, rank), (rank, layer.outputs)]
+    return next((why for side in sides if (why := misfit(*side, options))), "")

@@ -67,6 +67,12 @@ def moments_of(module: ModuleOp, layers: Sequence[Layer], samples: Samples) -> d
     return found
 
 
+def mean_change(before: np.ndarray, after: np.ndarray, moments: Moments) -> np.ndarray:
+    """What a change of ``[groups, inputs, outputs]`` adds to the mean of every output."""
+    change = after - before
+    return np.einsum("gi,gio->go", moments.mean, change).reshape(-1)
+
+
 def inverse_factor(hessian: np.ndarray) -> np.ndarray:
     """The upper ``U`` with ``U^T U = H^-1``: row k says how an error of input k is made good."""
     inverse = np.linalg.inv(hessian)

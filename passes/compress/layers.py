@@ -14,7 +14,9 @@ from ...ir.module import main_function
 from ...ir.op import GraphOp, copy_source, source_of
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
+from ...ir.ops.elementwise import AddOp
 from ...ir.ops.matmul import MatmulOp
+from ...ir.ops.quant import DequantizeOp
 from ...ir.types import F32, is_float, type_of
 
 
@@ -105,6 +107,17 @@ class Layer:
         self.op.detach()
         self.op.erase()
 
+    def shift(self, vector: np.ndarray) -> None:
+        """Takes a vector off the result, one number for each output."""
+        block = self.op.parent
+        assert block is not None
+        added = ConstantOp.of(-vector.astype(type_of(self.result).dtype))
+        total = AddOp(self.result, added.result)
+        for op in (added, total):
+            copy_source(self.op, op)
+        block.insert_ops_after([added, total], self.op)
+        self.result.replace_uses_with_if(total.result, lambda use: use.operation is not total)
+
     def add(self, new: GraphOp) -> SSAValue:
         """Places an op before this one, with its provenance."""
         return placed_before(self.op, new)
@@ -126,6 +139,16 @@ def layers_of(module: ModuleOp) -> list[Layer]:
         if isinstance(op, MatmulOp | ConvOp) and _has_weight(op):
             kind = op.name.removeprefix("mlc.")
             found.append(Layer(op, source_of(op) or f"{kind}_{number}"))
+    return found
+
+
+def encoded_layers(module: ModuleOp) -> list[str]:
+    """The names of products and convolutions by weights that are decoded where they are read."""
+    found = []
+    for op in main_function(module).body.block.ops:
+        weight = op.operands[1].owner if isinstance(op, MatmulOp | ConvOp) else None
+        if isinstance(weight, DequantizeOp) and isinstance(weight.x.owner, ConstantOp):
+            found.append(source_of(op))
     return found
 
 

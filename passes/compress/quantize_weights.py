@@ -18,12 +18,13 @@ from ...ir.ops.quant import DequantizeOp
 from ...ir.types import type_of
 from ..contract import Pass, Promise
 from .grid import Grid, Levels, best_range, half_quadratic, whole_range
-from .hessian import Moments, moments_of
-from .layers import Layer, layers_of
+from .hessian import Moments, mean_change, moments_of
+from .layers import Layer, encoded_layers, layers_of
 from .recipe import Quantize, Recipe
-from .report import Report, Step, sqnr
+from .report import ENCODED, Report, Step, sqnr
 from .rounding import Rounded, chunks_of, gptq, nearest
 from .samples import Samples
+from .sensitivity import bits
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,11 @@ class QuantizeWeights(Pass):
         """Puts decoded integers in the place of float constants."""
         wanted = [(layer, self._asked(layer)) for layer in layers_of(module)]
         todo = [(layer, asked) for layer, asked in wanted if asked]
-        moments = self._moments(module, [layer for layer, a in todo if a.method == "gptq"])
+        for name in encoded_layers(module):
+            if options := self.recipe.quantize_of(name):
+                self.report.add(Step(name, _asked(options), "nothing", ENCODED))
+        moments = self._moments(module, [layer for layer, a in todo if uses_data(a)])
+        todo = _allocated(todo, moments)
         for layer, asked in self.report.each("round weights", todo):
             self.report.add(quantize_layer(layer, asked, moments.get(layer)))
 
@@ -56,6 +61,20 @@ class QuantizeWeights(Pass):
 
     def _moments(self, module: ModuleOp, layers: list[Layer]) -> dict[Layer, Moments]:
         return moments_of(module, layers, self.samples) if self.samples and layers else {}
+
+
+def uses_data(options: Quantize) -> bool:
+    """Whether the inputs of a layer tell how its weight is rounded."""
+    return options.needs_data() or options.average > 0
+
+
+def _allocated(
+    todo: list[tuple[Layer, Quantize]], moments: dict[Layer, Moments]
+) -> list[tuple[Layer, Quantize]]:
+    """With the bits of each layer where a mean was asked for."""
+    shared = [(layer, o) for layer, o in todo if o.average > 0]
+    found = dict(zip((layer for layer, _ in shared), bits(shared, moments), strict=True))
+    return [(layer, replace(o, bits=found.get(layer, o.bits))) for layer, o in todo]
 
 
 def resolved(options: Quantize, samples: Samples | None) -> Quantize:
@@ -78,7 +97,9 @@ def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> 
         np.stack([getattr(part, name) for part in parts]) for name in ("codes", "scale", "zero")
     )
     _place(layer, options, levels, codes, scale, zero)
-    after = (codes - _spread(zero, chunks)) * _spread(scale, chunks)
+    after = np.stack([part.values(chunks) for part in parts])
+    if options.correct_bias and moments:
+        layer.shift(mean_change(before, after, moments))
     hessian = moments.hessian(0) if moments else None
     return Step(
         layer.name,
@@ -116,7 +137,9 @@ def _round(
     hessian: np.ndarray | None,
 ) -> Rounded:
     fit = partial(fitted, options, levels)
-    return nearest(matrix, chunks, fit) if hessian is None else gptq(matrix, chunks, fit, hessian)
+    if options.method == "gptq" and hessian is not None:
+        return gptq(matrix, chunks, fit, hessian)
+    return nearest(matrix, chunks, fit, None if hessian is None else np.diagonal(hessian))
 
 
 def _place(
@@ -146,10 +169,6 @@ def _scales(layer: Layer, options: Quantize, values: np.ndarray) -> np.ndarray:
     if options.group:
         return layer.as_weight(values)
     return values.reshape(*[1] * (len(layer.shape) - 1), -1)
-
-
-def _spread(values: np.ndarray, chunks: list[slice]) -> np.ndarray:
-    return np.repeat(values, [c.stop - c.start for c in chunks], axis=1)
 
 
 def _asked(options: Quantize) -> str:

@@ -17,11 +17,13 @@ from typing import TypeVar
 from ...ir.errors import MlcError
 
 SCHEMES = ("weights", "static", "dynamic")
-ROUNDINGS = ("auto", "nearest", "hqq", "gptq")
+ROUNDINGS = ("auto", "nearest", "hqq", "gptq", "awq")
 RANGES = ("min-max", "percentile", "mse", "entropy")
 PRUNINGS = ("magnitude", "wanda", "sparsegpt")
-SCOPES = ("layer", "model")
+SCOPES = ("layer", "model", "sensitivity")
 FACTORIZATIONS = ("auto", "svd", "activation")
+FORMS = ("matrix", "tucker", "cp", "train")
+MEASURES = ("rank", "energy", "error", "time")
 _BLOCK = re.compile(r"(\d+)x(\d+)")
 _N_OF_M = re.compile(r"(\d+):(\d+)")
 
@@ -45,9 +47,15 @@ class Quantize:
         group: How many inputs share a scale; 0: all.
         symmetric: Whether 0 is always the middle, so that there are no zero points.
         method: How weights are rounded: ``nearest``, ``hqq`` (fits the grid, needs no data),
-            ``gptq`` (needs calibration data), ``auto``: ``gptq`` where there is data, else ``hqq``.
+            ``gptq`` (needs calibration data), ``awq`` (too: enlarges what large inputs meet, for
+            the scheme ``weights``), ``auto``: ``gptq`` where there is data, else ``hqq``.
         range: How a static range follows from what calibration sees.
         smooth: How much of the outliers of what a static product reads its weight takes, 0 to 1.
+        average: The mean bits of a weight, shared out by sensitivity: each layer gets 8, 4 or 2;
+            0: ``bits`` for all.
+        correct_bias: Whether what rounding adds to the mean of a result is taken off again; needs
+            calibration data.
+        equalize: Whether channels between two layers are scaled so that both lose alike.
         tables: Bits of tables whose rows are looked up, such as embeddings: 8, 4 or 2, in groups
             along a row; 0: they stay in floats.
     """
@@ -59,6 +67,9 @@ class Quantize:
     method: str = "auto"
     range: str = "mse"
     smooth: float = 0.0
+    average: float = 0.0
+    correct_bias: bool = False
+    equalize: bool = False
     tables: int = 0
 
     def problems(self) -> list[str]:
@@ -77,15 +88,38 @@ class Quantize:
                 f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
             ),
             *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
+            *_unless(
+                self.average == 0 or 2 <= self.average <= 8,
+                f"quantize.average is {self.average}: expected 0 (all alike) or 2 to 8",
+            ),
+            *self._conflicts(),
         ]
         whole = self.bits == 8 and self.group == 0
         if self.scheme in ("static", "dynamic") and not whole:
             found.append(f"quantize.scheme {self.scheme!r} needs bits = 8 and group = 0")
         return found
 
+    def _conflicts(self) -> list[str]:
+        """Options that do nothing with the scheme."""
+        weights = self.scheme == "weights"
+        return [
+            *_unless(
+                self.smooth == 0 or self.scheme == "static",
+                f"quantize.smooth needs the scheme 'static', not {self.scheme!r}",
+            ),
+            *_unless(
+                weights or self.method != "awq",
+                f"quantize.method 'awq' needs the scheme 'weights', not {self.scheme!r}",
+            ),
+            *_unless(
+                weights or self.average == 0,
+                f"quantize.average needs the scheme 'weights', not {self.scheme!r}",
+            ),
+        ]
+
     def needs_data(self) -> bool:
         """Whether this cannot be done without calibration data."""
-        return self.scheme == "static" or self.method == "gptq"
+        return self.scheme == "static" or self.method in ("gptq", "awq") or self.correct_bias
 
 
 @dataclass(frozen=True)
@@ -97,7 +131,9 @@ class Sparsify:
         pattern: ``unstructured``; ``N:M``, N of M weights along the inputs stay; ``RxC``, blocks of
             R outputs and C inputs.
         method: ``magnitude``, ``wanda`` or ``sparsegpt``; the last two need calibration data.
-        scope: Whether each ``layer`` gets this sparsity or the ``model`` as a whole.
+        scope: Whether each ``layer`` gets this sparsity or the ``model`` as a whole: by one
+            threshold for all weights, or so that all layers together lose least (``sensitivity``,
+            better with calibration data).
     """
 
     sparsity: float = 0.5
@@ -120,8 +156,10 @@ class Sparsify:
                 f"sparsify.pattern is {self.pattern!r}: expected 'unstructured', N:M or RxC",
             ),
         ]
-        if self.scope == "model" and (self.method != "magnitude" or self.n_of_m):
-            found.append("sparsify.scope 'model' needs the method 'magnitude' and no N:M pattern")
+        if self.scope == "model" and self.method != "magnitude":
+            found.append("sparsify.scope 'model' needs the method 'magnitude'")
+        if self.scope != "layer" and self.n_of_m:
+            found.append(f"sparsify.scope {self.scope!r} has no say in an N:M pattern")
         if self.n_of_m and not 0 < self.n_of_m[0] < self.n_of_m[1]:
             found.append(f"sparsify.pattern {self.pattern!r} needs 0 < N < M")
         if 0 in self.block:
@@ -147,16 +185,24 @@ class Sparsify:
 
 @dataclass(frozen=True)
 class LowRank:
-    """Two thin factors in place of a matrix.
+    """A product of small tensors in place of a weight.
 
     Attributes:
-        ratio: The rank, as a share of the smaller side of the matrix.
+        ratio: What ``by`` says.
         method: ``svd`` of the weight; ``activation``, of what it does to calibration data;
             ``auto``: the latter where there is data.
+        form: Two thin factors of the ``matrix``; for convolutions with a window ``tucker`` (few
+            channels before and after it) or ``cp`` (a sum of products of vectors); for matrices a
+            tensor ``train`` of two cores.
+        by: Whether the ratio is that of the ``rank`` to the full one (for ``tucker`` of channels
+            and of filters, for ``cp`` of the lesser of the two), the ``energy`` to keep (a share
+            of squares), the ``error`` to allow, or the ``time`` to take.
     """
 
     ratio: float = 0.5
     method: str = "auto"
+    form: str = "matrix"
+    by: str = "rank"
 
     def problems(self) -> list[str]:
         """What is wrong with the options, in words."""
@@ -166,6 +212,16 @@ class LowRank:
                 f"low_rank.ratio is {self.ratio}: expected more than 0 and less than 1",
             ),
             *_choice("low_rank.method", self.method, FACTORIZATIONS),
+            *_choice("low_rank.form", self.form, FORMS),
+            *_choice("low_rank.by", self.by, MEASURES),
+            *_unless(
+                self.form == "matrix" or self.by in ("rank", "time"),
+                f"low_rank.by {self.by!r} is for the form 'matrix', not {self.form!r}",
+            ),
+            *_unless(
+                self.form == "matrix" or self.method != "activation",
+                f"low_rank.method 'activation' is for the form 'matrix', not {self.form!r}",
+            ),
         ]
 
     def needs_data(self) -> bool:

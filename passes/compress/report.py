@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+# Why nothing is done to a layer that came encoded.
+ENCODED = "it is quantized already: prune and factorize before that"
 ItemT = TypeVar("ItemT")
 # Is told what is done, and how many of how many.
 Progress = Callable[[str, int, int], None]
@@ -104,7 +106,7 @@ class Report:
 def sqnr(wanted: np.ndarray, got: np.ndarray, hessian: np.ndarray | None = None) -> float | None:
     """``10 log10(signal / noise)`` of ``[inputs, outputs]``; None where there is no noise."""
     error = got.astype(np.float64) - wanted
-    return decibels(*(_energy(m, hessian) for m in (wanted.astype(np.float64), error)))
+    return decibels(*(energy(m, hessian) for m in (wanted.astype(np.float64), error)))
 
 
 def decibels(signal: float, noise: float) -> float | None:
@@ -112,6 +114,7 @@ def decibels(signal: float, noise: float) -> float | None:
     return 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None
 
 
-def _energy(matrix: np.ndarray, hessian: np.ndarray | None) -> float:
+def energy(matrix: np.ndarray, hessian: np.ndarray | None) -> float:
+    """The squares of a matrix, or with a Hessian of what it gives, summed."""
     moved = matrix if hessian is None else hessian @ matrix
     return float((matrix * moved).sum())

@@ -27,6 +27,12 @@ class Rounded:
     scale: np.ndarray
     zero: np.ndarray
 
+    def values(self, chunks: Sequence[slice]) -> np.ndarray:
+        """What the codes mean."""
+        sizes = [c.stop - c.start for c in chunks]
+        scale, zero = (np.repeat(v, sizes, axis=0) for v in (self.scale, self.zero))
+        return (self.codes - zero) * scale
+
 
 def chunks_of(inputs: int, segment: int, group: int) -> list[slice]:
     """The inputs that share a scale: ``group`` neighbours of a segment, all of them for 0."""
@@ -39,9 +45,11 @@ def chunks_of(inputs: int, segment: int, group: int) -> list[slice]:
     ]
 
 
-def nearest(weight: np.ndarray, chunks: Sequence[slice], fit: Fit) -> Rounded:
-    """Every weight to the nearest level."""
-    grids = [fit(weight[chunk], None) for chunk in chunks]
+def nearest(
+    weight: np.ndarray, chunks: Sequence[slice], fit: Fit, importance: np.ndarray | None = None
+) -> Rounded:
+    """Every weight to the nearest level; ``importance`` of the inputs is for the fit."""
+    grids = [fit(weight[c], None if importance is None else importance[c]) for c in chunks]
     codes = [g.codes(weight[chunk]) for g, chunk in zip(grids, chunks, strict=True)]
     return _rounded(np.concatenate(codes), grids)
 

@@ -110,16 +110,24 @@ class Samples:
         ]
 
 
-def returning(module: ModuleOp, values: Sequence[SSAValue]) -> ModuleOp:
-    """A copy of ``module`` that returns ``values`` instead, without what they do not need."""
+def returning(
+    module: ModuleOp, values: Sequence[SSAValue], given: Sequence[SSAValue] = ()
+) -> ModuleOp:
+    """A copy of ``module`` that returns ``values`` instead, without what they do not need.
+
+    The values ``given`` become inputs, behind the others.
+    """
     known: dict[SSAValue, SSAValue] = {}
     copy = main_function(module.clone(known))
     block = copy.body.detach_block(0)
     assert block.last_op is not None
     block.erase_op(block.last_op)
     block.add_op(ReturnOp(operands=[[known[v] for v in values]]))
-    names = [f"value{k}" for k in range(len(values))]
-    made = model_module(block, input_names(module), names)
+    for value in given:
+        argument = block.insert_arg(value.type, len(block.args))
+        known[value].replace_all_uses_with(argument)
+    inputs = [*input_names(module), *(f"given{k}" for k in range(len(given)))]
+    made = model_module(block, inputs, [f"value{k}" for k in range(len(values))])
     EliminateDeadCode().apply(made)
     return made
 

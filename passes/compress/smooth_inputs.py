@@ -65,9 +65,13 @@ class SmoothInputs(Pass):
 
 
 def _smooth(layers: Sequence[Layer], reach: np.ndarray, strength: float) -> None:
-    weights = [layer.weight() for layer in layers]
     reach = np.maximum(reach, _TINY)
-    scale = (reach / np.exp(np.log(reach).mean())) ** strength
+    rescale(layers, (reach / np.exp(np.log(reach).mean())) ** strength)
+
+
+def rescale(layers: Sequence[Layer], scale: np.ndarray) -> None:
+    """Divides the input that all ``layers`` read by ``scale``, and multiplies their weights."""
+    weights = [layer.weight() for layer in layers]
     dtype = type_of(layers[0].input).dtype
     inverse = layers[0].add(ConstantOp.of((1 / scale).astype(dtype)))
     tame = layers[0].add(MulOp(layers[0].input, inverse))

@@ -13,11 +13,12 @@ from xdsl.dialects.builtin import ModuleOp
 
 from ..contract import Pass, Promise
 from .hessian import Moments, moments_of
-from .layers import Layer, layers_of
+from .layers import Layer, encoded_layers, layers_of
 from .masks import block_sums, misfit, pruned
 from .recipe import Recipe, Sparsify
-from .report import Report, Step, sqnr
+from .report import ENCODED, Report, Step, sqnr
 from .samples import Samples
+from .sensitivity import sparsities
 from .sparse_gpt import sparse_gpt
 
 
@@ -44,9 +45,14 @@ class SparsifyWeights(Pass):
         for layer, options in todo:
             if (layer, options) not in fine:
                 self.report.add(_refused(layer, options))
-        moments = self._moments(module, [layer for layer, o in fine if o.needs_data()])
-        for layer, options in self.report.each("prune weights", _shared_out(fine)):
+        moments = self._moments(module, [layer for layer, o in fine if uses_data(o)])
+        chosen = _by_sensitivity(_by_threshold(fine), moments)
+        for layer, options in self.report.each("prune weights", chosen):
             self.report.add(sparsify_layer(layer, options, moments.get(layer)))
+
+        for name in encoded_layers(module):
+            if options := self.recipe.sparsify_of(name):
+                self.report.add(Step(name, _text(options), "nothing", ENCODED))
 
     def _asked(self, layer: Layer) -> Sparsify | None:
         return self.recipe.sparsify_of(layer.name)
@@ -92,7 +98,22 @@ def _wanda(scores: np.ndarray, options: Sparsify) -> np.ndarray:
     return np.concatenate([pruned(scores[:, c : c + width], options) for c in columns], 1)
 
 
-def _shared_out(layers: Sequence[tuple[Layer, Sparsify]]) -> list[tuple[Layer, Sparsify]]:
+def uses_data(options: Sparsify) -> bool:
+    """Whether the inputs of a layer tell which weights are pruned, or how many."""
+    return options.needs_data() or options.scope == "sensitivity"
+
+
+def _by_sensitivity(
+    layers: Sequence[tuple[Layer, Sparsify]], moments: dict[Layer, Moments]
+) -> list[tuple[Layer, Sparsify]]:
+    """With the sparsity of each layer that loses least where one was asked for all together."""
+    shared = [(layer, o) for layer, o in layers if o.scope == "sensitivity"]
+    shares = sparsities(shared, moments)
+    found = {layer: share for (layer, _), share in zip(shared, shares, strict=True)}
+    return [(layer, replace(o, sparsity=found.get(layer, o.sparsity))) for layer, o in layers]
+
+
+def _by_threshold(layers: Sequence[tuple[Layer, Sparsify]]) -> list[tuple[Layer, Sparsify]]:
     """With the sparsity of each layer where one was asked for the model as a whole.
 
     One threshold for all weights, each in units of its layer's spread, gives every layer a share.

@@ -78,3 +78,19 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ]
     assert main([*common, *data]) == 1
     assert "give --recipe" in capsys.readouterr().err
+
+
+def test_passes_of_a_recipe_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    onnx.save(dense(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "data.npz", x=dense_rows(20))
+    data = f"--calibration={tmp_path / 'data.npz'}"
+    opt = ["opt", str(tmp_path / "m.onnx"), "--sparsify=0.5", "--quantize=int8"]
+    assert main([*opt, data, "--stop-after=sparsify-weights"]) == 0
+    assert "0.0" in (pruned := capsys.readouterr().out)
+    assert "mlc.quantize" not in pruned
+    assert main([*opt, data]) == 0
+    assert "mlc.quantize" in capsys.readouterr().out
+    assert main(opt) == 1
+    assert "needs calibration data" in capsys.readouterr().err
+    assert main(["passes"]) == 0
+    assert "quantize-weights" in capsys.readouterr().out
