@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .driver import compile as compile
+    from .driver import recover as recover
     from .ir.errors import MlcError as MlcError
     from .passes.compress.recipe import Recipe as Recipe
     from .runtime import Model as Model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _HOMES = {
     "compile": ".driver",
+    "recover": ".driver",
     "load": ".runtime",
     "Model": ".runtime",
     "ModelError": ".runtime",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..codegen.cpu.schedule import Chooser
     from ..passes.compress.recipe import Recipe
+    from .recovery import Recovery
 
 # Bytes of weights from which on memory is worth the time to collect it.
 _LARGE = 1 << 26
@@ -45,11 +46,12 @@ def compile(
     tune: bool = False,
     recipe: Recipe | None = None,
     calibration: Any = None,
-    cache: bool | str | os.PathLike[str] = True,
     validation: Any = None,
     metric: Score | None = None,
     max_drop: float | None = None,
     measure: bool = False,
+    recovery: Recovery | None = None,
+    cache: bool | str | os.PathLike[str] = True,
     verify: bool = False,
     verbose: bool = False,
 ) -> Model:
@@ -80,17 +82,17 @@ def compile(
         recipe: How to compress the model; None leaves it as it is.
         calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
             or the array of the only input; or one dict of arrays, which is cut into batches.
-        cache: Whether to keep compiled models on disk (``$MLC_CACHE``, else ``~/.cache/mlc``, up
-            to ``$MLC_CACHE_SIZE`` gigabytes), or the folder to keep them in.
-        verify: Check the program after each pass.
-        verbose: Tell on stderr what is going on.
-
         validation: Inputs like those, to judge the compressed model by: if they are one dict of
             arrays and it has ``labels``, by its accuracy, else by its agreement with the floats.
         metric: A function of a model that says how good it is, instead.
         max_drop: How much that may fall: the layers that lose most are left in floats until the
             bound holds. Without validation data, calibration data judge.
         measure: Whether the report compares each layer's result and time with the float model's.
+        recovery: How to train what was compressed; see ``recover``.
+        cache: Whether to keep compiled models on disk (``$MLC_CACHE``, else ``~/.cache/mlc``, up
+            to ``$MLC_CACHE_SIZE`` gigabytes), or the folder to keep them in.
+        verify: Check the program after each pass.
+        verbose: Tell on stderr what is going on.
 
     Raises:
         MlcError: The model is damaged, or holds something unsupported (the message lists it all),
@@ -103,7 +105,8 @@ def compile(
     source = source_of(model, given)
     chosen = target_named(target, exact, precision)
     threads = thread_count(threads)
-    asked = Compression(recipe, calibration, threads, validation, metric, max_drop, measure)
+    judging = (validation, metric, max_drop, measure)
+    asked = Compression(recipe, calibration, threads, *judging, recovery)
     if chosen is None:
         from .reference import reference_model
 

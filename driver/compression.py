@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..passes.compress.report import LayerReport, Report
     from ..passes.compress.samples import Samples
     from .guard import Verdict
+    from .recovery import Recovery
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Compression:
         metric: Judges a model, or None.
         max_drop: How much the metric may fall, or None.
         measure: Whether to compare the layers' results and times with those of the float model.
+        recovery: How to train what was compressed, or None.
     """
 
     recipe: Recipe | None
@@ -47,6 +49,7 @@ class Compression:
     metric: Score | None = None
     max_drop: float | None = None
     measure: bool = False
+    recovery: Recovery | None = None
 
     def __post_init__(self):
         self.calibration = _kept(self.calibration)
@@ -66,7 +69,8 @@ class Compression:
 
         if self.recipe is None:
             return ""
-        asked = (recipe_values(self.recipe), self.max_drop, self.measure)
+        training = self.recovery and asdict(self.recovery)
+        asked = (recipe_values(self.recipe), self.max_drop, self.measure, training)
         return digest_of_values(*asked, self.calibration, self.validation)
 
     def apply_simplified(self, module: ModuleOp, stages: Stages) -> dict[str, Any]:
@@ -136,6 +140,7 @@ class _Run:
 
         with self.stages("compress"):
             baseline, report = self._compressed()
+        recovered = self._recovered(baseline)
         with self.stages("judge"):
             verdict = self._judged(baseline, report)
         restored = verdict.restored if verdict else ()
@@ -145,7 +150,11 @@ class _Run:
             with self.stages("measure"):
                 layers = self._measured(layers, baseline, self.samples)
         baseline.release()
-        return {"layers": [e.values() for e in layers], "metric": verdict and verdict.values()}
+        return {
+            "layers": [e.values() for e in layers],
+            "metric": verdict and verdict.values(),
+            "recovery": recovered,
+        }
 
     def _samples(self, given: Any, what: str) -> Samples | None:
         from ..passes.compress.samples import Samples
@@ -156,15 +165,36 @@ class _Run:
 
     def _compressed(self) -> tuple[Baseline, Report]:
         from ..passes.compress.baseline import Baseline
-        from ..passes.compress.compress import check_recipe, compress_passes
+        from ..passes.compress.compress import check_recipe, compress_passes, prepare_passes
         from ..passes.compress.report import Report
         from ..passes.manager import run_passes
 
         report = Report(progress=self.stages.progress)
         check_recipe(self.recipe, self.module, self.samples, self.judging)
+        run_passes(self.module, prepare_passes(self.recipe))
         baseline = Baseline(self.module)
-        run_passes(self.module, compress_passes(self.recipe, self.samples, report))
+        passes = compress_passes(self.recipe, self.samples, report, self.costs)
+        run_passes(self.module, passes)
         return baseline, report
+
+    def _recovered(self, baseline: Baseline) -> dict[str, Any] | None:
+        from .recovery import train
+
+        recovery = self.asked.recovery
+        if recovery is None:
+            return None
+        if self.samples is None:
+            raise MlcError("recovery needs batches of inputs to train on")
+        with self.stages("recover"):
+            return train(
+                baseline,
+                self.module,
+                self.recipe,
+                self.samples,
+                recovery,
+                self.asked.threads,
+                self.stages.progress,
+            )
 
     def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:
         from ..passes.compress.outcome import worst_first

@@ -68,5 +68,4 @@ def judged(
 
     bound = float("-inf") if max_drop is None else before - max_drop
     count = fewest(len(order), lambda n: score(n) >= bound)
-    after = score(count) if count < len(order) else before
-    return Verdict(metric.name, before, after, score(0), len(scores), tuple(order[:count]))
+    return Verdict(metric.name, before, score(count), score(0), len(scores), tuple(order[:count]))

@@ -30,13 +30,14 @@ from .registry import Call, Results, executor_of
 BY_REFERENCE = "by_reference"
 
 
-def torch_module(module: ModuleOp) -> fx.GraphModule:
+def torch_module(module: ModuleOp, trains: bool = False) -> fx.GraphModule:
     """A torch module that computes what ``module`` does: tensors in, a tuple of tensors out.
 
     Run the passes first: each op is one call of torch, and a whole attention is a faster one than
     its parts. Weights share the memory of the module's constants, except those of convolutions and
     what was stored quantized. Symbolic sizes are read from the inputs at each call. The result's
-    ``meta[BY_REFERENCE]`` lists the ops that run in numpy, slowly.
+    ``meta[BY_REFERENCE]`` lists the ops that run in numpy, slowly and without gradients. With
+    ``trains`` gradients pass straight through what rounds.
 
     Raises:
         UnsupportedError: Torch has no tensors of some dtype; it lists all such ops.
@@ -44,7 +45,7 @@ def torch_module(module: ModuleOp) -> fx.GraphModule:
     """
     main = main_function(module)
     _check_dtypes(list(main.body.block.ops))
-    recorder = Recorder()
+    recorder = Recorder(trains)
     for argument, name in zip(main.body.block.args, input_names(module), strict=True):
         recorder.input(argument, re.sub(r"\W", "_", name))
     for op in main.body.block.ops:

@@ -14,17 +14,21 @@ from .registry import Call, constant_of, runs, torch_dtype
 
 @runs(QuantizeOp)
 def quantize(call: Call[QuantizeOp]) -> Any:
-    """Rounds and limits."""
+    """Rounds and limits; a graph to be trained keeps floats, and gradients pass the rounding."""
     op = call.op
     if not is_integer(op.to) or not _spreads(call):
         return None
     x, scale, *zero = call.operands
     wide = torch_dtype(op.wide())
-    value = torch.round(x.to(wide) / scale.to(wide))
+    steps = x.to(wide) / scale.to(wide)
+    value = torch.round(steps)
+    if call.recorder.trains:
+        value = steps + (value - steps).detach()
     for point in zero:
         value = value + point.to(wide)
     limits = ml_dtypes.iinfo(op.to)
-    return torch.clamp(value, limits.min, limits.max).to(torch_dtype(op.to))
+    codes = torch.clamp(value, limits.min, limits.max)
+    return codes if call.recorder.trains else codes.to(torch_dtype(op.to))
 
 
 @runs(DequantizeOp)

@@ -34,9 +34,11 @@ class Recorder:
     Attributes:
         graph: What was recorded so far.
         by_reference: The ops that no torch function runs.
+        trains: Whether gradients have to pass what rounds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trains: bool = False) -> None:
+        self.trains = trains
         self.graph = fx.Graph()
         self.by_reference: list[str] = []
         self._owner = nn.Module()

@@ -1,0 +1,108 @@
+"""``mlc.recover``: a compilation with training between compression and code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..ir.errors import MlcError
+from ..runtime import Model
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from ..passes.compress.baseline import Baseline
+    from ..passes.compress.recipe import Recipe
+    from ..passes.compress.samples import Samples
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How long and how fast to train what a recipe compressed.
+
+    Attributes:
+        steps: Batches to train on, over and over again.
+        minutes: To stop after, whatever was done.
+        rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        seed: Of the order of the batches.
+    """
+
+    steps: int = 1000
+    minutes: float = 10.0
+    rate: float = 0.02
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1 or not self.minutes > 0 or not self.rate > 0:
+            raise MlcError(f"recovery needs steps, minutes and a rate that are positive: {self}")
+
+
+def recover(
+    model: Any,
+    recipe: Recipe,
+    batches: Any,
+    *,
+    steps: int = Recovery.steps,
+    minutes: float = Recovery.minutes,
+    rate: float = Recovery.rate,
+    seed: int = Recovery.seed,
+    **options: Any,
+) -> Model:
+    """Compresses a model, trains it to do again what it did before, and compiles it.
+
+    The original model teaches the compressed one, on inputs without labels: it has to compute the
+    same results, and the same in every layer. Zeros stay zeros, weights stay on their levels
+    (rounding lets gradients pass), factors stay thin; scales, biases and norms are trained too.
+
+    >>> model = mlc.recover(module, mlc.Recipe.of(sparsify=0.8), batches, inputs=example)
+
+    Args:
+        model: A ``torch.nn.Module`` or any other model that ``compile`` takes; torch must be
+            installed in any case.
+        recipe: How to compress the model.
+        batches: Inputs, as ``calibration`` of ``compile``; they calibrate as well.
+        steps: Batches to train on, over and over again.
+        minutes: To stop after, whatever was done.
+        rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        seed: Of the order of the batches.
+        options: The others of ``compile``.
+
+    Raises:
+        MlcError: As in ``compile``; or torch has no gradient of an op of the model.
+    """
+    from .compilation import compile
+
+    recovery = Recovery(steps, minutes, rate, seed)
+    return compile(model, recipe=recipe, calibration=batches, recovery=recovery, **options)
+
+
+def train(
+    baseline: Baseline,
+    module: ModuleOp,
+    recipe: Recipe,
+    samples: Samples,
+    recovery: Recovery,
+    threads: int,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Any]:
+    """Trains the weights of ``module`` in place; what is to be told about it."""
+    try:
+        from ..frontends.torch.distill import Training, distill
+    except ModuleNotFoundError as error:
+        raise MlcError(f"recovery needs torch ({error}): pip install 'mlc[torch]'") from None
+    from ..ir.module import main_function
+    from ..passes.compress.samples import returning
+    from ..passes.compress.trainable import put_back, trainable
+
+    def told(of: ModuleOp, layers: Any) -> list[Any]:
+        returned = main_function(of).body.block.last_op
+        return [*(returned.operands if returned else ()), *(gives for _, gives in layers)]
+
+    weights = trainable(module, recipe)
+    student = returning(module, told(module, baseline.now), [value for value, _ in weights])
+    teacher = returning(baseline.module, told(baseline.module, baseline.before))
+    training = Training(**asdict(recovery), threads=threads)
+    trained = distill(teacher, student, weights, list(samples), training, progress)
+    put_back(weights, trained.arrays)
+    return {"steps": trained.steps, "before": trained.before, "after": trained.after}

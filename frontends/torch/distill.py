@@ -1,0 +1,178 @@
+"""Trains the weights of a compressed graph to compute what the original computes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from ...ir.errors import MlcError
+from .execute import BY_REFERENCE, torch_module
+from .latents import Latent, latent_of
+from .tensors import torch_view
+
+Batch = Sequence[np.ndarray]
+Weight = tuple[SSAValue, "np.ndarray | None"]
+_WARM = 0.05
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Batches to train on, over and over again.
+        minutes: To stop after, whatever was done.
+        rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        seed: Of the order of the batches.
+        threads: For torch.
+    """
+
+    steps: int
+    minutes: float
+    rate: float
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: arrays for the constants of each weight, and the errors on the way.
+
+    The errors are shares of what the original computes, squared: a mean over all compared values.
+    """
+
+    arrays: list[list[np.ndarray]]
+    steps: int
+    before: float
+    after: float
+
+
+def distill(
+    teacher: ModuleOp,
+    student: ModuleOp,
+    weights: Sequence[Weight],
+    batches: Sequence[Batch],
+    training: Training,
+    progress: Callable[[str, int, int], None],
+) -> Trained:
+    """Trains ``weights``, which ``student`` takes as inputs behind its others.
+
+    Args:
+        teacher: Gives what the student has to compute, value by value.
+        student: The compressed graph.
+        weights: Constants, or what decodes constants; with a mask where zeros must stay.
+        batches: Inputs of both.
+        training: How long, how fast.
+        progress: Is told about every step.
+
+    Raises:
+        MlcError: Torch has no gradient of some op.
+    """
+    run = torch_module(student, trains=True)
+    if run.meta[BY_REFERENCE]:
+        names = ", ".join(dict.fromkeys(run.meta[BY_REFERENCE]))
+        raise MlcError(f"cannot train: torch has no function, and so no gradient, for {names}")
+    latents = nn.ModuleList(latent_of(value, mask) for value, mask in weights)
+    with _threads(training.threads):
+        return _Distillation(torch_module(teacher), run, latents, batches, training).run(progress)
+
+
+class _Distillation:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        latents: nn.ModuleList,
+        batches: Sequence[Batch],
+        training: Training,
+    ):
+        self.teacher = teacher
+        self.student = student
+        self.latents: list[Latent] = [m for m in latents if isinstance(m, Latent)]
+        self.batches = [[torch_view(a) for a in batch] for batch in batches]
+        self.training = training
+        self.optimizer = torch.optim.Adam(_groups(self.latents, training.rate), betas=(0.9, 0.98))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    def run(self, progress: Callable[[str, int, int], None]) -> Trained:
+        begun, before = self._arrays(), self._mean_error()
+        start, done = time.monotonic(), 0
+        for done, batch in enumerate(self._order(), 1):
+            share = (time.monotonic() - start) / (60 * self.training.minutes)
+            self._step(batch, max(share, (done - 1) / self.training.steps))
+            progress("train", done, self.training.steps)
+            if share >= 1:
+                break
+        after = self._mean_error()
+        fine = math.isfinite(after) and after < before
+        return Trained(self._arrays() if fine else begun, done, before, min(before, after))
+
+    def _order(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.training.seed)
+        left: list[int] = []
+        for _ in range(self.training.steps):
+            left = left or torch.randperm(len(self.batches), generator=generator).tolist()
+            yield left.pop()
+
+    def _step(self, batch: int, share: float) -> None:
+        factor = min(share / _WARM, 1) * (1 + math.cos(math.pi * min(share, 1))) / 2
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.zero_grad()
+        self._error(batch).backward()
+        nn.utils.clip_grad_norm_([p for m in self.latents for p in m.parameters()], 1.0)
+        self.optimizer.step()
+
+    def _error(self, batch: int) -> torch.Tensor:
+        """The mean share of noise in all values that are compared."""
+        inputs = self.batches[batch]
+        with torch.no_grad():
+            wanted = self.teacher(*inputs)
+        got = self.student(*inputs, *(latent() for latent in self.latents))
+        pairs = zip(got, wanted, strict=True)
+        return torch.stack([_noise(a, b) for a, b in pairs if b.is_floating_point()]).mean()
+
+    def _mean_error(self) -> float:
+        with torch.no_grad():
+            return sum(float(self._error(k)) for k in range(len(self.batches))) / len(self.batches)
+
+    def _arrays(self) -> list[list[np.ndarray]]:
+        return [latent.arrays() for latent in self.latents]
+
+
+def _groups(latents: Sequence[Latent], rate: float) -> list[dict[str, object]]:
+    """Weights move in proportion to their size, the logarithms of scales by a tenth of that."""
+    groups: list[dict[str, object]] = []
+    for latent in latents:
+        size = float(latent.weight.detach().square().mean().sqrt()) or 1.0
+        groups.append({"params": [latent.weight], "lr": rate * size})
+        others = [p for p in latent.parameters() if p is not latent.weight]
+        groups += [{"params": others, "lr": rate / 10}] if others else []
+    return groups
+
+
+def _noise(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return (got - wanted).square().sum() / (wanted.square().sum() + _TINY)
+
+
+class _threads:
+    """Torch on some threads, for a while."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __enter__(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.count)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.before)

@@ -1,0 +1,76 @@
+"""Training after compression: what was lost comes back, and the compression stays."""
+
+from __future__ import annotations
+
+import sys
+
+import mlc
+import numpy as np
+import pytest
+from compress_models import batches, mlp
+from mlc.ir.errors import MlcError
+from mlc.passes.compress.recipe import LowRank, Quantize, Sparsify
+
+torch = pytest.importorskip("torch")
+
+RECIPES = {
+    "sparse": mlc.Recipe(sparsify=Sparsify(0.8)),
+    "int4": mlc.Recipe(Quantize(bits=4, group=16, method="nearest")),
+    "sparse int8": mlc.Recipe(Quantize(scheme="static"), Sparsify(0.8)),
+    "low rank int2": mlc.Recipe(Quantize(bits=2, method="nearest"), low_rank=LowRank(0.3)),
+}
+
+
+def error(model: mlc.Model) -> float:
+    x = batches(5)[4]
+    wanted = mlc.compile(mlp(), cache=False)(x)
+    return float(np.linalg.norm(model(x) - wanted) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_some_of_what_was_lost_comes_back(name: str):
+    recipe, data = RECIPES[name], batches()
+    plain = mlc.compile(mlp(), recipe=recipe, calibration=data, cache=False)
+    trained = mlc.recover(mlp(), recipe, data, steps=60, cache=False)
+    assert error(trained) < 0.9 * error(plain)
+    found = trained.report["compression"]["recovery"]
+    assert found["after"] < found["before"]
+    assert found["steps"] == 60
+
+
+def test_zeros_stay_zeros():
+    from mlc.driver.compression import Compression
+    from mlc.driver.recovery import Recovery
+    from mlc.driver.stages import Stages
+    from mlc.passes.compress.layers import layers_of
+
+    module = mlp()
+    asked = Compression(RECIPES["sparse"], batches(), 1, recovery=Recovery(steps=20))
+    asked.apply(module, Stages(), None)
+    for layer in layers_of(module):
+        assert (layer.weight() == 0).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_torch_module():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3)
+    )
+    data = [np.random.default_rng(k).standard_normal((2, 3, 8, 8), np.float32) for k in range(4)]
+    model = mlc.recover(
+        module, RECIPES["sparse"], data, inputs=torch.zeros(2, 3, 8, 8), steps=40, rate=0.05
+    )
+    found = model.report["compression"]["recovery"]
+    assert found["after"] < 0.9 * found["before"]
+
+
+def test_what_cannot_be_trained_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(MlcError, match="positive"):
+        mlc.recover(mlp(), RECIPES["sparse"], batches(), steps=0)
+    with pytest.raises(MlcError, match="batches of inputs"):
+        mlc.recover(mlp(), RECIPES["sparse"], None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [m for m in sys.modules if m.startswith("mlc.frontends.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MlcError, match="recovery needs torch"):
+        mlc.recover(mlp(), RECIPES["sparse"], batches(), cache=False)
