@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,11 @@ from ...ir.module import model_module, set_symbol_limits
 from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import ReturnOp
-from ...ir.types import I64, tensor, type_of
+from ...ir.types import I64, TensorType, tensor, type_of
 from . import families as families
 from .names import source_line, source_name
 from .program import Program
-from .registry import Node, Refusal, importer_of, packet_of
+from .registry import Inner, Lost, Node, Refusal, importer_of, packet_of
 from .sizes import Sizes, symbol_maxima, symbol_names
 from .tensors import numpy_dtype, numpy_view
 
@@ -46,7 +48,9 @@ def import_program(program: Program) -> ModuleOp:
 class _Import:
     def __init__(self, program: Program):
         self.program = program
-        self.block = Block()
+        self.block = self.main = Block()
+        self.owner = program.owner
+        self.counter = itertools.count()
         self.inputs: list[str] = []
         self.values: dict[fx.Node, Any] = {}
         self.lost: set[fx.Node] = set()
@@ -58,9 +62,7 @@ class _Import:
         for node in self.program.placeholders:
             self.values[node] = self._placeholder(node)
         self._bind_symbols()
-        for node in self.program.owner.graph.nodes:
-            if node.op not in ("placeholder", "output"):
-                self._node(node)
+        self._nodes(self.owner)
         if self.problems:
             raise UnsupportedError(self.problems)
         outputs = self._outputs()
@@ -109,6 +111,8 @@ class _Import:
             array = numpy_view(weight)
         except MlcError as error:
             raise InvalidModelError(f"weight '{name}': {error}") from None
+        if self.block is not self.main:
+            return self._constant(array)
         key = (array.ctypes.data, array.shape, array.strides, array.dtype)
         if array.size == 0 or key not in self.weights:
             self.weights[key] = self._constant(array)
@@ -119,12 +123,45 @@ class _Import:
         self.block.add_op(op)
         return op.results[0]
 
+    @contextmanager
+    def _inside(self, types: Sequence[TensorType]) -> Iterator[Block]:
+        outer, self.block = self.block, Block(arg_types=types)
+        try:
+            yield self.block
+        finally:
+            self.block = outer
+
+    def _run(self, graph: fx.GraphModule, values: Sequence[Any]) -> list[Any]:
+        outer, self.owner = self.owner, graph
+        placeholders = graph.graph.find_nodes(op="placeholder")
+        self.values.update(zip(placeholders, values, strict=True))
+        try:
+            self._nodes(graph)
+            end = graph.graph.output_node()
+            if self.lost.intersection(end.all_input_nodes):
+                raise Lost(end.name)
+            results = self._mapped(end.args[0])
+            return list(results) if isinstance(results, (list, tuple)) else [results]
+        finally:
+            self.owner = outer
+
+    def _late_symbol(self, stem: str) -> str:
+        taken = set(self.sizes.names.values())
+        return next(n for k in self.counter if (n := f"{stem}_{k}") not in taken)
+
+    def _nodes(self, graph: fx.GraphModule) -> None:
+        for node in graph.graph.nodes:
+            if node.op not in ("placeholder", "output"):
+                self._node(node)
+
     def _node(self, node: fx.Node) -> None:
         if self.lost.intersection(node.all_input_nodes):
             self.lost.add(node)
             return
         try:
             self.values[node] = self._imported(node)
+        except Lost:
+            self.lost.add(node)
         except MlcError as error:
             self._refuse(node, error)
 
@@ -158,7 +195,11 @@ class _Import:
         bound = _bound(node)
         fakes = map_arg(bound, lambda n: n.meta.get("val"))
         source = source_name(node.meta.get("nn_module_stack"), node.name)
-        return Node(node, self._mapped(bound), fakes, self.sizes, source, self._emit)
+        return Node(node, self._mapped(bound), fakes, self.sizes, source, self._emit, self._inner)
+
+    @property
+    def _inner(self) -> Inner:
+        return Inner(self._inside, self._run, self._late_symbol, lambda: self.block)
 
     def _emit(self, op: GraphOp) -> None:
         if self.sizes.numbers:
@@ -174,7 +215,7 @@ class _Import:
         return map_arg(argument, lambda n: self.values[n])
 
     def _attribute(self, target: str) -> Any:
-        value = operator.attrgetter(target)(self.program.owner)
+        value = operator.attrgetter(target)(self.owner)
         return self._weight(target, value) if isinstance(value, torch.Tensor) else value
 
     def _refuse(self, node: fx.Node, error: MlcError) -> None:
@@ -189,7 +230,7 @@ class _Import:
         end = self.program.owner.graph.output_node()
         results = self._mapped(end.args[0])
         named = zip(self.program.outputs, results, strict=True)
-        adder = Node(end, {}, {}, self.sizes, "", self._emit)
+        adder = Node(end, {}, {}, self.sizes, "", self._emit, self._inner)
         return {name: _as_tensor(adder, value) for name, value in named if value is not None}
 
 

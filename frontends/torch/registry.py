@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import fx
-from xdsl.ir import SSAValue
+from xdsl.ir import Block, SSAValue
 
 from ...ir.dims import Dim, Shape, SymDim, ceildiv
 from ...ir.errors import MlcError
@@ -35,6 +36,27 @@ class Refusal(MlcError):
         self.hint = hint
 
 
+class Lost(MlcError):
+    """A graph inside holds a node that was refused; who calls it is not to blame."""
+
+
+@dataclass(frozen=True)
+class Inner:
+    """How the graphs inside a call are imported.
+
+    Attributes:
+        inside: While active, ops go to a new block with arguments of these types.
+        run: Imports a graph on values for its placeholders and gives its outputs.
+        late_symbol: A new name, with this stem, for a size that only the run tells.
+        here: The block that ops go to.
+    """
+
+    inside: Callable[[Sequence[TensorType]], AbstractContextManager[Block]]
+    run: Callable[[fx.GraphModule, Sequence[Any]], list[Any]]
+    late_symbol: Callable[[str], str]
+    here: Callable[[], Block]
+
+
 @dataclass
 class Node:
     """One call of an ATen operator while it is imported.
@@ -47,6 +69,7 @@ class Node:
         sizes: Torch's sizes as dims.
         source: Where it is in the user's model.
         emit: Appends an op to the graph.
+        inner: How the graphs inside it are imported.
     """
 
     call: fx.Node
@@ -55,6 +78,7 @@ class Node:
     sizes: Sizes
     source: str
     emit: Callable[[GraphOp], None]
+    inner: Inner
 
     @property
     def packet(self) -> Any:
@@ -63,9 +87,13 @@ class Node:
 
     def add(self, op: GraphOp) -> SSAValue:
         """Appends an op that stems from this node; gives its first result."""
+        return self.add_all(op)[0]
+
+    def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
+        """Appends an op that stems from this node; gives its results."""
         set_source(op, self.source)
         self.emit(op)
-        return op.results[0]
+        return op.results
 
     def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
         """A constant."""
