@@ -385,5 +385,5 @@ class TiledProduct:
 
         shape = (*batch, panels, depth, panel)
         strides = tuple(product.right.stride(a) for a in range(len(extents)))
-        key = (shape, strides, tuple(extents), product.right.form.constant)
+        key = (shape, strides, tuple(extents), product.summed, product.right.form.constant)
         return {product.right.number: Packing(key, shape, make)}

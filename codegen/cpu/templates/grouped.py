@@ -122,5 +122,6 @@ class GroupedProduct(TiledProduct):
 
         shape = (*batch, panels, self._panel_size() // panel, panel, group)
         strides = tuple(product.right.stride(a) for a in range(len(extents)))
-        key = ("words", shape, strides, tuple(extents), product.right.form.constant)
+        order = tuple(extents), product.summed, product.right.form.constant
+        key = ("words", shape, strides, *order)
         return {product.right.number: Packing(key, shape, make)}

@@ -58,7 +58,8 @@ class Product:
         row: The axis along which a tile extends downwards; None when there is one row only.
         rows: The size of that axis, with the axes merged into it.
         outer: The other axes of the result.
-        depths: The summed axes, outermost first.
+        summed: The summed axes, outermost first.
+        depths: The same, those merged that both factors walk through as one.
         packed: Whether the right factor is a constant, to be laid out by panels.
     """
 
@@ -68,6 +69,7 @@ class Product:
     row: int | None
     rows: Dim
     outer: tuple[int, ...]
+    summed: tuple[int, ...]
     depths: tuple[Depth, ...]
     packed: bool
 
@@ -90,10 +92,11 @@ def product_of(kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False) -
     packed = _is_weight(kernel, right)
     if not packed and right.stride(column) != 1:
         return None
-    depths = _depths(kernel, left, right, packed)
+    summed = _summed(kernel, left, packed)
+    depths = _depths(kernel, summed, left, right, packed)
     apart = by_sample and packed and _is_large_sample(kernel, left, right)
     row, rows, outer = _rows(kernel, left, right, column, apart)
-    return Product(left, right, column, row, rows, outer, depths, packed)
+    return Product(left, right, column, row, rows, outer, summed, depths, packed)
 
 
 def _factors(kernel: Rooted, dtype: np.dtype) -> tuple[Factor, Factor] | None:
@@ -125,12 +128,26 @@ def _is_weight(kernel: Rooted, factor: Factor) -> bool:
     return isinstance(source.owner, ConstantOp) and static
 
 
-def _depths(kernel: Rooted, left: Factor, right: Factor, packed: bool) -> tuple[Depth, ...]:
+def _summed(kernel: Rooted, left: Factor, packed: bool) -> tuple[int, ...]:
+    """The summed axes in order; where weights may lie in any, the left factor's neighbours last."""
+    first = len(kernel.indices)
+    axes = [first + n for n in range(len(kernel.structure.extents))]
+    deep = [a for a in axes if kernel.structure.extents[a - first] != 1]
+    near = [a for a in deep if left.stride(a) == 1]
+    if packed and near and near[-1] != deep[-1]:
+        axes.remove(near[-1])
+        axes.append(near[-1])
+    return tuple(axes)
+
+
+def _depths(
+    kernel: Rooted, summed: Sequence[int], left: Factor, right: Factor, packed: bool
+) -> tuple[Depth, ...]:
     """The summed axes, neighbours merged where both factors walk through them as one."""
     first = len(kernel.indices)
     depths: list[Depth] = []
-    for n, extent in enumerate(kernel.structure.extents):
-        axis = first + n
+    for axis in summed:
+        extent = kernel.structure.extents[axis - first]
         step = Depth(axis, extent, left.stride(axis), right.stride(axis))
         last = depths[-1] if depths else None
         if last and (last.extent == 1 or _follows(last, step, packed)):
@@ -193,7 +210,7 @@ def pack(array: np.ndarray, product: Product, extents: Sequence[int], panel: int
     ``extents`` are the sizes of all axes.
     """
     outer = batch_axes(product)
-    axes = [*outer, *(d for d in range(product.column + 1, len(extents))), product.column]
+    axes = [*outer, *product.summed, product.column]
     flat = np.ascontiguousarray(array).reshape(-1)[int(product.right.form.constant) :]
     view = np.lib.stride_tricks.as_strided(
         flat,
