@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..driver.source import ARTIFACT
+from ..runtime import Model
 from .arguments import Commands, add_model, command, compiled, shapes_of
 from .compression import add_compression, compression_of, tell
+from .emit import add_emit, emit, target_to_emit
 from .table import count, engineering
 
 
@@ -22,14 +24,18 @@ def add_to(commands: Commands) -> None:
     )
     add_model(parser, also="")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: MODEL.mlc, here")
+    add_emit(parser)
     add_compression(parser)
     parser.add_argument("--verify", action="store_true", help="check the program after each pass")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Compiles and saves."""
-    output = Path(chosen.output or Path(chosen.model).with_suffix(ARTIFACT).name)
+    chosen.target = target_to_emit(chosen.target, chosen.emit)
     model = compiled(chosen, shapes_of(chosen), chosen.verify, **compression_of(chosen))
+    if chosen.emit:
+        return _emit(chosen, model)
+    output = _output(chosen, ARTIFACT)
     model.save(output)
     nodes, launches = len(model.report.get("nodes", ())), len(model.manifest["sites"])
     size = engineering(output.stat().st_size, "B")
@@ -39,3 +45,15 @@ def run(chosen: argparse.Namespace) -> int:
             print(f"  {kind:<7}{spec.name}: {spec}")
     tell(model, chosen)
     return 0
+
+
+def _emit(chosen: argparse.Namespace, model: Model) -> int:
+    suffix = ".triton.py" if chosen.emit == "triton" else f".{chosen.emit}"
+    output = _output(chosen, suffix)
+    files = emit(model, chosen.emit, output)
+    print(f"{output}: {count(len(files), 'file')}")
+    return 0
+
+
+def _output(chosen: argparse.Namespace, suffix: str) -> Path:
+    return Path(chosen.output or Path(chosen.model).with_suffix(suffix).name)

@@ -78,6 +78,18 @@ class IndexSpace:
         """Whether ``indices`` surely lie within ``shape``."""
         return all(self._within(self.affine(i), dim) for i, dim in zip(indices, shape, strict=True))
 
+    def reach(self, form: Affine) -> tuple[int | None, int | None]:
+        """The least and the largest value of a form; None where that is not known."""
+        if form.rest or not isinstance(form.constant, int):
+            return None, None
+        least = most = form.constant
+        for axis, factor in form.coefficients.items():
+            step = factor * (self.extents[axis] - 1)
+            if not isinstance(step, int):
+                return None, None
+            least, most = least + min(step, 0), most + max(step, 0)
+        return least, most
+
     def _affine(self, node: Scalar) -> Affine:
         match node.op:
             case "const":

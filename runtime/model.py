@@ -98,6 +98,11 @@ class Model:
         return self._report
 
     @property
+    def code(self) -> bytes:
+        """The code section of the artifact; empty for a model without one."""
+        return self._artifact.code if self._artifact else b""
+
+    @property
     def nbytes(self) -> int:
         """Bytes of native code and weights."""
         return self._artifact.nbytes if self._artifact else 0

@@ -51,6 +51,27 @@ def test_no_absolute_imports_of_ourselves():
             assert "from mlc" not in path.read_text(), path
 
 
+EXTRAS = {"onnx": "frontends/onnx", "torch": "frontends/torch", "triton": "codegen/cuda"}
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_other_packages_stay_in_their_folder(package: str):
+    own = ROOT / EXTRAS[package]
+    for path in (p for room in ALLOWED for p in sources(room) if own not in p.parents):
+        assert package not in _packages(path), path
+
+
+def _packages(path: Path) -> set[str]:
+    """The packages that a file imports absolutely, type checking aside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
 def test_the_package_list_is_complete():
     with (ROOT / "pyproject.toml").open("rb") as file:
         listed = set(tomllib.load(file)["tool"]["setuptools"]["packages"])

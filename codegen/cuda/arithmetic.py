@@ -1,7 +1,7 @@
 """What each operation of a scalar expression is in Triton: one table, by its name.
 
-Texts have ``{0}``, ``{1}`` for operands, which are names, literals or in parentheses. Functions
-that begin with an underscore stand in ``library.py``.
+Texts have ``{0}``, ``{1}`` for operands. Functions that begin with an underscore stand in
+``library.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from ...ir.errors import TargetError
 from ...ir.scalar import Scalar
 from ...ir.types import BOOL, is_float, is_signed
+from .frame import plain
 
+_NEGATED = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "and": "&", "or": "|", "xor": "^", "shl": "<<", "shr": ">>",
     "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
@@ -77,7 +79,7 @@ COMBINERS = {
 
 
 def apply(node: Scalar, operands: Sequence[str]) -> str:
-    """The text of an operation on the texts of its operands.
+    """The text of an operation on operands, which are names, literals or in parentheses.
 
     Raises:
         TargetError: Triton has none for that type.
@@ -87,16 +89,22 @@ def apply(node: Scalar, operands: Sequence[str]) -> str:
     dtype = node.args[0].dtype
     for table in _tables(dtype):
         if node.op in table:
-            return table[node.op].format(*operands)
+            text = table[node.op]
+            alone = not text.startswith("(")  # between commas
+            return text.format(*(map(plain, operands) if alone else operands))
     raise TargetError(f"the CUDA target has no '{node.op}' of {dtype}")
+
+
+def negated(node: Scalar, operands: Sequence[str]) -> str:
+    """The text of where a comparison of integers does not hold."""
+    return f"({operands[0]} {_INFIX[_NEGATED[node.op]]} {operands[1]})"
 
 
 def combined(combine: str, dtype: np.dtype, total: str, value: str) -> str:
     """A step of a reduction; NaN wins a comparison."""
     if combine in _INFIX:
         return f"{total} {_INFIX[combine]} {value}"
-    suffix = "" if is_float(dtype) else "_integer"
-    return f"_{combine}{suffix}({total}, {value})"
+    return f"{combiner(combine, dtype)}({total}, {plain(value)})"
 
 
 def combiner(combine: str, dtype: np.dtype) -> str:

@@ -74,7 +74,9 @@ def rounded(text: str, dtype: np.dtype) -> str:
 def literal(value: Number, dtype: np.dtype) -> str:
     """A constant."""
     if is_float(dtype):
-        number = float(np.asarray(value).astype(dtype))
+        number = float(np.asarray(value).astype(dtype) if is_minifloat(dtype) else value)
+        if dtype.itemsize <= 4 and np.isfinite(number):
+            number = float(str(np.float32(number)))  # the fewest digits that are enough
         return repr(number) if np.isfinite(number) else f'float("{number}")'
     return str(bool(value) if dtype == BOOL else int(value))
 

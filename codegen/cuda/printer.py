@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ...ir.affine import Affine, IndexSpace
 from ...ir.dims import Dim
-from ...ir.scalar import COMPARE, Scalar, nodes_of
+from ...ir.scalar import COMPARE, Number, Scalar, nodes_of
 from ...ir.types import BOOL, I64, bit_width, is_float
-from .arithmetic import apply
+from .arithmetic import apply, negated
 from .elements import (
     from_memory,
     is_literal,
@@ -28,7 +30,7 @@ from .elements import (
     to,
     to_memory,
 )
-from .frame import Buffer, Frame, dim_text
+from .frame import Buffer, Frame, dim_text, plain
 
 _LONG = 60
 _INT32 = 1 << 31
@@ -92,32 +94,33 @@ class Printer:
             return text if register_type(node.dtype) == type else to(text, type)
         if node is not load:
             self._guards = (self.value(node.args[0]),)
-        text = self._loaded(load, self.frame.buffers[load.attr])
+        text = self._loaded(load, _outside(node))
         self._guards = ()
         same = type == memory_type(load.dtype) or not is_float(load.dtype)
         return text if same else to(text, type)
 
-    def is_masked_load(self, node: Scalar) -> bool:
+    def is_zero_outside(self, node: Scalar) -> bool:
         """Whether an expression is a load, or one where it has an element, and 0 elsewhere."""
-        return self._masked_load(node) is not None
+        return self._masked_load(node) is not None and _outside(node) == 0
 
     def _masked_load(self, node: Scalar) -> Scalar | None:
-        inner = node
-        if node.op == "select" and node.args[2].op == "const" and node.args[2].attr == 0:
-            inner = node.args[1]
-        plain = inner.op == "load" and inner.attr not in self.scope.registers
-        return inner if plain and (inner is node or self._may_miss(inner)) else None
+        """The load of an expression that is one, or one with a constant where it may miss."""
+        guarded = node.op == "select" and node.args[2].op == "const"
+        inner = node.args[1] if guarded and not self._always(node.args[0]) else node
+        if inner.op != "load" or inner.attr in self.scope.registers:
+            return None
+        return inner if inner is node or self._may_miss(inner) else None
 
     def store(self, node: Scalar, value: str, indices: Sequence[Scalar], buffer: Buffer) -> None:
         """Writes a value to ``indices`` of a buffer; ``node`` says which axes it varies with."""
         form = self.scope.space.position(indices, buffer.shape)
         masks = self._masks([*indices, node])
-        mask = f", mask={' & '.join(masks)}" if masks else ""
+        mask = f", mask={_all(masks)}" if masks else ""
         place = self._place(form, buffer)
         if self.scope.lanes and all(self.scope.axes[a] == "0" for a in form.coefficients):
             place = f"({place} + 0 * {self.scope.lanes})"
         element = plain_cast(value, node, buffer)
-        self.frame.line(f"tl.store({buffer.name} + {place}, {element}{mask})")
+        self.frame.line(f"tl.store({buffer.name} + {place}, {plain(element)}{mask})")
 
     def _value(self, node: Scalar) -> str:
         key = self._key(node)
@@ -152,6 +155,14 @@ class Printer:
                 return self._operation(node)
 
     def _operation(self, node: Scalar) -> str:
+        if node.op == "and" and node.dtype == BOOL:
+            open_ = [a for a in node.args if not self._always(a)]
+            if len(open_) < 2:
+                return self._value(open_[0] if open_ else node.args[0])
+        if node.dtype == I64 and self._is_index(node):
+            form = self.scope.space.affine(node)
+            if not form.rest:
+                return self._sum(form)
         operands = [self._value(a) for a in node.args]
         if self._is_index(node):
             if node.op in ("floordiv", "mod") and self._never_negative(node.args[0]):
@@ -162,6 +173,19 @@ class Printer:
             operands[0] = to(operands[0], register_type(node.args[0].dtype))
         text = apply(node, operands)
         return rounded(text, node.dtype) if is_minifloat(node.dtype) else text
+
+    def _always(self, node: Scalar) -> bool:
+        """Whether a condition on indices holds for all of them."""
+        if node.op == "and":
+            return all(self._always(a) for a in node.args)
+        if node.op not in ("ge", "lt") or node.args[0].dtype != I64:
+            return False
+        a, b = (self.scope.space.affine(x) for x in node.args)
+        difference = a + b.scaled(-1)
+        least, most = self.scope.space.reach(difference)
+        return (
+            (least is not None and least >= 0) if node.op == "ge" else most is not None and most < 0
+        )
 
     def _is_index(self, node: Scalar) -> bool:
         """Whether an integer surely has few bits: it is computed from positions alone."""
@@ -184,17 +208,18 @@ class Printer:
     def _load(self, node: Scalar) -> str:
         if node.attr in self.scope.registers:
             return self.scope.registers[node.attr]
-        loaded = self._loaded(node, self.frame.buffers[node.attr])
-        return self.frame.bind(from_memory(loaded, node.dtype))
+        return self.frame.bind(from_memory(self._loaded(node), node.dtype))
 
-    def _loaded(self, node: Scalar, buffer: Buffer) -> str:
-        """A load, of what is in memory."""
+    def _loaded(self, node: Scalar, outside: Number = 0) -> str:
+        """A load, of what is in memory; ``outside`` where there is nothing."""
+        buffer = self.frame.buffers[node.attr]
         form = self.scope.space.position(node.args, buffer.shape)
         place = self._place(form, buffer)
         masks = self._masks(node.args)
         if self._may_miss(node):
             masks += [g for g in self._guards if g not in masks]
-        mask = f", mask={' & '.join(masks)}, other={_nothing(buffer)}" if masks else ""
+        other = literal(outside, buffer.dtype)
+        mask = f", mask={_all(masks)}, other={other}" if masks else ""
         return f"tl.load({buffer.name} + {place}{mask})"
 
     def _masks(self, indices: Sequence[Scalar]) -> list[str]:
@@ -220,15 +245,18 @@ class Printer:
         """A position in a buffer."""
         if self.scope.flat and form == self._flat_form():
             return self.scope.flat
-        terms = [
-            _times(self.scope.axes[axis], factor)
-            for axis, factor in sorted(form.coefficients.items())
-            if self.scope.axes[axis] != "0"
-        ]
+        return self._sum(form)
+
+    def _sum(self, form: Affine) -> str:
+        """An affine form: the longest strides first, what is constant last."""
+        ordered = sorted(form.coefficients.items(), key=lambda c: (-_weight(c[1]), c[0]))
+        terms = [_times(self.scope.axes[a], f) for a, f in ordered if self.scope.axes[a] != "0"]
         terms += [_times(self._value(value), factor) for value, factor in form.rest]
         if form.constant != 0 or not terms:
             terms.append(dim_text(form.constant))
-        return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
+        text = " + ".join(terms).replace("+ -", "- ")
+        alone = len(terms) == 1 and (text.isidentifier() or is_literal(text))
+        return text if alone else f"({text})"
 
     def _flat_form(self) -> Affine:
         extents = self.scope.space.extents
@@ -237,14 +265,31 @@ class Printer:
 
     def _select(self, node: Scalar) -> str:
         condition, then, other = node.args
+        if self._always(condition):
+            return self._value(then)
+        load = self._masked_load(node)
         test = self._value(condition)
+        if load is not None and load is not node and _is_byte(load.dtype):
+            return self._load_guarded(load, test, other.attr)
         yes = self._guarded(then, test)
-        if self.is_masked_load(node):
-            return yes
-        no = self._guarded(other, f"({test} == 0)" if self._may_miss_below(other) else "")
+        no = self._guarded(other, self._negated(condition, test))
         if is_literal(yes) and is_literal(no):
             yes = to(yes, register_type(node.dtype))
-        return f"tl.where({test}, {yes}, {no})"
+        return f"tl.where({plain(test)}, {plain(yes)}, {plain(no)})"
+
+    def _load_guarded(self, load: Scalar, test: str, other: Number) -> str:
+        """A load of what is there, and a constant elsewhere."""
+        outside = self._guards
+        self._guards = (*outside, test)
+        text = self._loaded(load, other)
+        self._guards = outside
+        return self.frame.bind(from_memory(text, load.dtype))
+
+    def _negated(self, condition: Scalar, test: str) -> str:
+        """Where a condition does not hold."""
+        if condition.op in COMPARE and not is_float(condition.args[0].dtype):
+            return negated(condition, [self._value(a) for a in condition.args])
+        return f"({test} == 0)"
 
     def _guarded(self, node: Scalar, guard: str) -> str:
         if not self._may_miss_below(node):
@@ -270,6 +315,8 @@ class Printer:
 
     def _cast(self, node: Scalar) -> str:
         (source,) = node.args
+        if source.op == "const":
+            return literal(np.asarray(source.attr).astype(node.dtype).item(), node.dtype)
         text = self._value(source)
         if node.dtype == BOOL:
             return f"({text} != 0)"
@@ -285,15 +332,30 @@ class Printer:
         return from_memory(turned, node.dtype)
 
 
+def _is_byte(dtype: np.dtype) -> bool:
+    """Whether elements are in memory as they are in registers, or narrow floats."""
+    return dtype != BOOL and bit_width(dtype) >= 8
+
+
 def plain_cast(value: str, node: Scalar, buffer: Buffer) -> str:
     """A value as it is stored: converted where registers hold another type."""
     same = register_type(node.dtype) == memory_type(buffer.dtype) and node.dtype != I64
     return value if same and not is_literal(value) else to_memory(value, buffer.dtype)
 
 
-def _nothing(buffer: Buffer) -> str:
-    return "0.0" if is_float(buffer.dtype) else "0"
+def _outside(node: Scalar) -> Number:
+    """The constant that a guarded load has where there is no element."""
+    return node.args[2].attr if node.op == "select" else 0
+
+
+def _all(masks: Sequence[str]) -> str:
+    return plain(masks[0]) if len(masks) == 1 else " & ".join(masks)
 
 
 def _times(text: str, factor: Dim) -> str:
     return text if factor == 1 else f"{text} * {dim_text(factor)}"
+
+
+def _weight(factor: Dim) -> int:
+    """A stride for ordering: those of unknown size are long."""
+    return factor if isinstance(factor, int) else _INT32

@@ -158,7 +158,7 @@ class _Attention:
         tail = {KEY: "t_ok", **self._tail(FEATURE, "f", self.features)}
         where = self._scope({KEY: "t", FEATURE: "f"}, tail)
         frame.bind(self._element(self.op.k, (BATCH, GROUP, KEY, FEATURE), where), "k")
-        frame.bind(f"tl.dot(q, k, {self._precision()})", "scores")
+        frame.bind(f"tl.dot(q, k{self._precision()})", "scores")
         frame.bind(self._finished("scores"), "scores")
         frame.bind('tl.where(t_ok, scores, float("-inf"))', "scores")
         frame.bind("tl.maximum(top, tl.reduce(scores, 1, _max)[:, None])", "highest")
@@ -172,7 +172,7 @@ class _Attention:
         where = self._scope({KEY: "u", VALUE: "e"}, tail)
         frame.bind(self._element(self.op.v, (BATCH, GROUP, KEY, VALUE), where), "v")
         weights = "powers" if self.dtype == F32 else f"powers.to({memory_type(self.dtype)})"
-        frame.bind(f"tl.dot({weights}, v, mixed * shrink, {self._precision()})", "mixed")
+        frame.bind(f"tl.dot({weights}, v, mixed * shrink{self._precision()})", "mixed")
         frame.bind("highest", "top")
 
     def _key(self, name: str, spread: str) -> None:

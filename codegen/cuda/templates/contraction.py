@@ -105,14 +105,15 @@ class _Contraction:
         """The loop over the depth."""
         frame, product = self.frame, self.product
         sort = "tl.int32" if product.integer else "tl.float32"
-        frame.bind(f"tl.full([ROWS, COLUMNS], 0, {sort})", "total")
+        zero = "0" if product.integer else "0.0"
+        frame.bind(f"tl.full([ROWS, COLUMNS], {zero}, {sort})", "total")
         flips = [f for f in (product.left, product.right) if f.flipped]
         if flips:
             frame.bind("tl.full([ROWS, COLUMNS], 0, tl.int32)", "moved")
         with frame.loop("step", self.size[2], self.tile.depth):
             left = self._factor(product.left, rows, "ka", "[None, :]", "[ROWS, DEPTH]")
             right = self._factor(product.right, columns, "kb", "[:, None]", "[DEPTH, COLUMNS]")
-            frame.bind(f"tl.dot({left}, {right}, total, {self._precision()})", "total")
+            frame.bind(f"tl.dot({left}, {right}, total{self._precision()})", "total")
             if product.left.flipped:
                 frame.bind(f"moved + {_summed(right, 0)} * {_FLIP}", "moved")
             if product.right.flipped:
@@ -124,7 +125,7 @@ class _Contraction:
 
     def _precision(self) -> str:
         if self.product.integer:
-            return "out_dtype=tl.int32"
+            return ", out_dtype=tl.int32"
         return precision_of(self.product.left.dtype, self.frame.target)
 
     def _factor(self, factor: Factor, strip: Placement, name: str, spread: str, shape: str) -> str:
@@ -136,7 +137,7 @@ class _Contraction:
         place(frame, here, self.depth, name, whole)
         printer = Printer(Scope(frame, self.space, here.axes, here.masks))
         text = printer.factor(factor.node, memory_type(factor.dtype))
-        if not whole and not printer.is_masked_load(factor.node):
+        if not whole and not printer.is_zero_outside(factor.node):
             text = f"tl.where({name}_ok, {text}, 0.0).to({memory_type(factor.dtype)})"
         if factor.flipped:
             text = f"({text} ^ {_FLIP}).to(tl.int8, bitcast=True)"

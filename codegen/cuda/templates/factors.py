@@ -88,8 +88,9 @@ def product_of(kernel: Rooted, precision: str) -> Product | None:
 
 def precision_of(dtype: np.dtype, target: CudaTarget) -> str:
     """The argument by which a product's factors of f32 stay as they are, or round to tf32."""
-    exact = dtype == F32 and target.precision == "f32"
-    return f'input_precision="{"ieee" if exact else "tf32"}"'
+    if dtype != F32:
+        return ""
+    return f', input_precision="{"ieee" if target.precision == "f32" else "tf32"}"'
 
 
 def _last(kernel: Rooted) -> int | None:

@@ -6,9 +6,13 @@ a lane. Longer reductions take a block of elements at once, and combine across i
 
 from __future__ import annotations
 
+import numpy as np
+
 from ....ir.dims import Dim, ceildiv
 from ....ir.kernel import KernelOp
+from ....ir.scalar import Scalar, const
 from ....ir.structure import neutral
+from ....ir.types import I64
 from ..arithmetic import combined, combiner
 from ..elements import literal, register_type
 from ..frame import Code, Frame
@@ -64,17 +68,15 @@ class _Reduction(Rooted):
             say(frame.kernel, "reduction", f"{count} elements unrolled, one result a lane")
             frame.bind(f"tl.full({self._shape(1)}, {start}, {sort})", "total")
             for step in steps:
-                self._step(Placement({**placement.axes, **step}, placement.masks))
+                body = self.frame.fused.inline(self.structure.body(self.indices, step), self.root)
+                self._step(placement, body=body)
         self._finish(placement)
         return frame.finish(self._grid(_LANES), max(1, self._lanes(_LANES) // 128))
 
-    def _window_steps(self) -> list[dict[int, str]]:
-        """The axes of the window at each of its elements."""
-        steps: list[dict[int, str]] = [{}]
-        for group in self.inner:
-            assert isinstance(group.size, int)
-            steps = [{**s, group.inner: str(k)} for s in steps for k in range(group.size)]
-        return steps
+    def _window_steps(self) -> list[tuple[Scalar, ...]]:
+        """The reduced indices at each element of the window."""
+        sizes = [e for e in self.structure.extents if isinstance(e, int)]
+        return [tuple(const(k, I64) for k in place) for place in np.ndindex(*sizes)]
 
     def _blocks(self) -> Code:
         """A block of results by a block of elements."""
@@ -124,11 +126,15 @@ class _Reduction(Rooted):
         return placement
 
     def _step(
-        self, placement: Placement, masks: dict[int, str] | None = None, start: str = ""
+        self,
+        placement: Placement,
+        masks: dict[int, str] | None = None,
+        start: str = "",
+        body: Scalar | None = None,
     ) -> None:
         axes = {**dict.fromkeys(range(len(self.space.extents)), "0"), **placement.axes}
         printer = Printer(Scope(self.frame, self.space, axes, placement.masks))
-        value = printer.value(self.body)
+        value = printer.value(self.body if body is None else body)
         if masks:
             value = f"tl.where({' & '.join(masks.values())}, {value}, {start})"
         step = combined(self.structure.combine, self.body.dtype, "total", value)

@@ -19,12 +19,12 @@ from ....ir.affine import IndexSpace
 from ....ir.dims import Shape, ceildiv
 from ....ir.kernel import Fused, KernelOp
 from ....ir.op import GraphOp
-from ....ir.scalar import Scalar
+from ....ir.scalar import Scalar, nodes_of
 from ....ir.structure import Reduce, neutral
 from ....ir.types import type_of
 from ..arithmetic import combined, combiner
 from ..elements import literal, register_type
-from ..frame import Code, Frame
+from ..frame import Code, Frame, plain
 from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
@@ -61,7 +61,7 @@ class _Rows:
         self.registers: dict[int, str] = {}
         self.pending = list(dict.fromkeys(frame.kernel.yielded))
         self.rows = Placement({}, {})
-        self.block, self.held = _BLOCK, False
+        self.height, self.block, self.held = 1, _BLOCK, False
         if isinstance(self.columns, int) and self.columns <= _LONGEST:
             self.block, self.held = power_of_two(self.columns), True
 
@@ -72,6 +72,7 @@ class _Rows:
         groups = self._row_groups()
         count = total(groups)
         height = min(height, power_of_two(count)) if isinstance(count, int) else height
+        self.height = height
         frame.constant("ROWS", height)
         frame.constant("BLOCK", self.block)
         frame.bind("(tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None]", "i")
@@ -168,14 +169,20 @@ class _Rows:
     def _masked(self, value: str, body: Scalar, structure: Reduce) -> str:
         """A value that changes nothing where the row has ended."""
         start = literal(neutral(structure.combine, body.dtype), body.dtype)
-        if divides(self.block, self.columns):
-            return f"tl.broadcast_to({value}, [ROWS, BLOCK])"
-        full = f"tl.broadcast_to({value}, [ROWS, BLOCK])"
-        return f"tl.where(j_ok, {full}, {start})"
+        if not self._is_full(body):
+            value = f"tl.broadcast_to({plain(value)}, [ROWS, BLOCK])"
+        whole = divides(self.block, self.columns)
+        return value if whole else f"tl.where(j_ok, {plain(value)}, {start})"
+
+    def _is_full(self, body: Scalar) -> bool:
+        """Whether a value has an element for each row and column that are at hand."""
+        extents = self.space.extents
+        axes = {n.attr for n in nodes_of(body) if n.op == "axis" and extents[n.attr] != 1}
+        return self.column in axes and (self.height == 1 or bool(axes - {self.column}))
 
     def _reduced(self, value: str, structure: Reduce, body: Scalar) -> str:
         function = combiner(structure.combine, body.dtype)
-        return self.frame.bind(f"tl.reduce({value}, 1, {function})[:, None]")
+        return self.frame.bind(f"tl.reduce({plain(value)}, 1, {function})[:, None]")
 
     def _hold(self, op: GraphOp, structure: Reduce, body: Scalar, total: str) -> None:
         """Keeps what a reduction gives in a register."""

@@ -1,0 +1,137 @@
+"""Products, convolutions and attention over odd sizes and dtypes, interpreted."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from gpu import Interpreter
+from graphs import build as module_of
+from mlc.codegen.cuda.target import CudaTarget, target_for
+from mlc.ir.dims import symbol
+from mlc.ir.interpreter import interpret
+from mlc.ir.ops.attention import AttentionOp
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import AddOp, GeluOp, MulOp, ReluOp
+from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.shape import TransposeOp
+from xdsl.dialects.builtin import ModuleOp
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = [np.dtype(np.float32), np.dtype(np.float16), BF16]
+N, S = symbol("N"), symbol("S")
+
+
+def values(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def check(module: ModuleOp, *runs: list[np.ndarray], target: CudaTarget | None = None) -> None:
+    """Holds a module's kernels against the reference, on each of several inputs."""
+    wanted = [interpret(module, arrays) for arrays in runs]
+    kernels = Interpreter(module, target)
+    for arrays, want in zip(runs, wanted, strict=True):
+        for a, b in zip(kernels.run(arrays), want, strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            scale = np.abs(b.astype(np.float64)).max(initial=1)
+            loose = 1e-5 if a.dtype.itemsize >= 4 else 2e-2
+            np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), 0, loose * scale)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("size", [(2, 1, 1), (7, 13, 5), (16, 32, 64), (67, 31, 129)], ids=str)
+def test_products_with_what_follows(size: tuple[int, int, int], dtype: np.dtype):
+    rows, depth, columns = size
+    shapes = (rows, depth), (depth, columns), (columns,)
+    module = module_of(
+        lambda g, x, w, b: g(GeluOp, g(AddOp, g(MatmulOp, x, w), b)), *shapes, dtype=dtype
+    )
+    check(module, [values(s, dtype, n) for n, s in enumerate(shapes)])
+
+
+def test_a_product_of_unknown_sizes():
+    module = module_of(lambda g, x, w: g(ReluOp, g(MatmulOp, x, w)), (N, S), (S, 9))
+    f32 = FLOATS[0]
+    check(
+        module, *([values((n, s), f32), values((s, 9), f32)] for n, s in [(0, 3), (5, 1), (33, 65)])
+    )
+
+
+def test_what_comes_before_a_product_is_computed_as_it_is_read():
+    def graph(g, x, scale, w):
+        return g(MatmulOp, g(TransposeOp, x, perm=(0, 2, 1)), g(MulOp, w, scale))
+
+    shapes = (2, 11, 6), (5,), (11, 5)
+    module = module_of(graph, *shapes)
+    check(module, [values(s, FLOATS[0], n) for n, s in enumerate(shapes)])
+
+
+@pytest.mark.parametrize("left", [np.int8, np.uint8])
+@pytest.mark.parametrize("right", [np.int8, np.uint8])
+def test_products_of_bytes_are_exact(left: type, right: type):
+    kinds = np.dtype(left), np.dtype(right)
+    to = np.dtype(np.int32)
+    shapes = (5, 37), (37, 19)
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w, to=to), *shapes, dtypes=kinds)
+    check(module, [values(s, k, 3) for s, k in zip(shapes, kinds, strict=True)])
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_convolutions(groups: int, dtype: np.dtype):
+    window = {"strides": (2, 1), "pads": (1, 0, 2, 1), "dilations": (1, 2), "groups": groups}
+    shapes = (2, 7, 9, 6), (3, 2, 6 // groups, 12)
+    module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes, dtype=dtype)
+    check(module, [values(s, dtype, n) for n, s in enumerate(shapes)])
+
+
+def test_pads_of_a_convolution_of_bytes_are_zeros():
+    window = {"strides": (1,), "pads": (1, 1), "dilations": (1,), "to": np.dtype(np.int32)}
+    kinds = np.dtype(np.uint8), np.dtype(np.int8)
+    shapes = (2, 5, 3), (3, 3, 4)
+    module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes, dtypes=kinds)
+    check(module, [values(s, k, 5) for s, k in zip(shapes, kinds, strict=True)])
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 70, 8), (37, 37, 24)], ids=str)
+def test_attention(size: tuple[int, int, int], causal: bool, dtype: np.dtype):
+    queries, keys, features = size
+    q, kv = (2, 4, queries, features), (2, 2, keys, features)
+    shapes = q, kv, kv, (2, 1, 1, keys)
+
+    def graph(g, q, k, v, mask):
+        mixed = g(AttentionOp, q, k, v, mask, scale=features**-0.5, causal=causal)
+        return g(TransposeOp, mixed, perm=(0, 2, 1, 3))
+
+    arrays = [values(s, dtype, n) for n, s in enumerate(shapes)]
+    arrays[3][0, ..., -1] = -np.inf
+    check(module_of(graph, *shapes, dtype=dtype), arrays)
+
+
+def test_attention_over_unknown_lengths():
+    def graph(g, q, k, v):
+        return g(AttentionOp, q, k, v, scale=0.3, causal=True)
+
+    f32 = FLOATS[0]
+    module = module_of(graph, (N, 3, S, 16), (N, 3, S, 16), (N, 3, S, 16))
+    check(
+        module,
+        *([values((n, 3, s, 16), f32, k) for k in range(3)] for n, s in [(0, 4), (1, 1), (2, 69)]),
+    )
+
+
+@pytest.mark.parametrize(("precision", "error"), [("tf32", 2e-3), ("bf16", 2e-2)])
+def test_factors_round_as_asked(precision: str, error: float):
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (16, 64), (64, 16))
+    arrays = [values((16, 64), FLOATS[0]), values((64, 16), FLOATS[0], 1)]
+    (want,) = interpret(module, arrays)
+    target = CudaTarget(target_for("cuda:sm_90").architectures, precision)
+    (got,) = Interpreter(module, target).run(arrays)
+    difference = np.abs(got - want).max() / np.abs(want).max()
+    assert error / 50 < difference < error
