@@ -19,6 +19,7 @@ from .inputs import feeds_of
 from .table import clipped, count, engineering, table
 
 _BAR = 12
+_KERNEL, _INDENT = 3, "  "
 
 
 def add_to(commands: Commands) -> None:
@@ -109,11 +110,30 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
     head = [">#", ">time", "", "kernel", "algorithm", "result", *numbers, "nodes"]
     longest = max((launch.share for launch in launches), default=0)
     rows = [_row(launch, longest, found.limits) for launch in launches[: chosen.top]]
+    if chosen.sort == "order":
+        rows = _nested(launches, rows)
     remarks = [roof(found.limits)] if found.limits else []
     remarks += dict.fromkeys(
         f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why
     )
     return "\n".join([table(head, rows), *(["", *remarks] if remarks else [])])
+
+
+def _nested(launches: Sequence[Launch], rows: list[list[str]]) -> list[list[str]]:
+    """Rows of launches, indented below a line for each branch and loop that they stand in."""
+    nested: list[list[str]] = []
+    around: tuple[str, ...] = ()
+    for launch, row in zip(launches, rows, strict=False):
+        known = [a == b for a, b in zip(around, launch.inside, strict=False)]
+        first = [*known, False].index(False)
+        for depth, name in enumerate(launch.inside[first:], first):
+            line = [""] * len(row)
+            line[_KERNEL] = f"{_INDENT * depth}{name}"
+            nested.append(line)
+        row[_KERNEL] = f"{_INDENT * len(launch.inside)}{row[_KERNEL]}"
+        nested.append(row)
+        around = launch.inside
+    return nested
 
 
 def _row(launch: Launch, longest: float, limits: Limits | None) -> list[str]:

@@ -56,12 +56,14 @@ def _launch(launch: Launch, length: float, held: bool) -> str:
     ]
     why = f"<br><small>{escape(launch.why)}</small>" if launch.why else ""
     ops = escape(" ".join(launch.ops))
+    inside = escape(" › ".join(launch.inside))
+    around = f"<small>{inside} ›</small><br>" if inside else ""
     cells = [
         number(launch.number, str(launch.number)),
         number(launch.seconds, engineering(launch.seconds, "s")),
         number(launch.share, f"{100 * launch.share:.1f} %"),
         f'<td class="bar" data-v="{length:.6f}"><i style="width:{100 * length:.1f}%"></i></td>',
-        f"<td><code>{escape(launch.kernel)}</code><br><small>{ops}</small></td>",
+        f"<td>{around}<code>{escape(launch.kernel)}</code><br><small>{ops}</small></td>",
         f"<td>{escape(launch.algorithm)}{why}</td>",
         f"<td><code>{escape(' '.join(launch.shapes))}</code></td>",
         number(launch.bytes, engineering(launch.bytes, "B")),

@@ -43,6 +43,8 @@ class Launch:
         weights: Those of the bytes that are weights.
         least: The seconds that the machine's limits allow at the least; 0 where those are unknown.
         bound: What it waits for at its limit: ``arithmetic`` or ``memory``.
+        inside: The branches and loops around it, from the outermost. The time of a launch in a loop
+            is that of all iterations, bytes and operations are those of one.
     """
 
     number: int
@@ -59,16 +61,22 @@ class Launch:
     weights: int = 0
     least: float = 0.0
     bound: str = ""
+    inside: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it stands in a loop."""
+        return any(name.startswith("loop ") for name in self.inside)
 
     @property
     def rate(self) -> float:
-        """Operations a second; 0 when the time was not measured."""
-        return self.operations / self.seconds if self.seconds else 0.0
+        """Operations a second; 0 when the time of one iteration was not measured."""
+        return self.operations / self.seconds if self.seconds and not self.repeats else 0.0
 
     @property
     def flow(self) -> float:
-        """Bytes a second; 0 when the time was not measured."""
-        return self.bytes / self.seconds if self.seconds else 0.0
+        """Bytes a second; 0 when the time of one iteration was not measured."""
+        return self.bytes / self.seconds if self.seconds and not self.repeats else 0.0
 
     @property
     def roofline(self) -> float:
@@ -161,6 +169,8 @@ def explain(
 
 
 def _held_against(limits: Limits, launch: Launch, weights: int) -> Launch:
+    if launch.repeats:
+        return launch
     others = launch.bytes - launch.weights
     least, bound = shortest_seconds(
         launch.algorithm, launch.operations, launch.weights, others, weights, limits
@@ -208,6 +218,7 @@ def _launch(
         seconds,
         seconds / (total or 1),
         sum(_bytes(*inputs[n]) for n in site.get("weights", ())),
+        inside=tuple(site.get("inside", ())),
     )
 
 

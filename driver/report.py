@@ -11,7 +11,7 @@ from ..ir.op import source_of
 def origins(module: ModuleOp) -> dict[str, list[str]]:
     """The graph ops that each node of the user's model was imported as, in order."""
     found: dict[str, list[str]] = {}
-    for op in main_function(module).body.block.ops:
+    for op in main_function(module).walk():
         node = source_of(op)
         if node:
             found.setdefault(node, []).append(op.name.removeprefix("mlc."))

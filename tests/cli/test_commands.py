@@ -205,6 +205,22 @@ def test_explain_holds_launches_against_the_machine(mlc, folder, monkeypatch: py
     assert "1 GB/s from memory" in mlc("explain", "dense.onnx", "--profile", "--quiet")[1]
 
 
+def test_explain_shows_what_launches_stand_in(mlc, folder):
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+    g (float[N, 4] x, float[4, 4] w, int64 trips) => (float[N, 4] y) {
+      yes = Constant <value = bool {1}> ()
+      y = Loop (trips, yes, x) <body = b (int64 i, bool c, float[N, 4] h)
+        => (bool d, float[N, 4] n) { d = Identity (c)  n = MatMul (h, w) }>
+    }"""
+    onnx.save(onnx.parser.parse_model(text), "loop.onnx")
+    _, out, _ = mlc("explain", "loop.onnx", "--quiet")
+    assert re.search(r"^ +loop y\n.*   k0_matmul ", out, re.MULTILINE)
+    found = json.loads(mlc("explain", "loop.onnx", "--json", "--quiet")[1])
+    assert [launch["inside"] for launch in found["launches"]] == [["loop y"], []]
+    mlc("explain", "loop.onnx", "--html", "page.html", "--quiet")
+    assert "loop y ›" in (folder / "page.html").read_text()
+
+
 def test_explain_of_another_machines_model_has_no_times(mlc):
     _, out, _ = mlc("explain", "dense.onnx", "--target", "cpu:aarch64", "--json", "--quiet")
     found = json.loads(out)
