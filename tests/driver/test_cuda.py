@@ -148,6 +148,30 @@ def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_model_on_the_gpu_of_this_machine(name: str, dtype: str):
+    make, inputs, dynamic, sizes = CASES[name]
+    torch.manual_seed(0)
+    kind = getattr(torch, dtype)
+    module = make().eval().to(kind)
+    given = [tuple(x.to(kind) for x in inputs(*size)) for size in sizes]
+    model = mlc.compile(module, inputs=given[0], dynamic_shapes=dynamic, target="cuda")
+    module.to("cuda")
+    tolerance = {"float32": 2e-3, "float16": 1e-2, "bfloat16": 6e-2}[dtype]
+    for arguments in given * 2:
+        there = tuple(x.to("cuda") for x in arguments)
+        with torch.no_grad():
+            wanted = module(*there)
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        for tensors in (arguments, there):
+            for a, b in zip(model.run(*tensors).values(), wanted, strict=True):
+                assert a.device == tensors[0].device
+                torch.testing.assert_close(a.cpu(), b.cpu(), rtol=tolerance, atol=tolerance)
+
+
 def test_a_model_for_a_gpu_is_compiled_without_one():
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     x = normal(2, 4)
