@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 from mlc.codegen.cpu.build import Build, build
 from mlc.codegen.cpu.compile import Library
+from mlc.codegen.cpu.schedule import Chooser, by_estimate
 from mlc.codegen.cpu.target import CpuTarget, host
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp
@@ -20,14 +21,16 @@ EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create", 
 class Native:
     """A compiled module; ``symbols`` gives the values of its symbols, in order."""
 
-    def __init__(self, module: ModuleOp, target: CpuTarget | None = None):
+    def __init__(
+        self, module: ModuleOp, target: CpuTarget | None = None, choose: Chooser = by_estimate
+    ):
         block = main_function(module).body.block
         self.arguments = [a.type for a in block.args]
         returned = block.last_op
         assert isinstance(returned, ReturnOp)
         self.results = [type_of(v) for v in returned.values]
         self.dims = sum(t.rank for t in self.results)
-        self.build: Build = build(module, target or host())
+        self.build: Build = build(module, target or host(), choose=choose)
         self.library = Library(self.build.objects, EXPORTS)
         self.weights = aligned(self.build.weights_size)
         for offset, make in self.build.weights:

@@ -61,7 +61,7 @@ def tilings(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> li
     A tile has at most ``most`` rows.
     """
     lanes = target.lanes(32)
-    vectors = -(-static((columns,), 512) // lanes)
+    vectors = max(1, -(-static((columns,), 512) // lanes))
     if isinstance(rows, int) and rows <= 2:
         widths = dict.fromkeys(min(vectors, w // max(1, rows)) for w in (8, 4, 12))
         return [Tiling(max(1, rows), _panel(columns, w * lanes)) for w in widths]
@@ -86,7 +86,7 @@ def rows_in_registers(width: int, target: CpuTarget) -> int:
 
 
 def _panel(columns: Dim, width: int) -> int:
-    return min(columns, width) if isinstance(columns, int) else width
+    return max(1, min(columns, width)) if isinstance(columns, int) else width
 
 
 class TiledProduct:
@@ -155,6 +155,8 @@ class TiledProduct:
             self._symbolic_rows(panel, tile)
             return
         assert isinstance(tiles, int)
+        if not tiles:
+            return
         small, taller = divmod(rows, tiles)
         if not taller:
             self._columns(panel, b.mul_index(tile, b.index(small)), small)

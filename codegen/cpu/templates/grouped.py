@@ -110,14 +110,15 @@ class GroupedProduct(TiledProduct):
         extents = [static((e,)) for e in self.rooted.space.extents]
         batch = [extents[a] for a in batch_axes(product)]
         panels = -(-extents[product.column] // panel)
-        deepest = static((product.depths[-1].extent,))
+        *others, deepest = (static((d.extent,)) for d in product.depths)
+        walks, groups = prod(others), -(-deepest // group)
 
         def make(array: np.ndarray) -> np.ndarray:
             plain = pack(array, product, extents, panel)
-            rows = plain.reshape(*plain.shape[:-2], -1, deepest, panel)
+            rows = plain.reshape(*plain.shape[:-2], walks, deepest, panel)
             fill = [(0, 0)] * (rows.ndim - 2) + [(0, -deepest % group), (0, 0)]
             padded = np.pad(rows, fill)
-            words = padded.reshape(*plain.shape[:-2], -1, group, panel)
+            words = padded.reshape(*plain.shape[:-2], walks * groups, group, panel)
             return np.ascontiguousarray(np.moveaxis(words, -2, -1))
 
         shape = (*batch, panels, self._panel_size() // panel, panel, group)
