@@ -56,8 +56,8 @@ def _launch(launch: Launch, length: float, held: bool) -> str:
     ]
     why = f"<br><small>{escape(launch.why)}</small>" if launch.why else ""
     ops = escape(" ".join(launch.ops))
-    inside = escape(" › ".join(launch.inside))
-    around = f"<small>{inside} ›</small><br>" if inside else ""
+    inside = escape(", ".join(launch.inside))
+    around = f"<small>in {inside}</small><br>" if inside else ""
     cells = [
         number(launch.number, str(launch.number)),
         number(launch.seconds, engineering(launch.seconds, "s")),
