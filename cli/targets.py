@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..driver.targets import known_targets
+from ..runtime.cuda import describe
 from .arguments import Commands, command
 from .table import table
 
@@ -16,6 +17,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Prints the table."""
+    """Prints the table, and what GPU there is."""
     print(table(["target", "what it is"], [[n, what] for n, what in known_targets().items()]))
+    print(f"\nGPU of this machine: {describe()}")
     return 0

@@ -189,9 +189,9 @@ def current_device() -> Device:
 
 
 def describe() -> str:
-    """What GPU models run on here, or why there is none, as part of a sentence."""
+    """The GPU that models run on here, or why there is none."""
     try:
         device = current_device()
     except DeviceError as problem:
-        return f"none to run on ({problem}); models are compiled for one all the same"
-    return f"this GPU: {device}, driver for CUDA {device.cuda.version()}"
+        return f"none, since {problem}"
+    return f"{device}, driver for CUDA {device.cuda.version()}"

@@ -155,7 +155,9 @@ def test_opt_watches_passes(mlc):
 
 def test_lists(mlc):
     assert re.search(r"^fold-constants +EXACT +\w", mlc("passes")[1], re.MULTILINE)
-    assert re.search(r"^cpu:x86-64-v3 +256-bit", mlc("targets")[1], re.MULTILINE)
+    out = mlc("targets")[1]
+    assert re.search(r"^cpu:x86-64-v3 +256-bit", out, re.MULTILINE)
+    assert "GPU of this machine:" in out
 
 
 def test_explain_lists_launches_and_nodes(mlc):
