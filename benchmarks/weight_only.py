@@ -40,7 +40,7 @@ def rounded(source: Path, target: Path, bits: int, group: int, level: int) -> No
     )
     quantizer = nbits.MatMulNBitsQuantizer(onnx.load(source), algo_config=config)
     quantizer.process()
-    onnx.save(quantizer.model.model, target)
+    onnx.save(quantizer.model.model, target)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def recipe(bits: int, group: int) -> mlc.Recipe:
@@ -141,11 +141,11 @@ def main() -> None:
     contest.add("dense", chosen.model)
     with TemporaryDirectory() as folder:
         for bits in chosen.bits:
-            for level in LEVELS:
-                path = Path(folder) / f"{bits}_{level}.onnx"
+            paths = [Path(folder) / f"{bits}_{level}.onnx" for level in LEVELS]
+            for level, path in zip(LEVELS, paths, strict=True):
                 rounded(chosen.model, path, bits, chosen.group, level)
                 contest.peers[f"ort int{bits} level {level}"] = peer(path, chosen.threads)
-            contest.add(f"int{bits}", path)
+            contest.add(f"int{bits}", paths[0])
             contest.add(f"int{bits} recipe", chosen.model, recipe(bits, chosen.group))
     report(contest)
 

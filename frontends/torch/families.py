@@ -17,6 +17,7 @@ from . import (  # noqa: F401
     norm,
     numbers,
     pool,
+    quant,
     reduce,
     resample,
     scatter,

@@ -217,7 +217,10 @@ _TABLE: dict[Any, Importer] = {}
 
 
 def importer(*packets: Any) -> Callable[[ImporterT], ImporterT]:
-    """Registers an importer for all overloads of operators, such as ``torch.ops.aten.add``."""
+    """Registers an importer for all overloads of operators, such as ``torch.ops.aten.add``.
+
+    Those of libraries that may not be there go by name: ``"torchao::dequantize_affine"``.
+    """
 
     def register(function: ImporterT) -> ImporterT:
         for packet in packets:
@@ -240,10 +243,18 @@ def packet_of(target: Any) -> Any:
 
 def importer_of(target: Any) -> Importer | None:
     """The importer of what an fx node calls."""
-    return _TABLE.get(packet_of(target))
+    packet = packet_of(target)
+    return _TABLE.get(packet) or _TABLE.get(getattr(packet, "_qualified_op_name", None))
 
 
 def imported_overloads() -> list[torch._ops.OpOverload]:
     """All overloads that have an importer, so that torch need not decompose them."""
-    packets = [p for p in _TABLE if isinstance(p, torch._ops.OpOverloadPacket)]
+    found = (_packet_named(p) if isinstance(p, str) else p for p in _TABLE)
+    packets = [p for p in found if isinstance(p, torch._ops.OpOverloadPacket)]
     return [getattr(packet, name) for packet in packets for name in packet.overloads()]
+
+
+def _packet_named(name: str) -> Any:
+    """The operator of a qualified name, or None where its library is not loaded."""
+    library, _, operator = name.partition("::")
+    return getattr(getattr(torch.ops, library), operator, None)

@@ -1,0 +1,120 @@
+"""Quantized programs, as PT2E and torchao export them, against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.ao.quantization.fx._decomposed  # defines the operators
+from graphs import first
+from mlc.frontends.torch import load_torch
+from mlc.ir.errors import MlcError
+from mlc.ir.ops.quant import DequantizeOp
+from mlc.ir.types import DTYPES, type_of
+from mlc.passes.manager import run_passes
+from mlc.passes.pipeline import pipeline
+from native import Native
+from torch import nn
+
+torch.manual_seed(4)
+q = torch.ops.quantized_decomposed
+library = torch.library.Library("torchao", "FRAGMENT")
+library.define(
+    "dequantize_affine(Tensor input, SymInt[] block_size, Tensor scale, Tensor? zero_point, "
+    "ScalarType input_dtype, Scalar? quant_min=None, Scalar? quant_max=None, "
+    "ScalarType output_dtype=float32) -> Tensor"
+)
+
+
+@torch.library.impl(library, "dequantize_affine", "CompositeImplicitAutograd")
+def _dequantize_affine(
+    input, block_size, scale, zero_point, input_dtype, quant_min=None, quant_max=None,
+    output_dtype=torch.float32,
+):  # fmt: skip
+    for dim, size in enumerate(block_size):
+        scale = scale.repeat_interleave(size, dim)
+        zero_point = zero_point.repeat_interleave(size, dim)
+    return ((input - zero_point) * scale).to(output_dtype)
+
+
+class Codes(nn.Module):
+    """A product with decoded int8 or int4 codes."""
+
+    def __init__(self, decode: Callable[..., torch.Tensor], low: int, high: int, *scales: int):
+        super().__init__()
+        self.decode, self.limits = decode, (low, high)
+        self.register_buffer("codes", torch.randint(low, high + 1, (24, 64), dtype=torch.int8))
+        self.register_buffer("scale", torch.rand(*scales) * 0.01 + 0.01)
+        self.register_buffer("zero", torch.randint(-2, 3, scales))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.decode(self.codes, self.scale, self.zero, *self.limits)
+        return x @ weight.t()
+
+
+def _by_channel(c: Any, s: Any, z: Any, low: int, high: int) -> torch.Tensor:
+    return q.dequantize_per_channel(c, s, z, 0, low, high, torch.int8)
+
+
+def _by_group(c: Any, s: Any, z: Any, low: int, high: int) -> torch.Tensor:
+    kind = (torch.int8, 32, torch.float32)
+    return q.dequantize_per_channel_group(c, s, z, low, high, *kind)
+
+
+def _by_block(c: Any, s: Any, z: Any, low: int, high: int) -> torch.Tensor:
+    return torch.ops.torchao.dequantize_affine(c, [1, 32], s, z, torch.int8, low, high)
+
+
+WEIGHTS = {
+    "per channel": (Codes(_by_channel, -128, 127, 24), "i8"),
+    "per group": (Codes(_by_group, -8, 7, 24, 2), "i4"),
+    "per block": (Codes(_by_block, -8, 7, 24, 2), "i4"),
+    "of 2 bits": (Codes(_by_block, -2, 1, 24, 2), "i2"),
+}
+
+
+@pytest.mark.parametrize(("model", "dtype"), WEIGHTS.values(), ids=list(WEIGHTS))
+def test_weights_stay_codes(check: Any, model: nn.Module, dtype: str):
+    if dtype == "i2":
+        model.zero.clamp_(-2, 1)  # pyright: ignore
+    x = torch.randn(3, 64)
+    module = check(model, x, rtol=1e-4)
+    run_passes(module, pipeline())
+    decode = first(module, DequantizeOp)
+    assert type_of(decode.x).dtype == DTYPES[dtype]
+    native = Native(module)
+    np.testing.assert_allclose(native.run([x.numpy()])[0], model(x).numpy(), rtol=1e-3, atol=1e-5)
+
+
+CASES: dict[str, Any] = {
+    "one scale": lambda x: q.dequantize_per_tensor(
+        q.quantize_per_tensor(x, 0.02, 3, -128, 127, torch.int8), 0.02, 3, -128, 127, torch.int8
+    ),
+    "narrow limits": lambda x: q.quantize_per_tensor(x, 0.5, 0, -8, 7, torch.int8),
+    "channels": lambda x: q.quantize_per_channel(
+        x, torch.full((4,), 0.03), torch.arange(4), 1, 0, 255, torch.uint8
+    ),
+    "rows": lambda x: q.dequantize_per_token(
+        q.quantize_per_token(
+            x, torch.full((3, 1), 0.03), torch.zeros(3, 1, dtype=torch.int64), -128, 127, torch.int8
+        ),
+        torch.full((3, 1), 0.03), torch.zeros(3, 1, dtype=torch.int64), -128, 127, torch.int8,
+        torch.float32,
+    ),
+    "range of the input": lambda x: q.choose_qparams(x, -128, 127, 1e-6, torch.int8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", CASES.values(), ids=list(CASES))
+def test_operators(check: Any, function: Any):
+    check(function, torch.randn(3, 4))
+
+
+def test_zero_points_that_are_no_codes_are_refused():
+    model = Codes(_by_channel, -128, 127, 24)
+    model.zero[0] = 300  # pyright: ignore[reportIndexIssue]
+    with pytest.raises(MlcError, match="zero points from"):
+        load_torch(model, (torch.randn(1, 64),))
