@@ -235,6 +235,12 @@ class Node:
                     wanted[k] = self._agreed(wanted.get(k, 1), d)
         return [self._grown(v, wanted) for v in values]
 
+    def as_unclipped(self, value: SSAValue, shape: Shape) -> SSAValue:
+        """The value in a shape that it has if no slice is clipped; itself where there is none."""
+        pairs = enumerate(zip(reversed(type_of(value).shape), reversed(shape), strict=False))
+        clipped = self.shared.unclipped
+        return self._grown(value, {k: d for k, (now, d) in pairs if clipped.get(now) == d})
+
     def _agreed(self, a: Dim, b: Dim) -> Dim:
         clipped = self.shared.unclipped
         if a == 1 or a == b or clipped.get(a) == b:
@@ -244,7 +250,7 @@ class Node:
     def _grown(self, value: SSAValue, wanted: Mapping[int, Dim]) -> SSAValue:
         shape = type_of(value).shape
         missing = [
-            wanted[k] - d if d in self.shared.unclipped and d != wanted[k] else 0
+            wanted[k] - d if d in self.shared.unclipped and d != wanted.get(k, d) else 0
             for k, d in reversed(list(enumerate(reversed(shape))))
         ]
         if not any(m != 0 for m in missing):

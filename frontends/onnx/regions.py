@@ -7,7 +7,7 @@ from typing import Any
 
 from xdsl.ir import Block, Region, SSAValue
 
-from ...ir.dims import Dim, dim_max, symbol
+from ...ir.dims import Dim, dim_max, symbol, symbols_of
 from ...ir.ops.control import FOREVER, LoopOp, ReturnOp, enclose, returned_types
 from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import ReverseOp, dims_param
@@ -92,7 +92,7 @@ def _repeat(
             _kept(node, _tensor(v), type, k)
             for k, (v, type) in enumerate(zip(values, types, strict=False))
         ]
-        rows = [_tensor(v) for v in values[len(types) :]]
+        rows = [_row(node, _tensor(v), index) for v in values[len(types) :]]
         block.add_op(ReturnOp(operands=[[again, *carried, *rows]]))
     known = _known(trips, bool(truth(condition) and truth(again)))
     if rows and "length" not in known:
@@ -116,13 +116,21 @@ def _kept(node: Node, value: SSAValue, type: TensorType, number: int) -> SSAValu
     now = type_of(value)
     if now.size == 1 == type.size:
         value = node.reshape(value, type.shape)
+    value = node.as_unclipped(value, type.shape)
     if type_of(value) != type:
         name = node.required("body").input[number + 2].name if node.proto.op_type == "Loop" else ""
         raise Refusal(
             f"the carried value {name or number} is [{type}] and becomes [{now}] in an iteration",
-            "let it keep its size, and write into a part of it",
+            f"let it keep its size, or {FIX_INPUT}",
         )
     return value
+
+
+def _row(node: Node, value: SSAValue, index: str) -> SSAValue:
+    """A row of the size that it has in all iterations, unless a slice is clipped in some."""
+    shape = type_of(value).shape
+    sizes = (node.shared.unclipped.get(d, d) if index in symbols_of(d) else d for d in shape)
+    return node.as_unclipped(value, tuple(sizes))
 
 
 def _turned(node: Node, stacks: Sequence[Value]) -> list[Value]:
