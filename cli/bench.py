@@ -22,6 +22,7 @@ from .table import count, engineering, table
 from .timing import interleave
 from .torch_file import example_arrays, export_onnx, names_torch_file, read_torch_file
 
+_TOLERANCE = {"f32": 1e-3, "bf16": 5e-2}
 Tell = Callable[[str], None]
 
 
@@ -40,7 +41,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("--against", default="onnxruntime", metavar="ENGINE,…", help=", ".join(ENGINES))
     add("--seconds", type=float, default=5.0, help="how long to measure (default: 5)")
-    add("--tolerance", type=float, default=1e-3, help="of outputs, relative to the largest value")
+    add("--tolerance", type=float, help=f"of outputs, relative to the largest value ({_told()})")
     add("--json", action="store_true", help="print JSON")
 
 
@@ -54,8 +55,10 @@ def run(chosen: argparse.Namespace) -> int:
     runs = {c.name: c.loaded.run for c in contestants if c.loaded}
     samples = interleave(runs, chosen.seconds)
     results = [result_of(c, ours, samples) for c in contestants]
-    print(_json(job, results) if chosen.json else _text(job, results, chosen.tolerance))
-    return int(any(r.difference > chosen.tolerance for r in results))
+    usual = _TOLERANCE[chosen.precision]
+    tolerance = usual if chosen.tolerance is None else chosen.tolerance
+    print(_json(job, results) if chosen.json else _text(job, results, tolerance))
+    return int(any(r.difference > tolerance for r in results))
 
 
 @contextmanager
@@ -68,13 +71,17 @@ def _prepared(chosen: argparse.Namespace) -> Iterator[tuple[Contestant, Job]]:
     with TemporaryDirectory() as folder:
         if torch is None:
             feeds = feeds_of(model, {}, shapes_of(chosen))
-            job = Job(lambda: Path(chosen.model), None, feeds, threads)
+            job = Job(lambda: Path(chosen.model), None, feeds, threads, chosen.precision)
         else:
             feeds = dict(zip(model.input_names, example_arrays(torch), strict=True))
             export = partial(export_onnx, torch, model.input_names, Path(folder, "model.onnx"))
-            job = Job(cache(export), torch, feeds, threads)
+            job = Job(cache(export), torch, feeds, threads, chosen.precision)
         loaded = Loaded(partial(model.run, feeds), lambda outputs: list(outputs.values()))
         yield Contestant.of("mlc", loaded, start), job
+
+
+def _told() -> str:
+    return ", ".join(f"{precision}: {error:g}" for precision, error in _TOLERANCE.items())
 
 
 def _entered(name: str, engine: Callable[[Job], Loaded], job: Job, tell: Tell) -> Contestant:

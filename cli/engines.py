@@ -32,12 +32,14 @@ class Job:
         torch: The model as a torch module; None when there is only the file.
         feeds: Inputs by name, in the model's order.
         threads: How many threads to use.
+        precision: What mlc computes in; so do the engines that can.
     """
 
     onnx: Callable[[], Path]
     torch: TorchFile | None
     feeds: Feeds
     threads: int
+    precision: str = "f32"
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,17 @@ def onnxruntime(job: Job) -> Loaded:
     feeds = {n: ort.OrtValue.ortvalue_from_numpy(a) for n, a in job.feeds.items() if n in wanted}
     names = [o.name for o in session.get_outputs()]
     run = partial(session.run_with_ort_values, names, feeds)
-    return Loaded(run, lambda values: [v.numpy() for v in values])
+    note = "" if job.precision == "f32" else "computes in f32"
+    return Loaded(run, lambda values: [v.numpy() for v in values], note)
 
 
 def openvino(job: Job) -> Loaded:
-    """OpenVINO in float32, tuned for latency, compiled for the shapes of the inputs."""
+    """OpenVINO in mlc's precision, tuned for latency, compiled for the shapes of the inputs."""
     ov = _import("openvino")
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": job.threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": job.precision,
         "ENABLE_CPU_PINNING": False,
     }
     core = ov.Core()

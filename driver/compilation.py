@@ -165,7 +165,12 @@ class _Compilation:
         from .report import origins
 
         options = Options(verify=self.verify)
-        report: dict[str, Any] = {"nodes": origins(module), "precision": self.target.rounding()}
+        rounding = self.target.rounding()
+        if "why" in rounding:
+            self.stages.note(
+                f"{rounding['used']} instead of {rounding['asked']}: {rounding['why']}"
+            )
+        report: dict[str, Any] = {"nodes": origins(module), "precision": rounding}
         with self.stages("simplify"):
             run_passes(module, pipeline(), options)
         report |= self.compression.apply(module, self.stages, self.target)
