@@ -29,7 +29,7 @@ from .templates.integer import integer_kernel
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
-from .templates.sparse import sparse_kernel
+from .templates.sparse_bytes import sparse_kernel
 from .templates.special import SPECIAL
 from .templates.winograd import winograd_kernel
 

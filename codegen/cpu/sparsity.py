@@ -18,17 +18,21 @@ from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
-from ...ir.types import F32, type_of
+from ...ir.types import DTYPES, F32, I32, type_of
 from .target import CpuTarget
 from .templates.frame import Frame, static
 from .templates.rooted import Rooted
 from .templates.sparse_blocking import Blocking, blocking, right_matrix, rows_of, sparse_product
+from .templates.sparse_bytes import words_matrix, words_product
 
 _HEIGHTS = (1, 2, 4, 8)
+_DTYPES = (F32, DTYPES["i8"])
+_SORTS = {F32: "s", I32: " words of four bytes"}
 _DENSEST = 0.7
 _FEW = 1024
 _WINOGRAD = 2.0
 _GAIN = 1.1
+_NO_PRODUCT = "zeros are not skipped: no product of rows with a constant matrix"
 _CACHE = 1 << 20
 # Measured cycles: of a step for each that it needs by what it loads, of a vector of sums that is
 # read and written, of a vector turned and turned back, of a byte of results beyond the cache.
@@ -48,27 +52,33 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
     if kernel.algorithm.data != "contraction" or not any(_has_zeros(v) for v in kernel.inputs):
         return SparseChoice()
     rooted = Rooted(Frame(kernel, "sparse", target))
-    product = sparse_product(rooted)
+    product, read = sparse_product(rooted), right_matrix
+    if product is None:
+        product, read = words_product(rooted), words_matrix
     if product is None:
         return _kept_dense(kernel, rooted.root, target)
     source = kernel.inputs[product.right.number].owner
     assert isinstance(source, ConstantOp)
-    matrix = right_matrix(source.value.array, rooted, product)
+    matrix = read(source.value.array, rooted, product)
     return _choice(rooted.root, dims_product(rows_of(rooted, product)), matrix, target)
 
 
 def skips_zeros(conv: ConvOp, target: CpuTarget) -> bool:
     """Whether a convolution of the graph will be a sparse kernel once its pads are a copy."""
-    return conv.groups == 1 and _has_zeros(conv.w) and _of_conv(conv, conv.w, target).height > 0
+    if conv.groups != 1 or conv.dtype != F32 or not _has_zeros(conv.w):
+        return False
+    return _of_conv(conv, conv.w, target).height > 0
 
 
 def _kept_dense(kernel: KernelOp, root: GraphOp, target: CpuTarget) -> SparseChoice:
     """Why a kernel is not sparse that is no product of rows with a matrix, as it reads its pads."""
-    if isinstance(root, ConvOp) and root.groups == 1 and isinstance(root.w, BlockArgument):
+    if not isinstance(root, ConvOp) or root.dtype != F32:
+        return SparseChoice(0, _NO_PRODUCT)
+    if root.groups == 1 and isinstance(root.w, BlockArgument):
         w = kernel.inputs[root.w.index]
         if _has_zeros(w):
             return SparseChoice(0, _of_conv(root, w, target).why)
-    return SparseChoice(0, "zeros are not skipped: no product of rows with a constant matrix")
+    return SparseChoice(0, _NO_PRODUCT)
 
 
 def _of_conv(conv: ConvOp, w: SSAValue, target: CpuTarget) -> SparseChoice:
@@ -95,15 +105,16 @@ def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> 
     height = min(_HEIGHTS, key=lambda h: costs[h])
     ratio = costs[0] / costs[height]
     zeros = 1 - np.count_nonzero(matrix) / matrix.size
+    taken = f"{block_density(matrix, height):.1%} of {height}x1 blocks taken"
     why = (
-        f"{zeros:.1%} zeros, {block_density(matrix, height):.1%} of {height}x1 blocks taken: "
+        f"{zeros:.1%} zero{_SORTS[matrix.dtype]}, {taken}: "
         f"predicted {ratio:.2f}x the speed of the dense product"
     )
     return SparseChoice(height if ratio > _GAIN else 0, why)
 
 
 def _has_zeros(value: SSAValue) -> bool:
-    if not isinstance(value.owner, ConstantOp) or type_of(value).dtype != F32:
+    if not isinstance(value.owner, ConstantOp) or type_of(value).dtype not in _DTYPES:
         return False
     array = value.owner.value.array
     return array.size >= _FEW and int(np.count_nonzero(array)) <= _DENSEST * array.size

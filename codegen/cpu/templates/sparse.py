@@ -15,34 +15,32 @@ kernels of one shape share their code. A zero weight adds nothing, also where x 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import IndexType, f32, i16, i32, i64
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from ....ir import loop
 from ....ir.dims import ceildiv
 from ....ir.dims import product as dims_product
-from ....ir.kernel import KernelOp
 from ..expression import ExpressionLowering
-from ..target import CpuTarget
-from .frame import Code, Frame, Packing, grain_of, static
+from .frame import Code, Packing, grain_of, static
 from .products import Product
 from .rooted import Rooted
-from .sparse_blocking import blocking, depth_of, right_matrix, rows_of, sparse_product
+from .sparse_blocking import blocking, depth_of, right_matrix, rows_of
 from .sparse_weights import encode
 
 
-def sparse_kernel(kernel: KernelOp, name: str, target: CpuTarget, height: int) -> Code:
-    """Code for a kernel that ``sparse_product`` accepts, by blocks of ``height`` columns."""
-    rooted = Rooted(Frame(kernel, name, target))
-    product = sparse_product(rooted)
-    assert product is not None
-    return _Sparse(rooted, product, height).build()
+class SparseProduct:
+    """A product whose right factor is encoded; of which elements and how is left to be overridden.
 
+    ``element`` is what the depth is counted in.
+    """
 
-class _Sparse:
+    element: ClassVar[Attribute] = f32
+
     def __init__(self, rooted: Rooted, product: Product, height: int):
         self.rooted, self.frame, self.b = rooted, rooted.frame, rooted.frame.b
         self.product, self.shape = product, rooted.type.shape
@@ -58,13 +56,18 @@ class _Sparse:
         self.sums = self._scratch((self.layout.most + self.layout.granule) * self.rows)
         self.lines = self._scratch(self.lanes * self.layout.granule)
         weights = self.frame.buffers[product.right.number].memory
-        self.values = weights
+        self.source = self._elements(self.frame.buffers[product.left.number].memory)
+        self.values = self._elements(weights)
         self.words = self.b.op(loop.RecastOp, [weights], loop.buffer(i32))
         self.halves = self.b.op(loop.RecastOp, [weights], loop.buffer(i16))
         self.depths_begin = self._word(self.b.index(self.layout.depths))
 
     def _scratch(self, count: int) -> SSAValue:
-        return self.b.add(loop.AllocaOp(count, f32)).results[0]
+        return self.b.add(loop.AllocaOp(count, self.element)).results[0]
+
+    def _elements(self, memory: SSAValue) -> SSAValue:
+        """Memory by elements."""
+        return memory
 
     def build(self) -> Code:
         """A task finds its rows turned if the task before it had the same tile."""
@@ -142,7 +145,7 @@ class _Sparse:
     ) -> None:
         """By squares, the last of which overlaps with the one before; short rows by elements."""
         b, lanes = self.b, self.lanes
-        source = self.frame.buffers[self.product.left.number].memory
+        source, element = self.source, self.element
         pitch, one = b.index(self.rows), b.index(1)
         with b.loop(b.index(0), b.index(extent), lanes if extent >= lanes else 1) as index:
             if extent >= lanes:
@@ -151,23 +154,22 @@ class _Sparse:
             here = b.add_index(offset, index)
             places = [b.add_index(start, here) for start in starts]
             if extent >= lanes:
-                row = loop.tile((1, lanes), f32)
+                row = loop.tile((1, lanes), element)
                 rows = [b.load(source, place, row, [one, one]) for place in places]
                 square = b.add(loop.StackOp(rows)).results[0]
                 turned = b.add(loop.TransposeOp(square)).results[0]
                 b.store(turned, self.turned, target, [pitch, one])
             else:
                 for n, place in enumerate(places):
-                    b.store(
-                        b.load(source, place, f32), self.turned, b.add_index(target, b.index(n))
-                    )
+                    value = b.load(source, place, element)
+                    b.store(value, self.turned, b.add_index(target, b.index(n)))
 
     def _sum(self, strip: SSAValue, low: SSAValue, high: SSAValue) -> None:
         """All sums of a strip, turned."""
         b, layout = self.b, self.layout
         width = b.op(arith.SubiOp, [high, low], IndexType())
         size = b.mul_index(width, b.index(self.height * self.rows))
-        none = b.constant(0, loop.tile((self.rows,), f32))
+        none = b.constant(0, loop.tile((self.rows,), self.element))
         with b.loop(b.index(0), size, self.rows) as place:
             b.store(none, self.sums, place, [b.index(1)])
         count = b.mul_index(width, b.index(layout.slabs))
@@ -188,7 +190,8 @@ class _Sparse:
         """Adds some steps to the sums of a column block."""
         b, unroll = self.b, self.layout.unroll
         place = b.mul_index(block, b.index(self.height * self.rows))
-        type, strides = loop.tile((self.height, self.rows), f32), [b.index(self.rows), b.index(1)]
+        type = loop.tile((self.height, self.rows), self.element)
+        strides = [b.index(self.rows), b.index(1)]
         totals = [b.load(self.sums, place, type, strides)]
         totals += [b.constant(0, type)] * (unroll - 1)
 
@@ -201,7 +204,7 @@ class _Sparse:
 
         total, *others = b.fold(first, end, totals, step)
         for other in others:
-            total = b.op(arith.AddfOp, [total, other], type)
+            total = self._plus(total, other)
         b.store(total, self.sums, place, strides)
 
     def _multiply(self, number: SSAValue, total: SSAValue) -> SSAValue:
@@ -209,10 +212,17 @@ class _Sparse:
         depth = self._half(b.add_index(self.depths_begin, number))
         weight = b.mul_index(number, b.index(self.height))
         weight = b.add_index(weight, b.index(self.layout.values))
-        w = b.load(self.values, weight, loop.tile((self.height, 1), f32), [b.index(1)] * 2)
-        row = b.mul_index(depth, b.index(self.rows))
-        x = b.load(self.turned, row, loop.tile((1, self.rows), f32), [b.index(0), b.index(1)])
-        return b.fma(w, x, total)
+        type = loop.tile((self.height, 1), self.element)
+        w = b.load(self.values, weight, type, [b.index(1)] * 2)
+        row, type = b.mul_index(depth, b.index(self.rows)), loop.tile((1, self.rows), self.element)
+        x = b.load(self.turned, row, type, [b.index(0), b.index(1)])
+        return self._product(w, x, total)
+
+    def _product(self, w: SSAValue, x: SSAValue, total: SSAValue) -> SSAValue:
+        return self.b.fma(w, x, total)
+
+    def _plus(self, a: SSAValue, b: SSAValue) -> SSAValue:
+        return self.b.op(arith.AddfOp, [a, b], a.type)
 
     def _finish(self, first: SSAValue, count: SSAValue, low: SSAValue, high: SSAValue) -> None:
         """The epilogue, by granules of columns; the last one may be narrower."""
@@ -239,7 +249,7 @@ class _Sparse:
     ) -> None:
         """The results of a tile's rows at some columns: turned back, a vector of rows at a time."""
         b, lanes = self.b, self.lanes
-        type, pitch = loop.tile((lanes, lanes), f32), b.index(self.layout.granule)
+        type, pitch = loop.tile((lanes, lanes), self.element), b.index(self.layout.granule)
         with b.loop(b.index(0), count, lanes) as row:
             for start in range(0, width, lanes):
                 place = b.add_index(b.add_index(sums, b.index(start * self.rows)), row)
@@ -253,7 +263,8 @@ class _Sparse:
                 self._line(here, column, b.mul_index(line, pitch), width)
 
     def _line(self, row: SSAValue, column: SSAValue, place: SSAValue, width: int) -> None:
-        total = self.b.load(self.lines, place, loop.tile((width,), f32), [self.b.index(1)])
+        type = loop.tile((width,), self.element)
+        total = self.b.load(self.lines, place, type, [self.b.index(1)])
         axes = {**self._axes(row), self.product.column: column}
         tile, registers = ((self.product.column, width),), {self.rooted.result.attr: total}
         scope = self.frame.scope(self.rooted.space, axes, tile, registers)
@@ -261,7 +272,7 @@ class _Sparse:
 
     def _fill(self, memory: SSAValue, first: int, count: int) -> None:
         """Zeros, by vectors."""
-        b, type = self.b, loop.tile((self.lanes,), f32)
+        b, type = self.b, loop.tile((self.lanes,), self.element)
         with b.loop(b.index(first), b.index(first + count), self.lanes) as place:
             b.store(b.constant(0, type), memory, place, [b.index(1)])
 
@@ -278,7 +289,11 @@ class _Sparse:
         strides = tuple(product.right.stride(a) for a in range(len(self.rooted.space.extents)))
 
         def make(array: np.ndarray) -> np.ndarray:
-            return encode(right_matrix(array, self.rooted, product), layout)
+            return encode(self._matrix(array), layout)
 
         key = ("sparse", layout, strides, product.right.form.constant)
         return {product.right.number: Packing(key, None, make)}
+
+    def _matrix(self, array: np.ndarray) -> np.ndarray:
+        """The right factor as ``[depth, columns]``."""
+        return right_matrix(array, self.rooted, self.product)

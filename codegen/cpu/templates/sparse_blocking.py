@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ....ir.dims import Dim
-from ....ir.types import F32, type_of
+from ....ir.types import F32, I32, type_of
 from ..target import CpuTarget
 from .frame import static
 from .products import Product, batch_axes, pack, product_of
@@ -33,13 +34,13 @@ class Blocking:
     layout: Layout
 
 
-def sparse_product(rooted: Rooted) -> Product | None:
-    """The matrix product of a kernel that may be computed sparsely; None where there is none."""
-    product = product_of(rooted)
+def sparse_product(rooted: Rooted, dtypes: Sequence[np.dtype] = (F32, F32)) -> Product | None:
+    """The product of ``dtypes`` that may be computed sparsely; None where there is none."""
+    product = product_of(rooted, F32 if F32 in dtypes else I32)
     if product is None or not product.packed or product.row is None or batch_axes(product):
         return None
     factors = [rooted.frame.kernel.inputs[f.number] for f in (product.left, product.right)]
-    if any(type_of(value).dtype != F32 for value in factors):
+    if [type_of(value).dtype for value in factors] != list(dtypes):
         return None
     sizes = [rooted.type.shape[product.column], *(d.extent for d in product.depths)]
     if not product.depths or not all(isinstance(s, int) and s for s in sizes):

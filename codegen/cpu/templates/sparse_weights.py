@@ -77,8 +77,8 @@ class Layout:
 
 
 def encode(matrix: np.ndarray, layout: Layout) -> np.ndarray:
-    """The bytes of a ``depth`` x ``columns`` matrix of f32."""
-    wide = np.zeros((layout.depth, layout.blocks * layout.height), np.float32)
+    """The bytes of a ``depth`` x ``columns`` matrix of elements of 32 bits."""
+    wide = np.zeros((layout.depth, layout.blocks * layout.height), matrix.dtype)
     wide[:, : layout.columns] = matrix
     blocks = wide.reshape(layout.depth, layout.blocks, layout.height)
     taken = np.any(blocks, axis=2, keepdims=True)[..., 0]
@@ -95,7 +95,7 @@ def encode(matrix: np.ndarray, layout: Layout) -> np.ndarray:
     pieces = (
         np.array(words, np.int32),
         *(p.counts for p in parts),
-        values.astype(np.float32),
+        values.astype(matrix.dtype),
         *(p.depths for p in parts),
     )
     return np.concatenate([np.ascontiguousarray(p).reshape(-1).view(np.uint8) for p in pieces])
@@ -123,7 +123,7 @@ def _part(
     place = start[column] + ordinal
     depths = np.full(size, layout.depth, np.uint16)
     depths[place] = depth + slab.start
-    values = np.zeros((size, layout.height), np.float32)
+    values = np.zeros((size, layout.height), blocks.dtype)
     values[place] = blocks[depth + slab.start, order[column] + strip.start]
     return _Part(np.stack([order, steps[order]], axis=1).astype(np.uint16), values, depths)
 

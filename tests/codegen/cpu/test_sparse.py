@@ -18,6 +18,7 @@ from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, ReluOp, SiluOp
 from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.types import DTYPES, I32
 from native import Native
 
 HEIGHTS = [1, 2, 4, 8]
@@ -116,6 +117,62 @@ def test_convolutions(forced: Any, kernel: tuple[int, int], stride: int):
     graph = Graph((2, 9, 21, 20))
     kind = {"strides": (stride, stride), "dilations": (1, 1), "groups": 1, "pads": (0, 0, 0, 0)}
     check(graph.module(graph(ConvOp, graph.inputs[0], w, **kind)), array(2, 9, 21, 20))
+
+
+def pruned_bytes(depth: int, columns: int, density: float, height: int = 1) -> np.ndarray:
+    """Codes in blocks of four along the depth, zeros elsewhere."""
+    kept = pruned(depth // 4, columns, density, height) != 0
+    values = np.random.default_rng(2).integers(-127, 128, (depth, columns))
+    return (values * np.repeat(kept, 4, axis=0)).astype(np.int8)
+
+
+def check_bytes(kind: Any, shape: tuple[Any, ...], w: np.ndarray, **params: Any) -> Native:
+    """The exact sum, as a sparse kernel where it is one."""
+    graph = Graph(shape, dtype=DTYPES["ui8"])
+    module = graph.module(graph(kind, graph.inputs[0], w, to=I32, **params))
+    x = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    (wanted,) = interpret(module, [x])
+    native = Native(module)
+    np.testing.assert_array_equal(native.run([x])[0], wanted)
+    return native
+
+
+@pytest.mark.parametrize("height", HEIGHTS)
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"), [(33, 68, 50), (2, 4, 7), (65, 1200, 40), (128, 64, 200)]
+)
+def test_words_of_bytes(forced: Any, rows: int, depth: int, columns: int, height: int):
+    forced(height)
+    native = check_bytes(MatmulOp, (rows, depth), pruned_bytes(depth, columns, 0.2, height))
+    assert [site["algorithm"] for site in native.build.sites] == ["sparse"]
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_of_bytes(forced: Any, kernel: tuple[int, int], stride: int):
+    forced(2)
+    w = pruned_bytes(int(np.prod(kernel)) * 20, 36, 0.2, 2).reshape(*kernel, 20, 36)
+    kind = {"strides": (stride, stride), "dilations": (1, 1), "groups": 1, "pads": (0, 0, 0, 0)}
+    native = check_bytes(ConvOp, (2, 9, 21, 20), w, **kind)
+    assert [site["algorithm"] for site in native.build.sites] == ["sparse"]
+
+
+@pytest.mark.parametrize(("depth", "algorithm"), [(512, "sparse"), (510, "integer")])
+def test_bytes_are_skipped_by_fours(depth: int, algorithm: str):
+    w = pruned_bytes(512, 512, 0.1)[:depth]
+    native = check_bytes(MatmulOp, (128, depth), w)
+    (site,) = native.build.sites
+    assert site["algorithm"] == algorithm
+    assert ("words of four" in site["why"]) == (depth == 512)
+
+
+def test_bytes_whose_zeros_stand_alone_stay_dense():
+    kept = np.random.default_rng(1).random((512, 512)) < 0.4
+    w = (np.random.default_rng(2).integers(1, 128, kept.shape) * kept).astype(np.int8)
+    native = check_bytes(MatmulOp, (128, 512), w)
+    (site,) = native.build.sites
+    assert site["algorithm"] == "integer"
+    assert "words of four" in site["why"]
 
 
 @pytest.mark.parametrize("density", [0.05, 0.6])
