@@ -200,6 +200,25 @@ def sigmoid(x: Scalar) -> Scalar:
     return unary("sigmoid", x)
 
 
+def gelu(x: Scalar) -> Scalar:
+    """``x (1 + erf(x / sqrt 2)) / 2``."""
+    return x * 0.5 * (1 + erf(x * 0.7071067811865476))
+
+
+def gelu_by_tanh(x: Scalar) -> Scalar:
+    """``x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2``."""
+    inner = (x + x * x * x * 0.044715) * 0.7978845608028654
+    return x * 0.5 * (1 + tanh(inner))
+
+
+def is_same(a: Scalar, b: Scalar) -> bool:
+    """Whether two expressions are written alike, down to nodes that they share."""
+    if a is b:
+        return True
+    alike = (a.op, a.dtype, a.attr, len(a.args)) == (b.op, b.dtype, b.attr, len(b.args))
+    return alike and all(is_same(x, y) for x, y in zip(a.args, b.args, strict=True))
+
+
 def sqrt(x: Scalar) -> Scalar:
     """The square root."""
     return unary("sqrt", x)

@@ -24,8 +24,9 @@ from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
 from .elements import compute_type, constant, convert, is_tile, storage_type, to_register
-from .patterns import code_of, codes_of, decoded, is_nearest, multiply_add
+from .patterns import code_of, codes_of, decoded, gelu_of, is_nearest, multiply_add
 from .uniform import Uniform, is_uniform
+from .vector_math import expand
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,10 @@ class ExpressionLowering:
         return self.b.op(arith.AddfOp, self._alike([value, shift]), value.type)
 
     def _arithmetic(self, node: Scalar) -> SSAValue:
+        unit = gelu_of(node)
+        if unit is not None:
+            name, x = unit
+            return expand(self.b, name, self.lower(x))
         factors = multiply_add(node)
         values = self._alike([self.lower(a) for a in factors or node.args])
         if factors:

@@ -1,4 +1,4 @@
-"""Expressions that machines have an instruction for."""
+"""Expressions that machines have an instruction for, or that are cheaper as a whole."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from xdsl.ir import Attribute
 from ...ir import loop
 from ...ir.affine import Affine
 from ...ir.dims import Shape
-from ...ir.scalar import Scalar
+from ...ir.scalar import Scalar, gelu, gelu_by_tanh, is_same
 from ...ir.types import DTYPES, F32, I32, is_integer
 
+_GELUS = {"gelu": gelu, "gelu_by_tanh": gelu_by_tanh}
 _BYTES = (DTYPES["ui8"], DTYPES["i8"])
 
 
@@ -39,6 +40,15 @@ def multiply_add(node: Scalar) -> tuple[Scalar, Scalar, Scalar] | None:
             a, b = product.args
             return a, b, other
     return None
+
+
+def gelu_of(node: Scalar) -> tuple[str, Scalar] | None:
+    """The function of ``vector_math`` that a product is, and its argument."""
+    if node.op != "mul" or node.dtype != F32 or [a.op for a in node.args] != ["mul", "add"]:
+        return None
+    x = node.args[0].args[0]
+    found = (name for name, write in _GELUS.items() if is_same(node, write(x)))
+    return next(((name, x) for name in found), None)
 
 
 def is_nearest(node: Scalar) -> bool:

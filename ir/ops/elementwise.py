@@ -284,10 +284,7 @@ class GeluOp(UnaryOp):
 
     def body(self, x: Scalar) -> Scalar:
         """The definition."""
-        if self.approximate:
-            inner = (x + x * x * x * 0.044715) * 0.7978845608028654
-            return x * 0.5 * (1 + s.tanh(inner))
-        return x * 0.5 * (1 + s.erf(x * 0.7071067811865476))
+        return s.gelu_by_tanh(x) if self.approximate else s.gelu(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """The definition, in double precision."""

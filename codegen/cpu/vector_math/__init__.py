@@ -16,6 +16,7 @@ from ..builder import LoopBuilder, element_of
 from .circular import cos, sin, tan
 from .error_function import erf
 from .exponential import cosh, decay, exp, expm1, sigmoid, sinh, tanh
+from .gelu import gelu, gelu_by_tanh
 from .inverse_circular import acos, asin, atan
 from .lanes import Lanes
 from .logarithm import acosh, asinh, atanh, log, log1p
@@ -41,6 +42,8 @@ _SINGLE: dict[str, Callable[..., Lanes]] = {
     "acosh": acosh,
     "atanh": atanh,
     "sigmoid": sigmoid,
+    "gelu": gelu,
+    "gelu_by_tanh": gelu_by_tanh,
     "pow": power,
 }
 _LIBRARY: dict[str, type[Operation]] = {

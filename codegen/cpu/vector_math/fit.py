@@ -89,6 +89,21 @@ def _log_2_of_erfc(x: np.ndarray) -> np.ndarray:
     return -np.log2(np.array([math.erfc(v) for v in x])) / x
 
 
+def _log_2_of(tail: Function, degree: int) -> Fit:
+    def by_error(a: np.ndarray) -> np.ndarray:
+        return tail(a) * math.log(2)
+
+    return Fit(lambda a: np.log2(tail(a)), degree, 0, 5.5, by_error)
+
+
+def _normal_tail(a: np.ndarray) -> np.ndarray:
+    return np.array([math.erfc(v / math.sqrt(2)) / 2 for v in a])
+
+
+def _tail_by_tanh(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(math.sqrt(8 / math.pi) * (a + 0.044715 * a**3)))
+
+
 def _odd_rest(function: Function, degree: int, high: float) -> Fit:
     """``(function(x) - x) / x**3`` in powers of ``x**2``."""
 
@@ -135,6 +150,9 @@ TABLES = {
         lambda f: np.log1p(f) / math.log(2) / f, 13, *_LOG_ENDS, precision=np.float64
     ),
     "exp2": Fit(np.exp2, 6, -0.501, 0.501, fixed=(1,)),
+    "gelu": _log_2_of(_normal_tail, 6),
+    "gelu by tanh": _log_2_of(_tail_by_tanh, 8),
+    "exp2, one degree less": Fit(np.exp2, 5, -0.501, 0.501),
     "sin": _odd_rest(np.sin, 3, math.pi / 2 * 1.001),
     "tan": _odd_rest(np.tan, 5, math.pi / 4 * 1.001),
     "atan": Fit(lambda u: np.arctan(np.sqrt(u)) / np.sqrt(u), 9, 0, 1),

@@ -155,6 +155,19 @@ def test_sine_and_cosine_stay_within_one(target: CpuTarget):
         assert np.abs(run(compiled(name, target=target), x)).max() == 1
 
 
+@pytest.mark.parametrize("name", ["gelu", "gelu_by_tanh"])
+def test_gelu(name: str, target: CpuTarget):
+    ends = np.array([np.inf, np.nan, 0, -3e38], np.float32)
+    x = np.append(np.linspace(-40, 40, 1 << 18, dtype=np.float32), ends)
+    wide = x[:-4].astype(np.float64)
+    by_tanh = np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3))
+    gate = by_tanh if name == "gelu_by_tanh" else np.vectorize(math.erf)(wide / math.sqrt(2))
+    got = run(compiled(name, target=target), x)
+    error = np.abs(got[:-4] - wide * (1 + gate) / 2)
+    assert (error <= 2e-7 * np.abs(wide)).all()
+    np.testing.assert_allclose(got[-4:], [np.inf, np.nan, 0, 0], atol=1e-7)
+
+
 def test_decay_falls_to_zero(target: CpuTarget):
     x = np.append(np.linspace(-200, 0, 1 << 20, dtype=np.float32), [-np.inf, np.nan])
     got = run(compiled("decay", target=target), x.astype(np.float32))
