@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,12 +45,12 @@ class DeviceArray:
         self.device = device
         self.owner = owner
         self.ndim = len(shape)
-        self.nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self.nbytes = math.prod(shape) * dtype.itemsize
 
     @staticmethod
     def empty(shape: tuple[int, ...], dtype: np.dtype, device: Device) -> DeviceArray:
         """A new array with any elements."""
-        memory = Memory(device, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        memory = Memory(device, math.prod(shape) * dtype.itemsize)
         return DeviceArray(memory.address, shape, dtype, device, memory)
 
     def data_ptr(self) -> int:
@@ -105,12 +107,17 @@ def on_device(value: Any, name: str) -> DeviceArray | None:
 
 
 def _of_torch(tensor: Any) -> DeviceArray:
-    tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    if not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
+        tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
     if tensor.data_ptr() % _ALIGNMENT:
-        tensor = tensor.clone()
-    dtype = dtype_of(str(tensor.dtype).removeprefix("torch."))
-    device = device_of(tensor.device.index)
+        tensor = tensor.detach().clone()
+    dtype, device = _dtype_of_torch(tensor.dtype), device_of(tensor.device.index)
     return DeviceArray(tensor.data_ptr(), tuple(tensor.shape), dtype, device, tensor)
+
+
+@cache
+def _dtype_of_torch(dtype: Any) -> np.dtype:
+    return dtype_of(str(dtype).removeprefix("torch."))
 
 
 def _of_interface(value: Any, name: str) -> DeviceArray:
@@ -168,8 +175,14 @@ def _wait(device: Device, stream: int) -> None:
 
 def torch_empty(shape: tuple[int, ...], dtype: np.dtype, device: Device) -> Any:
     """A new tensor on the device, from torch's own memory."""
+    kind, place = _in_torch(dtype, device.ordinal)
+    return sys.modules["torch"].empty(shape, dtype=kind, device=place)
+
+
+@cache
+def _in_torch(dtype: np.dtype, ordinal: int) -> tuple[Any, Any]:
     torch = sys.modules["torch"]
-    return torch.empty(shape, dtype=getattr(torch, dtype.name), device=f"cuda:{device.ordinal}")
+    return getattr(torch, dtype.name), torch.device("cuda", ordinal)
 
 
 def torch_stream(device: Device) -> int:

@@ -159,8 +159,8 @@ def torch(gpu: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
         def device(self) -> Any:
             return torch.device("cuda", 0)
 
-    def empty(shape: Any, dtype: Any, device: str) -> Any:
-        assert device == "cuda:0"
+    def empty(shape: Any, dtype: Any, device: Any) -> Any:
+        assert device == torch.device("cuda", 0)
         size = int(np.prod(shape)) * dtype.itemsize
         block = gpu.memory.view(gpu.memory.allocate(size), size)
         return torch.from_numpy(block).view(dtype).reshape(shape).as_subclass(There)
@@ -173,7 +173,7 @@ def torch(gpu: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def tensor_of(torch: Any, array: np.ndarray) -> Any:
-    tensor = torch.empty(array.shape, torch.float32, "cuda:0")
+    tensor = torch.empty(array.shape, torch.float32, torch.device("cuda", 0))
     tensor.numpy()[:] = array
     return tensor
 
