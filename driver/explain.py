@@ -256,4 +256,5 @@ def _known(text: str, values: Mapping[str, Dim]) -> int:
 
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * max(8, bit_width(DTYPES[dtype])) // 8
+    bits = 8 if dtype == "i1" else bit_width(DTYPES[dtype])
+    return int(np.prod(shape, dtype=np.int64)) * bits // 8

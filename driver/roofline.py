@@ -18,7 +18,9 @@ from .fingerprint import digest_of_values
 from .notes import Notes
 
 # The dtype of the factors, by the algorithms whose factors are not f32.
-_FACTORS = {"integer": "i8", "bf16": "bf16"}
+_FACTORS = {"integer": "i8", "encoded": "i8", "bf16": "bf16"}
+# How many operations stand for one: floats are three digits of a byte.
+_TIMES = {"encoded": 3}
 _VERSION = 1
 
 
@@ -57,6 +59,7 @@ def shortest_seconds(
         model: Bytes of all weights of the model.
         limits: The machine's.
     """
+    operations *= _TIMES.get(algorithm, 1)
     computing = operations / limits.rate(_FACTORS.get(algorithm, "f32"))
     moving = weights / limits.read(model) + others / limits.read(others)
     return (computing, "arithmetic") if computing > moving else (moving, "memory")

@@ -17,7 +17,7 @@ from ...ir.errors import InferenceError
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp
-from ...ir.types import DTYPES, F32, bit_width, type_of
+from ...ir.types import DTYPES, F32, bit_width, is_float, type_of
 from .target import CpuTarget
 from .templates.frame import static
 
@@ -33,7 +33,9 @@ _DENSE, _DIGITS = 0.93, 0.9
 # floats.
 _ELEMENT, _DECODE = 0.7, {2: 2.5, 4: 2.5, 8: 3.0}
 # Zeros in a weight that a sparse product may skip, and the rows from which that is faster.
-_ZEROS, _ROWS = 0.7, 16
+_ZEROS, _MANY = 0.7, 16
+# What a number of rows that is not known counts as.
+_FEW = 8
 
 
 class EncodedChoice(NamedTuple):
@@ -48,21 +50,27 @@ def choose_encoded(op: DequantizeOp, target: CpuTarget) -> EncodedChoice:
     problem = _problem(op)
     if problem:
         return EncodedChoice(False, f"decoded ahead of time: {problem}")
-    (user,) = (use.operation for use in op.result.uses)
-    assert isinstance(user, MatmulOp)
-    depth, columns = (static((d,)) for d in type_of(op.x).shape)
-    rows = static((dims_product(type_of(user.result).shape[:-1]),), 8)
-    dense = _dense_cycles(rows, depth, columns, target)
-    encoded = _encoded_cycles(rows, depth, columns, bit_width(type_of(op.x).dtype), target)
-    ratio = dense / encoded
+    ratio = _dense_cycles(op, target) / encoded_cycles(op, target)
     predicted = f"predicted {ratio:.2f}x the speed of the dense product"
     if ratio < 1:
         return EncodedChoice(False, f"decoded ahead of time: on codes {predicted}")
-    if rows >= _ROWS and _zeros(op) >= _ZEROS:
+    if _rows(op) >= _MANY and _zeros(op) >= _ZEROS:
         return EncodedChoice(False, f"decoded ahead of time: {_zeros(op):.0%} are zeros to skip")
     group, _ = groups_of(op)
     bits = bit_width(type_of(op.x).dtype)
     return EncodedChoice(True, f"{bits}-bit codes in groups of {group}: {predicted}")
+
+
+def encoded_cycles(op: DequantizeOp, target: CpuTarget) -> float:
+    """The cycles of one thread for the product that reads the codes which ``op`` decodes."""
+    rows, lanes, bits = _rows(op), target.lanes(32), bit_width(type_of(op.x).dtype)
+    if lanes in target.dot4:
+        work = rows * 3 / 8 / _DIGITS / lanes
+    else:
+        work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
+    depth, columns = (static((d,)) for d in type_of(op.x).shape)
+    padded = -(-columns // lanes) * lanes
+    return depth * (padded * max(work, bits / 8 / _READ) + rows * _ELEMENT)
 
 
 def groups_of(op: DequantizeOp) -> tuple[int, int]:
@@ -89,7 +97,7 @@ def _problem(op: DequantizeOp) -> str:
         return "only matrices are read as codes"
     if codes.dtype not in _CODES or scale.dtype not in _SCALES:
         return f"no kernel reads {codes.dtype} with scales of {scale.dtype}"
-    if type_of(op.result).dtype != F32 or type_of(users[0].result).dtype != F32:
+    if not is_float(type_of(users[0].result).dtype) or type_of(op.result).dtype.itemsize > 4:
         return "products of codes are computed in f32"
     if scale.rank and scale.shape[1] not in (1, codes.shape[1]):
         return "neighbouring columns share scales"
@@ -106,20 +114,15 @@ def _ungrouped(op: DequantizeOp) -> str:
     return f"groups of {block} are neither {_SMALLEST} to {_LARGEST} nor a multiple of {_GROUP}"
 
 
-def _dense_cycles(rows: int, depth: int, columns: int, target: CpuTarget) -> float:
-    work = rows / 2 / _DENSE / target.lanes(32)
-    return depth * columns * max(work, F32.itemsize / _READ)
+def _dense_cycles(op: DequantizeOp, target: CpuTarget) -> float:
+    work = _rows(op) / 2 / _DENSE / target.lanes(32)
+    return static(type_of(op.x).shape) * max(work, F32.itemsize / _READ)
 
 
-def _encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuTarget) -> float:
-    lanes = target.lanes(32)
-    if lanes in target.dot4:
-        work = rows * 3 / 8 / _DIGITS / lanes
-    else:
-        work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
-    padded = -(-columns // lanes) * lanes
-    read = bits / 8 / _READ
-    return depth * (padded * max(work, read) + rows * _ELEMENT)
+def _rows(op: DequantizeOp) -> int:
+    """The rows of the one product with what ``op`` decodes; of unknown number few."""
+    (use,) = op.result.uses
+    return static((dims_product(type_of(use.operation.results[0]).shape[:-1]),), _FEW)
 
 
 def _zeros(op: DequantizeOp) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import mlc
 import numpy as np
 import pytest
 from graphs import Graph, array
@@ -112,6 +114,21 @@ def test_scales(forced: None, dtype: str, shape: tuple[int, ...], target: str):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_narrow_floats(forced: None, dtype: str, target: str):
+    graph = Graph((3, 100), dtype=DTYPES[dtype])
+    weight = graph(DequantizeOp, codes("i4", 100, 40), scales(1, 40, dtype=dtype))
+    x = array(3, 100).astype(DTYPES[dtype])
+    module = graph.module(graph(MatmulOp, graph.inputs[0], weight))
+    (wanted,) = interpret(module, [x])
+    native = Native(module, target_for(target))
+    (got,) = native.run([x])
+    assert [site["algorithm"] for site in native.build.sites] == ["encoded"]
+    error = np.abs(got.astype(np.float32) - wanted.astype(np.float32)).max()
+    assert error < 0.01 * np.abs(wanted.astype(np.float32)).max()
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("rows", [0, 1, 6, 33, 70])
 def test_symbolic_rows(forced: None, rows: int, target: str):
     graph = Graph((symbol("B"), 2, 100))
@@ -195,6 +212,18 @@ def test_the_faster_way_is_taken(rows: int, columns: int, why: str):
     native = Native(graph.module(graph(MatmulOp, graph.inputs[0], weight)))
     (site,) = native.build.sites
     assert why in site["why"]
+
+
+def test_compiled_models_hold_codes(tmp_path: Path):
+    graph = Graph((1, 512))
+    weight = decoded(graph, 512, 512, 128, "i4", False)
+    module = graph.module(graph(MatmulOp, graph.inputs[0], weight))
+    model = mlc.compile(module, cache=False)
+    model.save(tmp_path / "model.mlc")
+    loaded = mlc.load(tmp_path / "model.mlc")
+    x = array(1, 512)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.weight_bytes <= 0.14 * 4 * 512 * 512
 
 
 def test_weights_of_zeros_are_decoded_to_be_skipped():
