@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 X = "!mlc.tensor<[2, 3] f32>"
 XT = "!mlc.tensor<[3, 2] f32>"
+ROW, NUMBER, TRUTH = "!mlc.tensor<[3] f32>", "!mlc.tensor<[] i64>", "!mlc.tensor<[] i1>"
 TRANSPOSE = '"mlc.transpose"(%{}) <{{perm = #mlc.param<[1, 0]>}}> : ({}) -> {}'
 
 
@@ -51,6 +52,41 @@ CORPUS = {
         "c",
     ),
     "nothing to do": module(f'%a = "mlc.gelu"(%x) : ({X}) -> {X}', "a"),
+    "regions": module(
+        f"""%n = "mlc.constant"() <{{value = #mlc.data<[] i64 [3]>}}> : () -> {NUMBER}
+        %t = "mlc.constant"() <{{value = #mlc.data<[] i1 [1]>}}> : () -> {TRUTH}
+        %w = "mlc.constant"() <{{value = #mlc.data<[3] f32 [1.0, 2.0, 3.0]>}}> : () -> {ROW}
+        %e = "mlc.exp"(%w) : ({ROW}) -> {ROW}
+        %c, %rows = "mlc.loop"(%n, %t, %x, %e) <{{carried = #mlc.param<1>,
+          length = #mlc.param<3>, index = #mlc.param<"I">}}> ({{
+        ^bb0(%h : {X}, %v : {ROW}):
+          %a = {TRANSPOSE.format("h", X, XT)}
+          %b = {TRANSPOSE.format("a", XT, X)}
+          %again = "mlc.exp"(%v) : ({ROW}) -> {ROW}
+          %twice = "mlc.exp"(%v) : ({ROW}) -> {ROW}
+          %i = "mlc.dims"() <{{elements = #mlc.param<["I"]>, shape = #mlc.param<[]>,
+            dtype = #mlc.param<f32>}}> : () -> !mlc.tensor<[] f32>
+          %m = "mlc.mul"(%b, %again) : ({X}, {ROW}) -> {X}
+          %p = "mlc.add"(%m, %i) : ({X}, !mlc.tensor<[] f32>) -> {X}
+          %go = "mlc.constant"() <{{value = #mlc.data<[] i1 [1]>}}> : () -> {TRUTH}
+          %total = "mlc.reduce_max"(%p) <{{axes = #mlc.param<[0, 1]>}}>
+            : ({X}) -> !mlc.tensor<[] f32>
+          %less = "mlc.lt"(%total, %i) : (!mlc.tensor<[] f32>, !mlc.tensor<[] f32>) -> {TRUTH}
+          %next = "mlc.if"(%less, %p, %twice) <{{counts = #mlc.param<[]>}}> ({{
+          ^bb1(%q : {X}, %u : {ROW}):
+            %r = "mlc.add"(%q, %u) : ({X}, {ROW}) -> {X}
+            "mlc.return"(%r) : ({X}) -> ()
+          }}, {{
+          ^bb2(%q : {X}, %u : {ROW}):
+            "mlc.return"(%q) : ({X}) -> ()
+          }}) : ({TRUTH}, {X}, {ROW}) -> {X}
+          "mlc.return"(%go, %next, %twice) : ({TRUTH}, {X}, {ROW}) -> ()
+        }}) : ({NUMBER}, {TRUTH}, {X}, {ROW}) -> ({X}, !mlc.tensor<[3, 3] f32>)
+        %total = "mlc.reduce_sum"(%rows) <{{axes = #mlc.param<[0]>}}>
+          : (!mlc.tensor<[3, 3] f32>) -> {ROW}
+        %d = "mlc.add"(%c, %total) : ({X}, {ROW}) -> {X}""",
+        "d",
+    ),
 }
 SAMPLES = [np.array([[0.5, -1, 2], [np.inf, 0, -3]], np.float32)]
 
