@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ir.dims import Dim, parse_dim, substitute
 from ..ir.types import DTYPES, bit_width
-from ..runtime import ArtifactError, Model, ModelError
+from ..runtime import ArtifactError, DeviceError, Model, ModelError
 from .roofline import shortest_seconds
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def explain(
     """
     if not model.manifest:
         raise ModelError("only a model compiled to native code can be explained")
+    if "cuda" in model.manifest:
+        limits = None  # they are those of this machine's CPU
     seconds, by_site = _measured(model, feeds, limits)
     values = _sizes(model, feeds)
     launches = [
@@ -184,7 +186,7 @@ def _measured(
     """Seconds of a run, and of each launch in it."""
     try:
         model.run(feeds)
-    except ArtifactError:  # for another machine
+    except (ArtifactError, DeviceError):  # for another machine
         return 0.0, [0.0] * len(model.manifest["sites"])
     times, cycles = [], []
     end = time.perf_counter() + (_CAREFUL if limits else 0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cuda_interpreted import interpreting
 from cuda_standin import StandIn, standing_in
+from mlc.driver.explain import explain
 from mlc.runtime import Artifact
 
 torch = pytest.importorskip("torch")
@@ -146,6 +147,22 @@ def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
     got = model.run(*given).values()
     for a, b in zip(got, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
+
+
+def test_launches_are_explained_with_a_gpu_and_without():
+    module, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Softmax(-1)), normal(2, 4)
+    with standing_in(StandIn(count=0)):
+        model = mlc.compile(module, inputs=(x,), target="cuda:sm_90", cache=False)
+        feeds = {model.input_names[0]: x.numpy()}
+        launches = explain(model, feeds).launches
+        assert launches
+        assert not any(launch.seconds for launch in launches)
+    artifact = model._artifact
+    assert artifact
+    with standing_in(StandIn()):  # whose kernels compute nothing
+        timed = explain(mlc.Model.from_artifact(artifact), feeds).launches
+        assert [t.kernel for t in timed] == [k.kernel for k in launches]
+        assert all(t.share > 0 for t in timed)
 
 
 @pytest.mark.gpu
