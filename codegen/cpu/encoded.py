@@ -50,27 +50,29 @@ def choose_encoded(op: DequantizeOp, target: CpuTarget) -> EncodedChoice:
     problem = _problem(op)
     if problem:
         return EncodedChoice(False, f"decoded ahead of time: {problem}")
-    ratio = _dense_cycles(op, target) / encoded_cycles(op, target)
+    rows, bits = _rows(op), bit_width(type_of(op.x).dtype)
+    depth, columns = (static((d,)) for d in type_of(op.x).shape)
+    dense = depth * columns * max(rows / 2 / _DENSE / target.lanes(32), F32.itemsize / _READ)
+    ratio = dense / encoded_cycles(rows, depth, columns, bits, target)
     predicted = f"predicted {ratio:.2f}x the speed of the dense product"
     if ratio < 1:
         return EncodedChoice(False, f"decoded ahead of time: on codes {predicted}")
-    if _rows(op) >= _MANY and _zeros(op) >= _ZEROS:
+    if rows >= _MANY and _zeros(op) >= _ZEROS:
         return EncodedChoice(False, f"decoded ahead of time: {_zeros(op):.0%} are zeros to skip")
     group, _ = groups_of(op)
-    bits = bit_width(type_of(op.x).dtype)
     return EncodedChoice(True, f"{bits}-bit codes in groups of {group}: {predicted}")
 
 
-def encoded_cycles(op: DequantizeOp, target: CpuTarget) -> float:
-    """The cycles of one thread for the product that reads the codes which ``op`` decodes."""
-    rows, lanes, bits = _rows(op), target.lanes(32), bit_width(type_of(op.x).dtype)
+def encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuTarget) -> float:
+    """Predicted cycles of a product with a matrix of codes."""
+    lanes = target.lanes(32)
     if lanes in target.dot4:
         work = rows * 3 / 8 / _DIGITS / lanes
     else:
         work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
-    depth, columns = (static((d,)) for d in type_of(op.x).shape)
     padded = -(-columns // lanes) * lanes
-    return depth * (padded * max(work, bits / 8 / _READ) + rows * _ELEMENT)
+    read = bits / 8 / _READ
+    return depth * (padded * max(work, read) + rows * _ELEMENT)
 
 
 def groups_of(op: DequantizeOp) -> tuple[int, int]:
@@ -112,11 +114,6 @@ def _ungrouped(op: DequantizeOp) -> str:
     if block >= depth or _SMALLEST <= block <= _LARGEST or block % _GROUP == 0:
         return ""
     return f"groups of {block} are neither {_SMALLEST} to {_LARGEST} nor a multiple of {_GROUP}"
-
-
-def _dense_cycles(op: DequantizeOp, target: CpuTarget) -> float:
-    work = _rows(op) / 2 / _DENSE / target.lanes(32)
-    return static(type_of(op.x).shape) * max(work, F32.itemsize / _READ)
 
 
 def _rows(op: DequantizeOp) -> int:

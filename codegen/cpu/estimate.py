@@ -20,7 +20,6 @@ from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, bit_width, type_of
 from ...passes.compress.costs import known
-from .encoded import choose_encoded, encoded_cycles
 from .sparsity import predicted_cycles
 from .target import CpuTarget
 
@@ -55,8 +54,6 @@ class Estimate:
             return max(self._floats(op, w.owner), self._read(w))
         if _is_integer(x) and _is_integer(w):
             return max(self._work(op, 8, bool(self.target.dot4)), self._read(w))
-        if isinstance(w.owner, DequantizeOp) and choose_encoded(w.owner, self.target).taken:
-            return encoded_cycles(w.owner, self.target)
         return max(self._work(op, 32), self._read(w))
 
     def _floats(self, op: MatmulOp | ConvOp, constant: ConstantOp) -> float:
