@@ -55,6 +55,20 @@ def choose(conv: ConvOp, target: CpuTarget) -> Choice:
     refusal = _refusal(conv, target)
     if refusal:
         return Choice(0, f"direct sum: {refusal}")
+    best, cycles = _best(conv, target)
+    return Choice(best, _reason(best, conv.strides[0], cycles))
+
+
+def gain(conv: ConvOp, target: CpuTarget) -> float:
+    """How many times faster than the direct sum the chosen algorithm is, by estimate."""
+    if not _is_candidate(conv) or _refusal(conv, target):
+        return 1.0
+    best, cycles = _best(conv, target)
+    return cycles[0] / cycles[best]
+
+
+def _best(conv: ConvOp, target: CpuTarget) -> tuple[int, dict[int, float]]:
+    """What is chosen for the results of a tile, and the cycles of all that may be."""
     cycles = {0: _direct_cycles(conv, target)}
     best = 0
     for results in _TILES:
@@ -62,7 +76,7 @@ def choose(conv: ConvOp, target: CpuTarget) -> Choice:
         cycles[results] = _winograd_cycles(problem, target) if fits(problem) else inf
         if cycles[results] < _WORTH * cycles[best]:
             best = results
-    return Choice(best, _reason(best, conv.strides[0], cycles))
+    return best, cycles
 
 
 def others(conv: ConvOp, best: int, target: CpuTarget) -> list[int]:

@@ -19,6 +19,7 @@ from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, I32, type_of
+from .convolution import gain
 from .target import CpuTarget
 from .templates.frame import Frame, static
 from .templates.rooted import Rooted
@@ -30,7 +31,6 @@ _DTYPES = (F32, DTYPES["i8"])
 _SORTS = {F32: "s", I32: " words of four bytes"}
 _DENSEST = 0.7
 _FEW = 1024
-_WINOGRAD = 2.0
 _GAIN = 1.1
 _NO_PRODUCT = "zeros are not skipped: no product of rows with a constant matrix"
 _CACHE = 1 << 20
@@ -128,15 +128,8 @@ def block_density(matrix: np.ndarray, height: int) -> float:
 
 
 def _dense_cycles(rows: int, root: GraphOp, matrix: np.ndarray, target: CpuTarget) -> float:
-    saved = _WINOGRAD if _is_winograd(root) else 1.0
+    saved = gain(root, target) if isinstance(root, ConvOp) else 1.0
     return rows * matrix.size / target.lanes(32) / 2 / 0.93 / saved
-
-
-def _is_winograd(root: GraphOp) -> bool:
-    """Whether the dense kernel needs fewer products than there are."""
-    if not isinstance(root, ConvOp) or type_of(root.w).shape[:-2] != (3, 3):
-        return False
-    return {*root.strides, *root.dilations, root.groups} == {1}
 
 
 def _sparse_cycles(rows: int, density: float, cut: Blocking, target: CpuTarget) -> float:
