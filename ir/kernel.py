@@ -116,9 +116,12 @@ class Fused:
             self._kept.append(tuple(indices))  # their ids are in the key
         return self._elements[key]
 
-    def inline(self, node: Scalar, op: GraphOp) -> Scalar:
-        """``node``, an expression over the operands of ``op``, over the kernel's buffers."""
-        return _Inliner(self, op).visit(node)
+    def inline(self, node: Scalar, op: GraphOp, known: Sequence[Scalar] = ()) -> Scalar:
+        """``node``, an expression over the operands of ``op``, over the kernel's buffers.
+
+        ``known`` are parts of it that are that already.
+        """
+        return _Inliner(self, op, known).visit(node)
 
     def _element(self, value: SSAValue, indices: tuple[Scalar, ...]) -> Scalar:
         assert isinstance(value.type, TensorType)
@@ -130,14 +133,14 @@ class Fused:
             return s.const(np.asarray(op.value.array).reshape(-1)[0].item(), value.type.dtype)
         structure = op.structure()
         assert isinstance(structure, Map), f"{op.name} cannot be computed by element"
-        return self.inline(structure.body(indices), op)
+        return self.inline(structure.body(indices), op, indices)
 
 
 class _Inliner:
-    def __init__(self, fused: Fused, op: GraphOp):
+    def __init__(self, fused: Fused, op: GraphOp, known: Sequence[Scalar]):
         self.fused = fused
         self.op = op
-        self._done: dict[int, Scalar] = {}
+        self._done = {id(node): node for node in known}
 
     def visit(self, node: Scalar) -> Scalar:
         if id(node) not in self._done:

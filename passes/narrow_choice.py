@@ -25,7 +25,7 @@ from .lifetimes import base_of, is_view
 
 MOVES = ("pad", "concat")
 _COMPUTES = ("row", "reduction", "contraction", "attention")
-_SMALL = 1024
+_SMALL, _LARGE = 1 << 10, 1 << 16
 _SHALLOW = 16
 _UNKNOWN = 64
 
@@ -38,11 +38,17 @@ class Choice:
 
     Attributes:
         factors: By kernel, the numbers of the inputs that are factors of its product.
+        tables: By kernel, those of large constants that become a part of narrow results.
         values: Results of kernels.
     """
 
     factors: dict[KernelOp, tuple[int, ...]] = field(default_factory=dict)
+    tables: dict[KernelOp, tuple[int, ...]] = field(default_factory=dict)
     values: set[SSAValue] = field(default_factory=set)
+
+    def rounded(self, kernel: KernelOp) -> tuple[int, ...]:
+        """The inputs that are rounded though their other readers may not take them so."""
+        return self.factors.get(kernel, ()) + self.tables.get(kernel, ())
 
 
 def choose(block: Block, multiplies: Test, reads: Test) -> Choice:
@@ -96,6 +102,15 @@ class _Chooser:
         large = {r for r in self._rounded(kernels) if _size(type_of(r).shape) >= _SMALL}
         self.choice.values = {r for r in large | self.wanted if _is_storable(r)}
         self._settle()
+        rows = [k for k in kernels if k.algorithm.data in ("row", "reduction")]
+        self.choice.tables = {k: t for k in rows if (t := self._tables(k))}
+
+    def _tables(self, kernel: KernelOp) -> tuple[int, ...]:
+        if not self.choice.values.issuperset(kernel.outputs):
+            return ()
+        known = [type_of(v) for v in kernel.inputs]
+        large = [n for n, t in enumerate(known) if t.dtype == F32 and _size(t.shape) >= _LARGE]
+        return tuple(n for n in large if isinstance(kernel.inputs[n].owner, ConstantOp))
 
     def _rounded(self, kernels: list[KernelOp]) -> set[SSAValue]:
         """What has come through a product of rounded factors."""

@@ -87,14 +87,15 @@ class _Narrower:
 
     def _concerns(self, kernel: KernelOp) -> bool:
         reads = any(v in self.stored for v in kernel.inputs)
-        return reads or kernel in self.choice.factors or any(map(self._is_stored, kernel.results))
+        rounds = bool(self.choice.rounded(kernel))
+        return reads or rounds or any(map(self._is_stored, kernel.results))
 
     def _is_stored(self, value: SSAValue) -> bool:
         return value in self.choice.values
 
     def _rebuild(self, kernel: KernelOp) -> None:
         """The kernel on narrow values, in the place of the old one."""
-        forced = self.choice.factors.get(kernel, ())
+        forced = self.choice.rounded(kernel)
         if moves := kernel.algorithm.data in MOVES:
             forced = tuple(n for n, v in enumerate(kernel.inputs) if type_of(v).dtype == F32)
         inputs = list(kernel.inputs)

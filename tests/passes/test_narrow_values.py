@@ -16,6 +16,7 @@ from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.constant import ConstantOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, CosOp, MulOp, ReluOp
+from mlc.ir.ops.index import GatherOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
 from mlc.ir.ops.shape import ConcatOp, ReshapeOp, TransposeOp
@@ -79,6 +80,13 @@ def test_shallow_products_stay_exact():
     graph = Graph((1500, 2))
     product = graph(ReluOp, graph(MatmulOp, graph.inputs[0], numbers(2, 64)))
     assert dtypes(narrowed(graph.module(graph(SoftmaxOp, product, axis=1))))["bfloat16"] == 0
+
+
+def test_tables_that_narrow_results_are_read_from_are_narrow():
+    graph = Graph((40,), dtypes=[np.int64])
+    read = graph(GatherOp, numbers(5000, 32), graph.inputs[0], axis=0)
+    module = narrowed(graph.module(graph(MatmulOp, read, numbers(32, 48))))
+    assert dtypes(module) == {"bfloat16": 3, "float32": 1}
 
 
 def native(module: ModuleOp, name: str = "cpu") -> Native:
