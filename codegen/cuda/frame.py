@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from xdsl.ir import SSAValue
 
 from ...ir.dims import Atom, Dim, Shape, SymDim
 from ...ir.kernel import Fused, KernelOp
@@ -80,6 +81,13 @@ class Frame:
         """A load number for a value that is held in registers."""
         self._numbers += 1
         return self._numbers
+
+    def result(self, value: SSAValue) -> Buffer | None:
+        """The memory of a value that the kernel yields; None of another."""
+        yielded = self.kernel.yielded
+        if value not in yielded:
+            return None
+        return self.buffers[len(self.kernel.inputs) + yielded.index(value)]
 
     def line(self, text: str) -> None:
         """Writes a line."""

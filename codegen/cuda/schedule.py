@@ -17,6 +17,9 @@ from .templates.contraction import contraction_kernel
 from .templates.pointwise import pointwise_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
+from .templates.scan import scan_kernel
+from .templates.scatter import scatter_kernel
+from .templates.top_k import top_k_kernel
 
 
 class Unfit(TargetError):
@@ -32,6 +35,10 @@ _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "attention": (attention_kernel,),
     "concat": (pointwise_kernel,),
     "pad": (pointwise_kernel,),
+    "scan": (scan_kernel,),
+    "top_k": (top_k_kernel,),
+    "scatter_elements": (scatter_kernel,),
+    "scatter_nd": (scatter_kernel,),
 }
 
 

@@ -41,13 +41,23 @@ class Tile:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be multiplied: sizes, how often, and the type of the factors."""
+    """What is to be multiplied.
+
+    Attributes:
+        rows: Of the results.
+        columns: Of the results.
+        depth: How many products are summed.
+        batch: How often.
+        dtype: Of the factors.
+        inner: How many steps of the depth lie side by side: a convolution's channels.
+    """
 
     rows: Dim
     columns: Dim
     depth: Dim
     batch: Dim
     dtype: np.dtype
+    inner: Dim
 
 
 def choose_tile(problem: Problem, target: CudaTarget) -> tuple[Tile, str]:
@@ -62,6 +72,8 @@ def choose_tile(problem: Problem, target: CudaTarget) -> tuple[Tile, str]:
 def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
     plain = problem.dtype == F32 and target.precision == "f32"
     depths = (16, 32) if plain else (32, 64, 128)
+    even = [d for d in depths if isinstance(problem.inner, int) and problem.inner % d == 0]
+    depths = even or depths
     for rows, columns, depth in pairs((16, 32, 64, 128), (16, 32, 64, 128, 256), depths):
         if plain and rows * columns > 64 * 128:
             continue

@@ -13,7 +13,7 @@ from ....ir.dims import Dim, ceildiv
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
 from ..elements import memory_type
-from ..frame import Code, Frame
+from ..frame import Code, Frame, dim_text
 from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
@@ -48,10 +48,14 @@ class _Contraction:
         self.columns = groups_of(product.columns, extents, access)
         self.depth = groups_of(product.depth, extents, access)
         self.size = (total(self.rows), total(self.columns), total(self.depth))
+        self.window: dict[int, str] = {}
         self.batch = [Group((a,), extents[a]) for a in product.batch]
         count = dims_product(g.size for g in self.batch)
-        problem = Problem(*self.size, count, product.left.dtype)
+        inner = self.depth[-1].size if self.depth else 1
+        problem = Problem(*self.size, count, product.left.dtype, inner)
         self.tile, why = choose_tile(problem, self.frame.target)
+        # A step stays within one place of a convolution's window, which is then one for all lanes.
+        self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why)
 
     def build(self) -> Code:
@@ -111,6 +115,8 @@ class _Contraction:
         if flips:
             frame.bind("tl.full([ROWS, COLUMNS], 0, tl.int32)", "moved")
         with frame.loop("step", self.size[2], self.tile.depth):
+            if self.by_place:
+                self._place_window()
             left = self._factor(product.left, rows, "ka", "[None, :]", "[ROWS, DEPTH]")
             right = self._factor(product.right, columns, "kb", "[:, None]", "[DEPTH, COLUMNS]")
             frame.bind(f"tl.dot({left}, {right}, total{self._precision()})", "total")
@@ -123,6 +129,16 @@ class _Contraction:
         if flips:
             frame.bind("total + moved", "total")
 
+    def _place_window(self) -> None:
+        """The step's place in the window, and its first channel: the same for all lanes."""
+        frame, channels = self.frame, dim_text(self.depth[-1].size)
+        groups = self.depth[:-1]
+        frame.bind(f"step // {channels}", "window")
+        frame.bind(f"step % {channels}", "channel")
+        parts = frame.unflatten("window", [g.size for g in groups])
+        names = [frame.bind(p, f"window{n}") for n, p in enumerate(parts)]
+        self.window = {g.inner: n for g, n in zip(groups, names, strict=True)}
+
     def _precision(self) -> str:
         if self.product.integer:
             return ", out_dtype=tl.int32"
@@ -131,10 +147,11 @@ class _Contraction:
     def _factor(self, factor: Factor, strip: Placement, name: str, spread: str, shape: str) -> str:
         """A factor's part of the tile, zero where the depth ends."""
         frame, depth = self.frame, self.size[2]
-        frame.bind(f"(step + tl.arange(0, DEPTH)){spread}", name)
-        here = Placement(dict(strip.axes), dict(strip.masks))
+        here = Placement({**strip.axes, **self.window}, dict(strip.masks))
         whole = divides(self.tile.depth, depth)
-        place(frame, here, self.depth, name, whole)
+        first = "channel" if self.by_place else "step"
+        frame.bind(f"({first} + tl.arange(0, DEPTH)){spread}", name)
+        place(frame, here, self.depth[-1:] if self.by_place else self.depth, name, whole)
         printer = Printer(Scope(frame, self.space, here.axes, here.masks))
         text = printer.factor(factor.node, memory_type(factor.dtype))
         if not whole and not printer.is_zero_outside(factor.node):

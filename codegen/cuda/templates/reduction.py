@@ -27,6 +27,7 @@ _WINDOW = 64
 _UNROLLED = 9
 _LANES = 256
 _ELEMENTS = 4096
+_LEAST = 16
 
 
 def reduction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
@@ -100,12 +101,17 @@ class _Reduction(Rooted):
         return frame.finish(self._grid(lanes), max(1, min(8, lanes * depth // 512)))
 
     def _block_sizes(self) -> tuple[int, int]:
-        """Results and elements at once: more along memory, at least some of each."""
+        """Results and elements at once: more along memory, and enough programs to go round."""
         count = self.count if isinstance(self.count, int) else _ELEMENTS
-        depth = min(power_of_two(count), 1024 if self.along else 32)
-        lanes = max(1, min(_ELEMENTS // depth, 4 if self.along else 64))
-        results = total(self.groups)
-        return (min(lanes, power_of_two(results)) if isinstance(results, int) else lanes), depth
+        if self.along:
+            depth = min(power_of_two(count), 1024)
+            lanes = self._lanes(max(1, min(4, _ELEMENTS // depth)))
+            return lanes, depth
+        lanes, results = self._lanes(64), total(self.groups)
+        wanted = self.frame.target.multiprocessors
+        while isinstance(results, int) and lanes > _LEAST and results < lanes * wanted:
+            lanes //= 2
+        return lanes, min(power_of_two(count), _ELEMENTS // lanes)
 
     def _lanes(self, most: int) -> int:
         results = total(self.groups)

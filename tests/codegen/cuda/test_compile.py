@@ -1,39 +1,171 @@
-"""Generated source through Triton and ptxas to cubins, without a GPU; nothing is run."""
+"""Generated source through Triton and ptxas to cubins, without a GPU; nothing is run.
+
+MLC_CUDA_SWEEP=1 takes all architectures, dtypes and kernels, AMD's compiler included.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
 import numpy as np
 import pytest
+from graphs import Graph
 from graphs import build as module_of
-from mlc.codegen.cuda.build import build
-from mlc.codegen.cuda.compile import Compiler
-from mlc.codegen.cuda.target import target_for
-from mlc.ir.ops.elementwise import AddOp, GeluOp
+from mlc.codegen.cuda.build import Build, build
+from mlc.codegen.cuda.compile import Compiler, load_source, pointers
+from mlc.codegen.cuda.frame import Code
+from mlc.codegen.cuda.target import CudaTarget, target_for
+from mlc.ir.dims import symbol
+from mlc.ir.errors import TargetError
+from mlc.ir.ops.attention import AttentionOp
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import AddOp, CastOp, GeluOp
+from mlc.ir.ops.index import GatherOp
+from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
-from mlc.ir.ops.pool import MaxPoolOp
+from mlc.ir.ops.pool import AvgPoolOp, MaxPoolOp
 from mlc.ir.ops.reduce import ReduceMeanOp
-from mlc.ir.ops.shape import TransposeOp
+from mlc.ir.ops.scatter import ScatterElementsOp
+from mlc.ir.ops.shape import ConcatOp, PadOp, TransposeOp
+from mlc.ir.ops.sort import ArgMaxOp, CumSumOp, TopKOp
+from xdsl.ir import SSAValue
 
-WINDOW = {"kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
-KERNELS = {
+SWEEP = bool(os.environ.get("MLC_CUDA_SWEEP"))
+F16, F32, F64, BF16 = (
+    np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)
+)
+I8, I32, I64 = (np.dtype(t) for t in (np.int8, np.int32, np.int64))
+WINDOW: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+
+
+def attention(g: Graph, x: SSAValue) -> SSAValue:
+    return g(AttentionOp, x, x, x, scale=0.1, causal=True)
+
+
+def conv(g: Graph, x: SSAValue, channels: int = 48, groups: int = 1) -> SSAValue:
+    dtype = g.block.args[0].type.dtype  # type: ignore[attr-defined]
+    weights = np.zeros((3, 3, channels // groups, channels), dtype)
+    return g(ConvOp, x, weights, groups=groups, **WINDOW)
+
+
+def indices(g: Graph, x: SSAValue) -> SSAValue:
+    return g(CastOp, x, to=I64)
+
+
+KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "pointwise": lambda g, x: g(GeluOp, g(AddOp, x, x)),
-    "transpose": lambda g, x: g(TransposeOp, x, perm=(0, 2, 1, 3)),
+    "transpose": lambda g, x: g(TransposeOp, x, perm=(0, 2, 3, 1)),
     "softmax": lambda g, x: g(SoftmaxOp, x, axis=3),
     "layer_norm": lambda g, x: g(LayerNormOp, x, axis=3),
-    "max_pool": lambda g, x: g(MaxPoolOp, x, **WINDOW),
+    "max_pool": lambda g, x: g(MaxPoolOp, x, kernel=(3, 3), **WINDOW),
     "mean": lambda g, x: g(ReduceMeanOp, x, axes=(1, 2), keepdims=False),
+    "matmul": lambda g, x: g(GeluOp, g(MatmulOp, x, g(TransposeOp, x, perm=(0, 1, 3, 2)))),
+    "conv": conv,
+    "depthwise": lambda g, x: conv(g, x, groups=48),
+    "attention": attention,
+    "top_k": lambda g, x: g(TopKOp, x, k=5, axis=3, largest=True),
+    "scan": lambda g, x: g(CumSumOp, x, axis=3),
+    "arg_max": lambda g, x: g(ArgMaxOp, x, axis=3),
+    "gather": lambda g, x: g(GatherOp, x, indices(g, x), axis=3),
+    "scatter": lambda g, x: g(ScatterElementsOp, x, indices(g, x), x, axis=3),
+    "pad": lambda g, x: g(PadOp, x, pads=(0, 1, 2, 0, 0, 1, 0, 3)),
+    "concat": lambda g, x: g(ConcatOp, x, x, axis=2),
+    "avg_pool": lambda g, x: g(AvgPoolOp, x, kernel=(2, 2), **WINDOW),
 }
+DTYPES = {"f32": F32, "f16": F16, **({"bf16": BF16} if SWEEP else {})}
+ARCHITECTURES = "sm_80,sm_86,sm_89,sm_90,sm_100,ptx" if SWEEP else "sm_90"
+FEW = ("matmul", "attention", "softmax")
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["f32", "f16"])
+def made(name: str, dtype: np.dtype, target: CudaTarget) -> Build:
+    """The kernels of a model of one op."""
+    return build(module_of(KERNELS[name], (2, 9, 9, 48), dtype=dtype), target)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", KERNELS)
-def test_kernels_compile(name: str, dtype: type):
-    target = target_for("cuda:sm_80,sm_90")
-    module = module_of(KERNELS[name], (2, 9, 9, 48), dtype=np.dtype(dtype))
-    made = build(module, target)
-    compiler = Compiler(made.source)
-    for code in made.codes:
+def test_kernels_compile(name: str, dtype: str):
+    if not SWEEP and dtype != "f32" and name not in FEW:
+        pytest.skip("part of the sweep")
+    target = target_for(f"cuda:{ARCHITECTURES}")
+    result = made(name, DTYPES[dtype], target)
+    compiler = Compiler(result.source)
+    for code in result.codes:
         for architecture in target.architectures:
             binary = compiler.compile(code, architecture)
             assert binary.cubin[:4] == b"\x7fELF"
             assert binary.entry == code.name
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "instruction"),
+    [
+        (F16, "f32", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.f16"),
+        (BF16, "f32", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.bf16"),
+        (F32, "tf32", r"wgmma.mma_async.sync.aligned.m64n\d+k8.f32.tf32"),
+        (F32, "bf16", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.bf16"),
+    ],
+    ids=["f16", "bf16", "tf32", "f32 as bf16"],
+)
+def test_large_products_are_of_tensor_cores(dtype: np.dtype, precision: str, instruction: str):
+    (architecture,) = target_for("cuda:sm_90").architectures
+    shapes = (2048, 512), (512, 4096)
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=dtype)
+    result = build(module, CudaTarget((architecture,), precision))
+    binary = Compiler(result.source).compile(result.codes[0], architecture)
+    assert re.search(instruction, binary.ptx)
+    assert binary.shared <= architecture.shared
+
+
+def test_code_is_the_same_every_time():
+    (architecture,) = target_for("cuda:sm_90").architectures
+    result = made("softmax", F32, target_for("cuda:sm_90"))
+    first, second = (
+        Compiler(result.source).compile(result.codes[0], architecture) for _ in range(2)
+    )
+    assert first.cubin == second.cubin
+
+
+def test_symbols_are_arguments():
+    module = module_of(lambda g, x: g(SoftmaxOp, x, axis=1), (symbol("N"), symbol("S")))
+    (code,) = build(module, target_for("cuda:sm_80")).codes
+    assert code.signature == {"x0": "*fp32", "y0": "*fp32", "n_N": "i32", "n_S": "i32"}
+    assert (code.symbols, str(code.grid)) == (("N", "S"), "N")
+
+
+def test_without_triton_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(TargetError, match=r"pip install 'mlc\[cuda\]'"):
+        Compiler("")
+
+
+def test_unknown_architectures_are_refused():
+    with pytest.raises(TargetError, match="known: sm_80, sm_86"):
+        target_for("cuda:sm_42")
+
+
+@pytest.mark.skipif(not SWEEP, reason="part of the sweep")
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_compile_for_gpus_of_amd(name: str):
+    result = made(name, F16, CudaTarget(target_for("cuda:sm_80").architectures, "f32"))
+    for code in result.codes:
+        assert _for_amd(code, result.source)
+
+
+def _for_amd(code: Code, source: str) -> bytes:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    divisible = {(n,): [["tt.divisibility", 16]] for n in pointers(code)}
+    function = load_source(source)[code.name]
+    compiled = triton.compile(
+        ASTSource(function, dict(code.signature), {}, divisible),
+        target=GPUTarget("hip", "gfx942", 64),
+    )
+    return compiled.asm["hsaco"]

@@ -89,6 +89,13 @@ def test_convolutions(groups: int, dtype: np.dtype):
     check(module, [values(s, dtype, n) for n, s in enumerate(shapes)])
 
 
+def test_a_window_is_walked_through_place_by_place():
+    window = {"strides": (1, 2), "pads": (1, 1, 0, 1), "dilations": (1, 1)}
+    shapes = (2, 5, 6, 64), (3, 2, 64, 8)
+    module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes)
+    check(module, [values(s, FLOATS[0], n) for n, s in enumerate(shapes)])
+
+
 def test_pads_of_a_convolution_of_bytes_are_zeros():
     window = {"strides": (1,), "pads": (1, 1), "dilations": (1,), "to": np.dtype(np.int32)}
     kinds = np.dtype(np.uint8), np.dtype(np.int8)

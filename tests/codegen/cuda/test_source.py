@@ -49,7 +49,11 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         ((N, 768), (768, 3072), (3072,)),
         (F16, F16, F16),
     ),
-    "conv": (lambda g, x, w: g(ConvOp, x, w, **WINDOW), ((1, 56, 56, 64), (3, 3, 64, 128)), (F32,) * 2),
+    "conv": (
+        lambda g, x, w: g(ConvOp, x, w, **WINDOW),
+        ((1, 56, 56, 64), (3, 3, 64, 128)),
+        (F32, F32),
+    ),
     "attention": (
         lambda g, q, k, v: g(AttentionOp, q, k, v, scale=0.125, causal=True),
         ((2, 12, 128, 64),) * 3,
