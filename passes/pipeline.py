@@ -23,9 +23,11 @@ from .recognize.softmax import RecognizeSoftmax
 from .simplify_arithmetic import SimplifyArithmetic
 from .sink_reshapes import SinkReshapes
 from .sink_transposes import SinkTransposes
+from .tidy_regions import TidyRegions
 
 SIMPLIFY: tuple[Pass, ...] = (
     FoldConstants(),  # first: importers leave shape arithmetic on constants
+    TidyRegions(),  # so that the rules after it see constants where they are read
     Canonicalize(),
     EliminateCommonSubexpressions(),  # so that a pattern's value is one wherever it is read
     SinkTransposes(),  # so that scales and biases stand right behind their layer
