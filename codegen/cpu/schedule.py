@@ -13,7 +13,7 @@ from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
-from ...ir.types import F32, type_of
+from ...ir.types import DTYPES, F32, type_of
 from ...passes.decode_weights import note_of
 from .convolution import choose, measured, others
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
@@ -46,6 +46,7 @@ _PLAIN = {
     "attention": rounded_attention_kernel,
     **SPECIAL,
 }
+_ATTENDED = (F32, DTYPES["f16"], DTYPES["bf16"])
 
 
 def by_estimate(subject: GraphOp | KernelOp, name: str, options: Sequence[Option]) -> Option:
@@ -168,7 +169,7 @@ _PRODUCTS: tuple[tuple[str, Template], ...] = (
 
 def has_kernel(op: GraphOp) -> bool:
     """Whether a composite op is computed whole, not by the ops it stands for."""
-    if not isinstance(op, AttentionOp) or type_of(op.q).dtype != F32:
+    if not isinstance(op, AttentionOp) or type_of(op.q).dtype not in _ATTENDED:
         return False
     features = (type_of(op.q).shape[3], type_of(op.v).shape[3])
     return type_of(op.q).shape[2] != 1 and all(isinstance(f, int) and f <= 512 for f in features)

@@ -281,7 +281,8 @@ class Attention:
         query = s.minimum(s.axis(QUERY), s.size(self.queries) - 1)
         if len(self.op.operands) > 3 and self.mask is None:
             where = (s.axis(BATCH), s.axis(HEAD), query, s.axis(KEY))
-            score = score + self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
+            mask = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
+            score = score + s.cast(mask, F32)
         if self.op.causal:
             seen = s.axis(KEY) - s.axis(QUERY) < s.size(self.keys - self.queries) + 1
             score = score + s.select(seen, s.const(0.0, F32), -np.inf)

@@ -43,15 +43,20 @@ _LINE, _SETS, _WAYS = 64, 64, 12
 
 
 def depthwise_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
-    """Code for a kernel around a depthwise convolution of f32 or bytes; None for another root."""
+    """Code for a kernel around a depthwise convolution of floats or bytes; None for others."""
     root = root_of(kernel.ops)
-    if not isinstance(root, ConvOp) or not root.by_channel or root.dtype not in (F32, I32):
+    if not isinstance(root, ConvOp) or not root.by_channel or not _is_summed(root):
         return None
     rooted = Rooted(Frame(kernel, name, target))
     factors = [_factor(rooted, a) for a in rooted.body.args]
     if len(factors) != 2 or factors[0] is None or factors[1] is None:
         return None
     return _Depthwise(rooted, root, factors[0], factors[1]).build()
+
+
+def _is_summed(root: ConvOp) -> bool:
+    """Whether the sums are f32, or the result are the sums of bytes."""
+    return root.wide() == F32 or root.dtype == I32
 
 
 def _factor(rooted: Rooted, node: Scalar) -> Factor | None:
@@ -77,7 +82,7 @@ class _Depthwise:
         self.frame = self.rooted.frame
         self.b = self.frame.b
         self.shape = self.rooted.type.shape
-        self.dtype = self.root.dtype
+        self.dtype = self.root.wide()
         self.channel = len(self.shape) - 1
         image = type_of(self.root.x).shape[1:-1]
         *self.outer, self.inner = sides_of(self.root.window(), image, self.shape[1:-1])

@@ -13,7 +13,7 @@ from mlc.ir.module import model_module
 from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.control import ReturnOp
 from mlc.ir.ops.shape import TransposeOp
-from mlc.ir.types import tensor
+from mlc.ir.types import DTYPES, tensor
 from native import Native
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
@@ -63,6 +63,23 @@ def test_blocks_of_queries_and_keys(queries: int, keys: int, turned: bool, causa
     shapes = [tuple(s[n] for n in (0, 2, 1, 3)) if turned else s for s in (q, k, k)]
     module = attention(q, k, turned=turned, causal=causal)
     check(module, shapes)
+
+
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_narrow_floats(masked: bool, name: str):
+    shapes = [(2, 2, 21, 20), (2, 2, 35, 20), (2, 2, 35, 20), (21, 35)][: 4 if masked else 3]
+    block = Block(arg_types=[tensor(d, DTYPES[name]) for d in shapes])
+    op = AttentionOp(*block.args, scale=0.3)
+    block.add_ops([op, ReturnOp(operands=[list(op.results)])])
+    module = model_module(block, [f"x{k}" for k in range(len(shapes))], ["y"])
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(d).astype(DTYPES[name]) for d in shapes]
+    (wanted,) = interpret(module, arrays)
+    native = Native(module)
+    assert [site["algorithm"] for site in native.build.sites] == ["attention"]
+    got = native.run(arrays)[0].astype(np.float32)
+    np.testing.assert_allclose(got, wanted.astype(np.float32), 1e-2, 1e-2)
 
 
 @pytest.mark.parametrize("mask", [(1, 1, 1, T), (2, 1, S, T), (4, S, T), (1, T)])

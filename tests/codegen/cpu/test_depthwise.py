@@ -12,6 +12,7 @@ from mlc.ir.dims import symbol
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, ReluOp, SiluOp
 from mlc.ir.symbols import known_symbols
+from mlc.ir.types import DTYPES
 from native import Native
 
 
@@ -37,6 +38,18 @@ def check(x: np.ndarray, w: np.ndarray, pads: tuple[int, ...], target: str = "cp
 def test_sizes_around_tiles(width: int, channels: int, target: str):
     x, w = array(2, 5, width, channels), array(3, 3, 1, channels, seed=1)
     check(x, w, (1, 1, 1, 1), target)
+
+
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+def test_narrow_floats(name: str):
+    dtype = DTYPES[name]
+    x, w = (a.astype(dtype) for a in (array(2, 7, 9, 33), array(3, 3, 1, 33, seed=1)))
+    graph = Graph(x.shape, dtype=dtype)
+    result = conv(graph, graph.inputs[0], w, (0, 0, 0, 0))
+    wanted = result.owner.reference(x, w).astype(np.float32)
+    native = Native(graph.module(result))
+    assert [site["algorithm"] for site in native.build.sites] == ["depthwise"]
+    np.testing.assert_allclose(native.run([x])[0].astype(np.float32), wanted, 1e-2, 1e-2)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
