@@ -21,7 +21,7 @@ from .notes import Notes
 _FACTORS = {"integer": "i8", "encoded": "i8", "bf16": "bf16"}
 # How many operations stand for one: floats are three digits of a byte.
 _TIMES = {"encoded": 3}
-_VERSION = 1
+_VERSION = 2
 
 
 def limits_of(threads: int, notes: Notes) -> Limits:

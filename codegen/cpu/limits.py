@@ -14,8 +14,16 @@ from typing import Self
 
 import numpy as np
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import FunctionType, IndexType, IntegerType, f32, i32
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.dialects.builtin import (
+    BFloat16Type,
+    FunctionType,
+    IndexType,
+    IntegerType,
+    bf16,
+    f32,
+    i32,
+)
+from xdsl.ir import Attribute, Block, Region, SSAValue
 
 from ...ir import loop
 from .builder import LoopBuilder
@@ -85,7 +93,8 @@ def measured_limits(threads: int) -> Limits:
 def _products(target: CpuTarget) -> dict[str, int]:
     """The operations of one round, by dtype."""
     sums = 2 * _ROWS * _VECTORS * target.lanes(32)
-    return {"f32": sums} | ({"i8": 4 * sums} if target.dot4 else {})
+    words = {"bf16": 2 * sums} if target.dot2 else {}
+    return {"f32": sums, **words} | ({"i8": 4 * sums} if target.dot4 else {})
 
 
 class _Bench:
@@ -93,7 +102,8 @@ class _Bench:
 
     def __init__(self, target: CpuTarget, threads: int):
         functions = [_multiply(target), *(_read(target, size) for size in _SIZES)]
-        functions += [_multiply_bytes(target)] if target.dot4 else []
+        functions += [_multiply_words(target, "bf16", bf16, f32)] if target.dot2 else []
+        functions += [_multiply_words(target, "i8", IntegerType(8), i32)] if target.dot4 else []
         names = [f.sym_name.data for f in functions]
         objects = [compile_object(emit_module(functions, target) + _COUNTER, target)]
         objects.append(compile_object(pool_text(target), target))
@@ -156,25 +166,28 @@ def _multiply(target: CpuTarget) -> func.FuncOp:
     return _function("multiply_f32", body)
 
 
-def _multiply_bytes(target: CpuTarget) -> func.FuncOp:
-    """Sums of four products of bytes."""
+def _multiply_words(
+    target: CpuTarget, name: str, element: IntegerType | BFloat16Type, sum: Attribute
+) -> func.FuncOp:
+    """Sums of the products of as many elements as fill a word."""
 
     def body(b: LoopBuilder, memory: SSAValue, begin: SSAValue, end: SSAValue) -> None:
         width = _VECTORS * target.lanes(32)
         one, zero = b.index(1), b.index(0)
-        words = b.op(loop.RecastOp, [memory], loop.buffer(i32))
-        bytes = b.op(loop.RecastOp, [memory], loop.buffer(IntegerType(8)))
-        x = b.load(bytes, zero, loop.tile((1, 4), IntegerType(8)), [zero, one])
+        types = (element, i32, sum)
+        narrow, words, sums = (b.op(loop.RecastOp, [memory], loop.buffer(t)) for t in types)
+        count = 32 // element.bitwidth
+        x = b.load(narrow, zero, loop.tile((1, count), element), [zero, one])
         y = b.load(words, zero, loop.tile((1, width), i32), [zero, one])
-        start = [b.constant(0, y.type)] * _ROWS
+        start = [b.constant(0, loop.tile((1, width), sum))] * _ROWS
 
         def step(_: SSAValue, sums: Sequence[SSAValue]) -> list[SSAValue]:
             return [b.add(loop.DotOp(x, y, s)).results[0] for s in sums]
 
         for number, total in enumerate(b.fold(begin, end, start, step)):
-            b.store(total, words, b.index(64 + number * width), [zero, one])
+            b.store(total, sums, b.index(64 + number * width), [zero, one])
 
-    return _function("multiply_i8", body)
+    return _function(f"multiply_{name}", body)
 
 
 def _read(target: CpuTarget, size: int) -> func.FuncOp:
