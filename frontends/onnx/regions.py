@@ -47,13 +47,17 @@ def looped(node: Node) -> list[Value]:
         again, *values = node.run(body, [node.sizes(index), node.constant(True, BOOL), *state], "")
         return again, values
 
-    return _repeat(
-        node,
-        node.constant(FOREVER, I64) if trips is None else node.cast(node.reshape(trips, ()), I64),
-        node.constant(True, BOOL) if condition is None else node.reshape(condition, ()),
-        [_tensor(v) for v in node.inputs[2:]],
-        step,
-    )
+    return [
+        *repeated(
+            node,
+            node.constant(FOREVER, I64)
+            if trips is None
+            else node.cast(node.reshape(trips, ()), I64),
+            node.constant(True, BOOL) if condition is None else node.reshape(condition, ()),
+            [_tensor(v) for v in node.inputs[2:]],
+            step,
+        )
+    ]
 
 
 def scanned(node: Node) -> list[Value]:
@@ -70,7 +74,7 @@ def scanned(node: Node) -> list[Value]:
         return None, node.run(node.required("body"), [*state, *slices], "")
 
     state = [_tensor(v) for v in node.inputs[:first]]
-    results = _repeat(node, node.sizes(trips), node.constant(True, BOOL), state, step)
+    results = repeated(node, node.sizes(trips), node.constant(True, BOOL), state, step)
     return [*results[:first], *_turned(node, results[first:])]
 
 
@@ -81,9 +85,10 @@ def _side(node: Node, name: str) -> Block:
     return block
 
 
-def _repeat(
-    node: Node, trips: SSAValue, condition: SSAValue, state: list[SSAValue], step: Step
-) -> list[Value]:
+def repeated(
+    node: Node, trips: SSAValue, condition: SSAValue, state: Sequence[SSAValue], step: Step
+) -> list[SSAValue]:
+    """A loop: what it carries in the end, and stacks of its rows."""
     types, index = [type_of(v) for v in state], node.late_symbol("index")
     with node.shared.emission.inside(types) as block:
         again, values = step(symbol(index), block.args)
@@ -133,12 +138,12 @@ def _row(node: Node, value: SSAValue, index: str) -> SSAValue:
     return node.as_unclipped(value, tuple(sizes))
 
 
-def _turned(node: Node, stacks: Sequence[Value]) -> list[Value]:
+def _turned(node: Node, stacks: Sequence[SSAValue]) -> list[Value]:
     """Stacks along the axes, and in the directions, that a Scan wants them."""
     axes = node.attribute("scan_output_axes") or [0] * len(stacks)
     backwards = node.attribute("scan_output_directions") or [0] * len(stacks)
     turned: list[Value] = []
-    for stack, axis, reverse in zip(map(_tensor, stacks), axes, backwards, strict=True):
+    for stack, axis, reverse in zip(stacks, axes, backwards, strict=True):
         rank = type_of(stack).rank
         place, others = node.counted(axis, rank), list(range(1, rank))
         value = node.add(ReverseOp(stack, axes=(0,))) if reverse else stack

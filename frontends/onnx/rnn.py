@@ -1,4 +1,4 @@
-"""Importers of recurrent networks: one copy of the cell for every step of the sequence."""
+"""Importers of recurrent networks: a copy of the cell for every step, or a loop around one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from xdsl.ir import SSAValue
 
 from ...ir.dims import Dim
 from ...ir.ops import elementwise as e
+from ...ir.ops.index import GatherOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import ConcatOp
-from ...ir.types import type_of
+from ...ir.types import BOOL, type_of
 from .index import reversed_sequences
 from .node import Node
-from .refusal import FIX_SIZE, Refusal
+from .refusal import Refusal
+from .regions import repeated
 from .registry import importer
 from .shape import cut
 
@@ -62,6 +64,12 @@ class Cell:
             a = self.node.add(e.AddOp(a, b))
         return a
 
+    def inputs(self, t: Dim) -> SSAValue:
+        """The inputs' share in a step."""
+        if not isinstance(t, int):
+            return self.node.add(GatherOp(self.x, self.node.sizes(t), axis=0))
+        return self.node.reshape(cut(self.node, self.x, 0, t, t + 1), type_of(self.x).shape[1:])
+
     def gate(self, values: SSAValue, k: int) -> SSAValue:
         """Part ``k`` of the last dim."""
         last = type_of(values).rank - 1
@@ -84,12 +92,6 @@ def recurrent(node: Node) -> list[SSAValue]:
     """All states, and the last ones, of one or two directions."""
     batch_first = bool(node.attribute("layout", 0))
     x = node.transpose(node.input(0), (1, 0, 2)) if batch_first else node.input(0)
-    steps = type_of(x).shape[0]
-    if not isinstance(steps, int) or not 0 < steps <= _STEP_LIMIT:
-        raise Refusal(
-            f"the sequence has length {steps}; 1 to {_STEP_LIMIT} steps are unrolled",
-            FIX_SIZE,
-        )
     directions = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
     runs = [
         _direction(node, x, k, backwards, batch_first)
@@ -112,20 +114,26 @@ def _direction(
     cell, step = _cell(node, x, k), _STEPS[node.proto.op_type]
     steps, batch, _ = type_of(x).shape
     state = [_initial(node, index, k, batch, cell.size, batch_first) for index in _states(node)]
-    outputs: list[SSAValue] = []
-    for t in range(int(str(steps))):
-        gates = node.reshape(cut(node, cell.x, 0, t, t + 1), (batch, type_of(cell.x).shape[2]))
-        new = step(cell, gates, state)
-        alive = None if lengths is None else _alive(node, lengths, t, batch)
-        output = new[0]
-        if alive is not None:
-            zero = node.constant(0, type_of(output).dtype)
-            output = node.add(e.SelectOp(alive, output, zero))
-            pairs = zip(new, state, strict=True)
-            new = [node.add(e.SelectOp(alive, a, b)) for a, b in pairs]
-        outputs.append(output)
-        state = new
-    whole = _stacked(node, outputs, 0)
+
+    def advanced(t: Dim, state: Sequence[SSAValue]) -> tuple[None, State]:
+        """The states after a step, and what it gives."""
+        new = step(cell, cell.inputs(t), list(state))
+        if lengths is None:
+            return None, [*new, new[0]]
+        alive = _alive(node, lengths, t, batch)
+        kept = [node.add(e.SelectOp(alive, a, b)) for a, b in zip(new, state, strict=True)]
+        zero = node.constant(0, type_of(new[0]).dtype)
+        return None, [*kept, node.add(e.SelectOp(alive, new[0], zero))]
+
+    if isinstance(steps, int) and 0 < steps <= _STEP_LIMIT:
+        outputs: list[SSAValue] = []
+        for t in range(steps):
+            *state, output = advanced(t, state)[1]
+            outputs.append(output)
+        whole = _stacked(node, outputs, 0)
+    else:
+        always = node.constant(True, BOOL)
+        *state, whole = repeated(node, node.sizes(steps), always, state, advanced)
     return (_turned(node, whole, lengths) if backwards else whole), state
 
 
@@ -239,9 +247,9 @@ def _turned(node: Node, x: SSAValue, lengths: SSAValue | None) -> SSAValue:
     return reversed_sequences(node, x, lengths, 0, 1)
 
 
-def _alive(node: Node, lengths: SSAValue, t: int, batch: Dim) -> SSAValue:
+def _alive(node: Node, lengths: SSAValue, t: Dim, batch: Dim) -> SSAValue:
     """Whether the sequences last longer than ``t``, ``[B, 1]``."""
-    step = node.constant(t, type_of(lengths).dtype)
+    step = node.sizes(t, type_of(lengths).dtype)
     return node.reshape(node.add(e.LtOp(step, lengths)), (batch, 1))
 
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import mlc
 import numpy as np
 import onnx
+import onnx_models
 import onnxruntime
 import pytest
 from mlc.frontends.onnx.graph import load_onnx
 from mlc.ir.errors import UnsupportedError
 from mlc.ir.ops.control import IfOp, LoopOp
+from onnx_models import Of
 
 F32, I64 = np.float32, np.int64
 
@@ -288,3 +290,22 @@ def test_what_changes_its_shape_is_written_out_or_refused():
         UnsupportedError, match=r"carried value h is \[\[2\] f32\] and becomes \[\[4\]"
     ):
         load_onnx(model(text.replace("TRIPS", "n = Identity (trips)")))
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_recurrent_networks_over_any_length(kind: str, gates: int):
+    rng = np.random.default_rng(4)
+    weights = [rng.normal(0, 0.4, s).astype(F32) for s in ((2, gates * 6, 5), (2, gates * 6, 6))]
+    bias = rng.normal(0, 0.4, (2, 2 * gates * 6)).astype(F32)
+    node = onnx.helper.make_node(
+        kind, ["x", "w", "r", "b", "lengths"], ["y", "h"], direction="bidirectional", hidden_size=6
+    )
+    kinds = {"x": Of(F32, ("T", "N", 5)), "lengths": Of(np.int32, ("N",))}
+    names = dict(zip("wrb", [*weights, bias], strict=True))
+    proto = onnx_models.model([node], kinds, names, outputs=("y", "h"))
+    assert regions(proto) == [LoopOp, LoopOp]
+    runs = [(t, n) for t in (1, 4, 9) for n in (1, 3)]
+    check(
+        proto,
+        *([values(t, n, 5), rng.integers(1, t + 1, n).astype(np.int32)] for t, n in runs),
+    )
