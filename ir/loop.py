@@ -154,6 +154,22 @@ class SaturateOp(IRDLOperation):
 
 
 @irdl_op_definition
+class InterleaveOp(IRDLOperation):
+    """Words of four bytes, one from each of four rows of ``vector<1xNxi8>``."""
+
+    name = "tile.interleave"
+    rows = var_operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, rows: Sequence[SSAValue]):
+        first = rows[0].type
+        assert isinstance(first, VectorType)
+        super().__init__(
+            operands=[list(rows)], result_types=[tile(first.get_shape(), IntegerType(32))]
+        )
+
+
+@irdl_op_definition
 class RemfOp(IRDLOperation):
     """The remainder of a float division, with the sign of the dividend (C's fmod)."""
 
@@ -321,7 +337,8 @@ class FreeOp(IRDLOperation):
 Tile = Dialect(
     "tile",
     [
-        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, NearestOp, SaturateOp, RemfOp, BroadcastOp),
+        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, RemfOp, BroadcastOp),
+        *(NearestOp, SaturateOp, InterleaveOp),
         *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],

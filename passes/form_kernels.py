@@ -40,6 +40,7 @@ from ..ir.scalar import Scalar, nodes_of
 from ..ir.structure import Contraction, Map, Reduce, Special, View, body_of
 from ..ir.types import type_of
 from .contract import Pass, Promise
+from .values import is_constant
 
 _THIN = 8
 _SHALLOW = 4
@@ -317,7 +318,12 @@ def _reads_straight(op: GraphOp, value: SSAValue) -> bool:
     last, depth = form.coefficient(len(shape) - 1), form.coefficient(len(space.extents) - 1)
     if isinstance(structure, Contraction) and last == 0:
         return depth in (0, 1) or (isinstance(extents[-1], int) and extents[-1] <= _SHALLOW)
-    return last in (0, 1) or (_is_thin(op) and depth == 1)
+    return last in (0, 1) or (depth == 1 and (_is_thin(op) or _multiplies_codes(op)))
+
+
+def _multiplies_codes(op: GraphOp) -> bool:
+    """Whether a product of integers has its right factor laid out when it runs."""
+    return isinstance(op, MatmulOp) and op.to is not None and not is_constant(op.y)
 
 
 def _is_thin(op: GraphOp) -> bool:

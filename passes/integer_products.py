@@ -29,6 +29,7 @@ from ..ir.ops.quant import DequantizeOp, QuantizeOp
 from ..ir.ops.shape import PadOp, ReshapeOp, TransposeOp
 from ..ir.types import DTYPES, F32, I32, type_of
 from .canonical.quant import quantized_again
+from .code_products import product_of_codes
 from .contract import Pass, Promise
 from .linear_sums import LinearSum, channels, inside, multiple_of, scale_and_zero
 from .rewrite import Rule, again, rewrite
@@ -100,6 +101,8 @@ def _product(op: GraphOp, add: Add) -> SSAValue | None:
     x, w = (producer(v, DequantizeOp) for v in op.operands)
     if x is None or w is None or type_of(op.results[0]).dtype != F32:
         return None
+    if isinstance(op, MatmulOp) and not is_constant(w.x):
+        return product_of_codes(op, x, w, add)
     point, scales = scale_and_zero(x), _scales(w)
     if point is None or scales is None or type_of(x.x).dtype != _UI8:
         return None

@@ -22,12 +22,13 @@ from ..ir.module import main_function
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import AddOp, MulOp, SubOp
 from ..ir.ops.quant import DequantizeOp, ScaledOp
-from ..ir.types import F32, type_of
+from ..ir.types import F32, I32, type_of
 from .contract import Pass, Promise
 
 _ALGORITHMS = ("contraction", "reduction", "row")
 _SCALED = (AddOp, SubOp, MulOp, DequantizeOp)
 _ZERO_POINT = 2
+_NUMBERS = (F32, I32)
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class ShareKernels(Pass):
 
 
 def _numbers(kernel: KernelOp) -> list[ConstantOp]:
-    """The numbers of f32 and zero points that only scale and shift."""
+    """The numbers and zero points that only scale and shift."""
     return [op for op in kernel.block.ops if isinstance(op, ConstantOp) and _only_scales(op)]
 
 
 def _only_scales(number: ConstantOp) -> bool:
     type, uses = type_of(number.results[0]), number.results[0].uses
-    if type.dtype == F32:
+    if type.dtype in _NUMBERS:
         return all(isinstance(use.operation, _SCALED) for use in uses)
     return all(isinstance(use.operation, ScaledOp) and use.index == _ZERO_POINT for use in uses)
 

@@ -25,7 +25,7 @@ from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
 from .templates.encoded import encoded_kernel
 from .templates.frame import Code, Option
-from .templates.integer import integer_kernel
+from .templates.integer_pair import integer_kernel
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel

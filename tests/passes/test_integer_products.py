@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import Graph, apply, counts, run
+from graphs import Graph, apply, array, counts, run
 from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp, SubOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
@@ -105,3 +105,19 @@ def test_a_function_that_changes_no_code_vanishes():
     (wanted,) = run(module, X)
     assert counts(apply(module, Tabulate())) == {}
     np.testing.assert_array_equal(run(module, X)[0], wanted)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_of_two_activations_are_integer_products(turned: bool):
+    x, y = array(2, 6, 24), array(2, 5, 24, seed=1) if turned else array(2, 24, 5, seed=1)
+    graph = Graph(x.shape, y.shape)
+    left, right = (encoded(graph, v, 0.021, 126) for v in graph.inputs)
+    left, right = decoded(graph, left, 0.021, 126), decoded(graph, right, 0.021, 126)
+    if turned:
+        right = graph(TransposeOp, right, perm=(0, 2, 1))
+    module = graph.module(graph(MatmulOp, left, right))
+    (wanted,) = run(module, x, y)
+    apply(module, IntegerProducts())
+    assert counts(module)["dequantize"] == 0
+    assert counts(module)["reduce_sum"] == 2
+    np.testing.assert_allclose(run(module, x, y)[0], wanted, rtol=1e-4, atol=1e-4)

@@ -1,7 +1,8 @@
-"""Integers of 32 bits to bytes, saturating: four machine vectors to one, or each on its own."""
+"""Integers of 32 bits to bytes, saturating: four machine vectors to one; and bytes to words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from xdsl.ir import Operation
@@ -57,8 +58,38 @@ def _cut(e: FunctionEmitter, piece: str, value: str, signed: bool) -> str:
 
 
 def _shuffle(e: FunctionEmitter, type: str, value: str, order: list[int]) -> str:
-    mask = ", ".join(f"i32 {n}" for n in order)
-    return e.define(f"shufflevector {type} {value}, {type} poison, <{len(order)} x i32> <{mask}>")
+    return e.define(f"shufflevector {type} {value}, {type} poison, {_mask(order)}")
 
 
-HANDLERS: dict[type[Operation], Handler] = {loop.SaturateOp: emit_saturate}
+def emit_interleave(e: FunctionEmitter, op: Any) -> None:
+    """Two pairs of rows side by side, then lane by lane."""
+    lanes = e.split(op.result.type.get_shape()[-1])
+    columns = zip(*(e.registers(row) for row in op.rows), strict=True)
+    results = [_interleave(e, list(c), n) for c, n in zip(columns, lanes, strict=True)]
+    e.bind(op.result, results)
+
+
+def _interleave(e: FunctionEmitter, rows: list[str], lanes: int) -> str:
+    if lanes == 1:
+        rows = [e.define(f"insertelement <1 x i8> poison, i8 {r}, i64 0") for r in rows]
+    row, pair = f"<{lanes} x i8>", f"<{2 * lanes} x i8>"
+    side_by_side = _mask(range(2 * lanes))
+    pairs = [
+        e.define(f"shufflevector {row} {a}, {row} {b}, {side_by_side}")
+        for a, b in (rows[:2], rows[2:])
+    ]
+    order = _mask(lanes * n + lane for lane in range(lanes) for n in range(_FOUR))
+    bytes = e.define(f"shufflevector {pair} {pairs[0]}, {pair} {pairs[1]}, {order}")
+    words = "i32" if lanes == 1 else f"<{lanes} x i32>"
+    return e.define(f"bitcast <{_FOUR * lanes} x i8> {bytes} to {words}")
+
+
+def _mask(lanes: Iterable[int]) -> str:
+    order = [f"i32 {n}" for n in lanes]
+    return f"<{len(order)} x i32> <{', '.join(order)}>"
+
+
+HANDLERS: dict[type[Operation], Handler] = {
+    loop.SaturateOp: emit_saturate,
+    loop.InterleaveOp: emit_interleave,
+}

@@ -12,26 +12,10 @@ from xdsl.dialects.builtin import IntegerType, i32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
-from ....ir.kernel import KernelOp
-from ....ir.types import DTYPES, I32
-from ..target import CpuTarget
-from .frame import Code, Frame
-from .grouped import GroupedProduct, is_grouped
-from .products import product_of
-from .rooted import Rooted
+from .grouped import GroupedProduct
 
 _BYTE = IntegerType(8)
-_UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
 _IN_REGISTERS = 40
-
-
-def integer_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
-    """Code for a kernel around a product of bytes; None where its root is none."""
-    rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted, I32)
-    if product is None or not is_grouped(kernel, product, (_UI8, _I8)):
-        return None
-    return IntegerProduct(rooted, product).build()
 
 
 class IntegerProduct(GroupedProduct):

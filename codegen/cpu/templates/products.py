@@ -74,11 +74,14 @@ class Product:
     packed: bool
 
 
-def product_of(kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False) -> Product | None:
+def product_of(
+    kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False, strided: bool = False
+) -> Product | None:
     """The contraction, summed in ``dtype``, as a matrix product, or None where it is none.
 
     With ``by_sample`` rows of several samples are not merged where a sample has more data than the
-    right factor: what it is computed from and what for is near then.
+    right factor: what it is computed from and what for is near then. With ``strided`` columns of a
+    right factor that is no weight need not be neighbours.
     """
     factors = _factors(kernel, dtype)
     column = len(kernel.indices) - 1
@@ -90,7 +93,7 @@ def product_of(kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False) -
     if left.stride(column) != 0 or right.stride(column) == 0:
         return None
     packed = _is_weight(kernel, right)
-    if not packed and right.stride(column) != 1:
+    if not packed and not strided and right.stride(column) != 1:
         return None
     summed = _summed(kernel, left, packed)
     depths = _depths(kernel, summed, left, right, packed)
