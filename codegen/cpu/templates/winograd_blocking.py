@@ -107,7 +107,7 @@ def blocking(problem: Problem, target: CpuTarget) -> Blocking:
     blocks = ceil(strips, fitting)
     panels = ceil(problem.filters, panel)
     wanted = ceil(_TASKS, blocks * max(1, static((problem.parts,), 1)))
-    groups = min(wanted, max(1, problem.filters // _FILTERS), panels)
+    groups = min(wanted, max(2, problem.filters // _FILTERS), panels)
     return Blocking(ceil(strips, blocks) * rows, rows, panel, panels, ceil(panels, groups))
 
 
