@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from graphs import Graph
 from mlc.codegen.cpu.target import host, target_for
+from mlc.ir.dims import symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.kernel import KernelOp
 from mlc.ir.module import main_function
@@ -105,6 +106,15 @@ def check(module: ModuleOp, inputs: list[np.ndarray], algorithms: set[str]) -> N
 
 def test_native_layers():
     check(two_layers(Graph((64, 32))), [numbers(64, 32)], {"bf16", "row"})
+
+
+def test_native_layers_of_any_size():
+    module = two_layers(Graph((symbol("N"), 32)))
+    compiled = native(module.clone())
+    for rows in (1, 5, 64):
+        x = numbers(rows, 32, seed=rows)
+        (wanted,), (got,) = interpret(module, [x]), compiled.run([x])
+        assert np.linalg.norm(got - wanted) / np.linalg.norm(wanted) < 1e-2
 
 
 @pytest.mark.parametrize("stride", [1, 2])
