@@ -123,14 +123,22 @@ class Printer:
         self.frame.line(f"tl.store({buffer.name} + {place}, {plain(element)}{mask})")
 
     def _value(self, node: Scalar) -> str:
-        key = self._key(node)
-        if key not in self._known:
-            text = self._text(node)
-            if not is_literal(text) and (self._uses[id(node)] > 1 or len(text) > _LONG):
-                text = text if text.isidentifier() else self.frame.bind(text)
-            self._known[key] = text
-            self._kept.append(node)
-        return self._known[key]
+        known = self._found(node)
+        if known is not None:
+            return known
+        text = self._text(node)
+        if not is_literal(text) and (self._uses[id(node)] > 1 or len(text) > _LONG):
+            text = text if text.isidentifier() else self.frame.bind(text)
+        self._known[self._key(node)] = text
+        self._kept.append(node)
+        return text
+
+    def _found(self, node: Scalar) -> str | None:
+        """What was printed already, where no more was asked for than is now."""
+        weaker = (self._guards[:n] for n in range(len(self._guards) + 1))
+        return next(
+            (self._known[id(node), g] for g in weaker if (id(node), g) in self._known), None
+        )
 
     def _key(self, node: Scalar) -> object:
         return id(node), self._guards if self._may_miss_below(node) else ()
@@ -311,7 +319,17 @@ class Printer:
     def _may_miss(self, node: Scalar) -> bool:
         if node.op != "load" or node.attr in self.scope.registers:
             return False
-        return not self.scope.space.inside(node.args, self.frame.buffers[node.attr].shape)
+        shape = self.frame.buffers[node.attr].shape
+        return not all(self._inside(i, d) for i, d in zip(node.args, shape, strict=True))
+
+    def _inside(self, index: Scalar, size: Dim) -> bool:
+        """Whether an index surely is one of a dim: by its reach, or since it is cut to it."""
+        if self.scope.space.inside([index], (size,)):
+            return True
+        if index.op != "max" or index.args[0].op != "min" or not isinstance(size, int):
+            return False
+        low, high = index.args[1], index.args[0].args[1]
+        return low.op == high.op == "const" and 0 <= low.attr <= high.attr < size
 
     def _cast(self, node: Scalar) -> str:
         (source,) = node.args
