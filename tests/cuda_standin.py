@@ -156,7 +156,16 @@ class Node:
     function: Function
     grid: tuple[int, ...]
     arguments: list[bytes]
+    after: tuple[int, ...] = ()
     cluster: int = 1
+
+
+def _last_first(nodes: dict[int, Node]) -> Iterator[Node]:
+    """In an order that graphs allow: of those that may run, the one that was added last."""
+    left = dict(nodes)
+    while left:
+        ready = [h for h, node in left.items() if not set(node.after) & set(left)]
+        yield left.pop(ready[-1])
 
 
 @dataclass
@@ -422,13 +431,10 @@ class StandIn:
 
     def GraphAddKernelNode(self, place: int, graph: int, before: int, count: int, p: int) -> None:
         nodes = self._get(graph, dict)
-        if count:
-            (previous,) = (ctypes.c_uint64 * count).from_address(before)
-            if list(nodes)[-1:] != [previous]:
-                raise Refusal(1, "the chain of nodes is broken")
-        elif nodes:
-            raise Refusal(1, "a node comes after nothing")
-        self._made(place, self._node(p))
+        after = tuple((ctypes.c_uint64 * count).from_address(before)) if count else ()
+        if not set(after) <= set(nodes):
+            raise Refusal(1, "a node waits for one that is not in the graph")
+        self._made(place, self._node(p, after))
         handle = ctypes.c_void_p.from_address(place).value or 0
         nodes[handle] = self._get(handle, Node)
 
@@ -447,14 +453,15 @@ class StandIn:
         nodes = self._get(executable, GraphExec).nodes
         if node not in nodes:
             raise Refusal(1, "no node of this graph")
-        nodes[node] = replace(self._node(params), cluster=nodes[node].cluster)
+        kept = nodes[node]
+        nodes[node] = replace(self._node(params, kept.after), cluster=kept.cluster)
 
     def GraphLaunch(self, executable: int, stream: int) -> None:
         found = self._get(executable, GraphExec)
         if found.last:
             before, until = found.last
             self._later(stream, lambda: before.done >= until)
-        for node in found.nodes.values():
+        for node in _last_first(found.nodes):
             self._later(stream, lambda node=node: self._run(node))
         target = self._get(stream or LEGACY, Stream)
         found.last = target, len(target.work)
@@ -467,7 +474,7 @@ class StandIn:
         for handle in (graph, *self._get(graph, dict)):
             del self._objects[handle]
 
-    def _node(self, params: int) -> Node:
+    def _node(self, params: int, after: tuple[int, ...]) -> Node:
         """Reads ``CUDA_KERNEL_NODE_PARAMS_v2`` and the arguments, as the binary has them."""
         handle = ctypes.c_uint64.from_address(params).value
         *dims, shared = (ctypes.c_uint * 7).from_address(params + 8)
@@ -482,7 +489,7 @@ class StandIn:
             ctypes.string_at(place, size)
             for place, (_, size) in zip(places, function.entry.parameters, strict=True)
         ]
-        return Node(function, grid, values)
+        return Node(function, grid, values, after)
 
     def _check(self, function: Function, grid, block, shared: int) -> None:
         entry = function.entry

@@ -62,7 +62,7 @@ class Interpreter:
         symbols: dict[str, int],
     ) -> None:
         code = self.build.codes[launch.kernel]
-        values = [_address(p, bases, symbols) for p in launch.buffers]
+        values = [_address(b.place, bases, symbols) for b in launch.buffers]
         values += [symbols[s] for s in code.symbols]
         grid = (_value(code.grid, symbols), 1, 1)
         kernels.launch(code.name, grid, list(code.signature.values()), values)

@@ -25,6 +25,7 @@ from ..kernels import kernel_types, record
 from .copy import copy_of
 from .frame import Code
 from .library import with_library
+from .order import Buffer
 from .schedule import Scheduler, Unfit, has_kernel
 from .target import CudaTarget
 
@@ -33,10 +34,10 @@ _LARGEST = 1 << 31
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the kernel's number, where its buffers are, the user's node."""
+    """One launch: the kernel's number, its buffers, the user's node."""
 
     kernel: int
-    buffers: tuple[Place, ...]
+    buffers: tuple[Buffer, ...]
     node: str
 
 
@@ -117,7 +118,7 @@ class _Builder:
             self.unfit += [Unsupported(n, ", ".join(record_["ops"]), str(error)) for n in names]
             return
         number = list(self.scheduler.codes.values()).index(code)
-        buffers = (*(self._place(v) for v in values), *places)
+        buffers = _buffers(kernel, [*(self._place(v) for v in values), *places])
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
         self.made.launches.append(Launch(number, buffers, node))
         self.made.sites.append(record(kernel, code.name))
@@ -133,6 +134,15 @@ class _Builder:
         if place.kind != "weight":
             return place
         return Place("weight", offset=self.weights.offset(self.memory.weights[place.number]))
+
+
+def _buffers(kernel: KernelOp, places: Sequence[Place]) -> tuple[Buffer, ...]:
+    """Those of its operands, then of its results, which lie at ``places``."""
+    first = len(places) - len(kernel.outputs)
+    return tuple(
+        Buffer(place, type.size * type.dtype.itemsize, number >= first)
+        for number, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True))
+    )
 
 
 class _Weights:

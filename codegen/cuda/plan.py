@@ -10,6 +10,7 @@ from ...passes.memory_plan import Place
 from .build import Build
 from .compile import Binary, Compiler, pointers
 from .frame import Code
+from .order import waits
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
@@ -34,14 +35,14 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     kernels = [
         _kernel(c, found, names, code) for c, found in zip(made.codes, binaries, strict=True)
     ]
+    order = waits([launch.buffers for launch in made.launches])
     entry = {
         "archs": names,
         "arena": _size(made.arena),
-        "scratch": _size(made.arena),
         "elements": [_size(d) for d in made.sizes],
         "source": code.add(made.source.encode()),
         "kernels": kernels,
-        "launches": [_launch(made, number) for number in range(len(made.launches))],
+        "launches": [_launch(made, number, after) for number, after in enumerate(order)],
     }
     return entry, code.data
 
@@ -85,13 +86,14 @@ def _kernel(
     }
 
 
-def _launch(made: Build, number: int) -> dict[str, Any]:
+def _launch(made: Build, number: int, after: Sequence[int]) -> dict[str, Any]:
     launch = made.launches[number]
     code = made.codes[launch.kernel]
-    arguments = [_argument(place) for place in launch.buffers]
+    arguments = [_argument(buffer.place) for buffer in launch.buffers]
     arguments += [{"value": symbol} for symbol in code.symbols]
     grid = [_size(code.grid), 1, 1]
-    return {"kernel": launch.kernel, "grid": grid, "arguments": arguments, "node": launch.node}
+    told = {"kernel": launch.kernel, "grid": grid, "arguments": arguments, "node": launch.node}
+    return {**told, "after": list(after)}
 
 
 def _argument(place: Place) -> dict[str, int | str]:

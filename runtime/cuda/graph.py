@@ -37,14 +37,15 @@ _CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _SPREAD = 4, 5, 1
 
 
 class Graph:
-    """A chain of launches.
+    """Launches, each behind those that it waits for.
 
     Args:
         loaded: The model's code.
         launches: All of the program.
         plan: What the sizes decide.
         cells: All arguments.
-        order: The numbers of the launches to run; by default those whose grids are not empty.
+        chain: The numbers of launches to run one after the other; by default all whose grids are
+            not empty, in the program's order.
 
     Raises:
         DeviceError: The driver refuses a launch.
@@ -56,7 +57,7 @@ class Graph:
         launches: tuple[Launch, ...],
         plan: Plan,
         cells: np.ndarray,
-        order: Sequence[int] | None = None,
+        chain: Sequence[int] | None = None,
     ):
         self._loaded = loaded
         self._cuda = loaded.device.cuda
@@ -66,12 +67,15 @@ class Graph:
         places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
         self._pointers = places + np.uint64(address_of(self._cells))
         self._params = self._described(launches, plan)
-        self._order = np.flatnonzero(plan.active) if order is None else np.array(order, np.int64)
+        self._order = np.flatnonzero(plan.active) if chain is None else np.array(chain, np.int64)
         self._nodes = np.zeros(len(self._order), np.uint64)
         self._exec = 0
         self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
+        waits = _waits(launches, plan.active)
+        if chain is not None:
+            waits = [range(n)[-1:] for n in range(len(chain))]
         for place, number in enumerate(self._order):
-            self._add(place, int(number), launches[number].kernel.ctas)
+            self._add(place, int(number), launches[number].kernel.ctas, waits[place])
         self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
 
     def __del__(self) -> None:
@@ -112,11 +116,12 @@ class Graph:
         params["arguments"] = address_of(self._pointers) + _CELL * self._starts
         return params
 
-    def _add(self, place: int, number: int, ctas: int) -> None:
-        """Adds a launch as the node at ``place``, behind the one before it."""
+    def _add(self, place: int, number: int, ctas: int, after: Sequence[int]) -> None:
+        """Adds a launch as the node at ``place``, behind the nodes at the places ``after``."""
         node = address_of(self._nodes) + _CELL * place
+        before = self._nodes[list(after)]
         self._cuda.cuGraphAddKernelNode(
-            node, self._graph, node - _CELL, int(place > 0), self._address(number)
+            node, self._graph, address_of(before), len(before), self._address(number)
         )
         if ctas > 1:
             handle = int(self._nodes[place])
@@ -130,3 +135,16 @@ class Graph:
     def _address(self, number: int) -> int:
         """Of the description of a node."""
         return address_of(self._params) + _NODE.itemsize * number
+
+
+def _waits(launches: Sequence[Launch], active: np.ndarray) -> list[list[int]]:
+    """For each active launch, the places of those that it waits for, some through inactive ones."""
+    place, waits = 0, []
+    reached: list[set[int]] = []  # of every launch: its own place, or what it would wait for
+    for launch, runs in zip(launches, active, strict=True):
+        after = set().union(*(reached[other] for other in launch.after))
+        reached.append({place} if runs else after)
+        if runs:
+            waits.append(sorted(after))
+            place += 1
+    return waits

@@ -97,8 +97,8 @@ class Lane:
         start, end = (Event(self._device, timed=True) for _ in range(2))
         spent = [0] * len(self._program.launches)
         for number in np.flatnonzero(plan.active):
-            order = [int(number)] * _REPEATS
-            graph = Graph(self._loaded, self._program.launches, plan, cells, order)
+            chain = [int(number)] * _REPEATS
+            graph = Graph(self._loaded, self._program.launches, plan, cells, chain)
             graph.launch(self.stream)
             start.record(self.stream)
             graph.launch(self.stream)

@@ -6,6 +6,7 @@ A kernel names its place in the artifact's code for each architecture, and what 
 needs. A launch has a grid of three sizes and one argument for each parameter: ``{"arena": size}``,
 ``{"weight": offset}``, ``{"input": number}``, ``{"output": number}`` or ``{"value": size}``. Sizes
 are expressions over the model's symbols. ``elements`` counts those of tensors of symbolic size.
+``after`` of a launch lists those that it waits for; by default it is the one before.
 
 Arguments become cells of 8 bytes: a base address, by its number, plus a size.
 """
@@ -84,11 +85,13 @@ class Launch:
         kernel: Its kernel.
         node: The name of what it computes in the user's model.
         first: The number of its first cell.
+        after: The numbers of the launches before it that it waits for itself.
     """
 
     kernel: Kernel
     node: str
     first: int
+    after: tuple[int, ...]
 
 
 class Program:
@@ -116,7 +119,7 @@ class Program:
         self._cells: list[tuple[int, int, bool, bool]] = []
         self.archs = tuple(str(a) for a in entry["archs"])
         self.kernels = tuple(Kernel.from_manifest(e) for e in entry["kernels"])
-        self.launches = tuple(self._launch(e) for e in entry["launches"])
+        self.launches = tuple(self._launch(n, e) for n, e in enumerate(entry["launches"]))
         self.grid = np.array(
             [[self._table.add(size) for size in e["grid"]] for e in entry["launches"]], np.int64
         ).reshape(-1, 3)
@@ -143,9 +146,14 @@ class Program:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ArtifactError(f"the artifact's kernels are not described: {error!r}") from None
 
-    def _launch(self, entry: Mapping[str, Any]) -> Launch:
+    def _launch(self, number: int, entry: Mapping[str, Any]) -> Launch:
         kernel = self.kernels[entry["kernel"]]
-        launch = Launch(kernel, str(entry.get("node", "")), len(self._cells))
+        after = tuple(entry.get("after", range(number)[-1:]))
+        if not all(0 <= other < number for other in after):
+            raise ValueError(f"launch {number} waits for {after}")
+        if kernel.scratch:
+            after = tuple(range(number))  # it has all of the scratch memory for itself
+        launch = Launch(kernel, str(entry.get("node", "")), len(self._cells), after)
         # Triton's own two: scratch memory, and that of its profiler.
         given = [*entry["arguments"], {"scratch": 0}, {"value": 0}]
         kinds = [*kernel.parameters, "ptr", "i64"]

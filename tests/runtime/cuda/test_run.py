@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from cuda_sample import AFFINE, BODIES, SUBTRACT, expected, feed, sample, standin
+from cuda_sample import AFFINE, BODIES, SUBTRACT, WEIGHT, expected, feed, sample, standin
 from cuda_standin import Call, StandIn, standing_in
 from mlc.runtime import ArtifactError, DeviceError, InputError, Model, load
 
@@ -152,6 +152,21 @@ def test_scratch_memory_is_one_piece_a_block(gpu: StandIn):
     assert seen == [(3 * 128, 0)] * 3
 
 
+def test_launches_that_need_not_wait_are_branches(gpu: StandIn):
+    artifact = sample()
+    _, second, third = artifact.manifest["cuda"]["launches"]
+    third["arguments"][0], third["after"] = {"input": 0}, []
+    model, x = Model.from_artifact(artifact), feed(3, 4)
+    y, half = model(x)
+    assert gpu.ran == [AFFINE, AFFINE, SUBTRACT]
+    np.testing.assert_array_equal(y, expected(x)[0])
+    second["grid"] = ["N - N", 1, 1]
+    third["arguments"][0], third["after"] = {"arena": 256}, [1]
+    y, half = Model.from_artifact(artifact)(x)
+    w = np.resize(WEIGHT, x.size).reshape(x.shape)
+    np.testing.assert_array_equal(half, np.float32(0.5) * (np.float32(2.5) * x + w) + w)
+
+
 def test_launches_are_timed_one_by_one(gpu: StandIn):
     model = Model.from_artifact(sample())
     assert model.profile({"x": feed(2, 3)}) == [25_000] * 3
@@ -177,6 +192,7 @@ def test_clusters(gpu: StandIn):
         (lambda e: e.update(arena="M"), "a size that is none: 'M'"),
         (lambda e: e["launches"][0]["arguments"].pop(), "kernels are not described"),
         (lambda e: e["launches"][0].update(kernel=9), "kernels are not described"),
+        (lambda e: e["launches"][1].update(after=[1]), "launch 1 waits for"),
         (lambda e: e["launches"][0]["arguments"].__setitem__(0, {"input": 1}), "no input 1"),
         (lambda e: e["kernels"][0]["parameters"].__setitem__(0, "i32"), "input for a parameter"),
         (lambda e: e["kernels"][0].update(ptx=[0, 10**9]), "is not in the artifact"),
