@@ -3,13 +3,14 @@
 A view is its operand, and so is what a region captures. The results of a branch, and what a loop
 carries, are *held*: they have no memory, but a pointer to that of the value which they are at the
 time. What a loop carries to its next iteration has memory for two, which take turns, so that the
-one may be read while the other is written. A row that a loop stacks is written where it belongs.
+one may be read while the other is written. A row that a loop stacks is written where it belongs,
+also where it is carried: it stays there.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
@@ -99,12 +100,12 @@ class Regions:
     rows: dict[SSAValue, SSAValue] = field(default_factory=dict)
 
     @staticmethod
-    def of(block: Block) -> Regions:
-        """The regions in a block."""
+    def of(block: Block, grows: Callable[[SSAValue], bool]) -> Regions:
+        """The regions in a block; ``grows`` tells stacks whose memory is moved as it grows."""
         found = Regions([op for op in block.walk() if isinstance(op, RegionOp)])
         for op in found.ops:
             if isinstance(op, LoopOp):
-                found._add_loop(op)
+                found._add_loop(op, grows)
                 continue
             for side in op.blocks:
                 found.endings[side] = Ending([base_of(v) for v in returned(side)])
@@ -117,24 +118,29 @@ class Regions:
     def targets(self, op: RegionOp) -> Iterator[tuple[SSAValue, Memory]]:
         """The held results of an op, each with the values that it may be."""
         for block in op.blocks:
-            yield from zip(op.results, self.endings[block].held, strict=False)
+            memory = (self.rows.get(v, v) for v in self.endings[block].held)
+            yield from zip(op.results, memory, strict=False)
         if isinstance(op, LoopOp):
             yield from zip(op.results, map(base_of, op.values[: op.carried]), strict=False)
 
-    def _add_loop(self, op: LoopOp) -> None:
+    def _add_loop(self, op: LoopOp, grows: Callable[[SSAValue], bool]) -> None:
         ending = self.endings[op.block] = Ending()
-        values = returned(op.block)
-        for n, value in enumerate(values[1 : 1 + op.carried]):
-            ending.held.append(self._carried(op, base_of(value), op.block.args[n], ending))
-        for value, stack in zip(values[1 + op.carried :], op.results[op.carried :], strict=True):
+        _, *values = returned(op.block)
+        state = {base_of(v) for v in values[: op.carried]}
+        for value, stack in zip(values[op.carried :], op.results[op.carried :], strict=True):
             base = base_of(value)
-            if _is_made_in(base, op.block) and base not in self.turns and base not in self.rows:
+            stays = base not in self.rows and not (base in state and grows(stack))
+            if _is_made_in(base, op.block) and stays:
                 self.rows[base] = stack
             else:
                 ending.copies.append(Copy(value, stack))
+        for n, value in enumerate(values[: op.carried]):
+            ending.held.append(self._carried(op, base_of(value), op.block.args[n], ending))
 
     def _carried(self, op: LoopOp, base: SSAValue, own: SSAValue, ending: Ending) -> Memory:
         """What stays, or lies around the loop, needs no memory; what was made before, a copy."""
+        if base in self.rows:
+            return base
         if _is_made_in(base, op.block):
             self.turns[base] = op
             return base

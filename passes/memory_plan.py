@@ -100,8 +100,8 @@ def size_in_bytes(value: SSAValue, bounds: Mapping[str, Dim]) -> Dim:
 class _Planner:
     def __init__(self, block: Block):
         self.block = block
-        self.regions = Regions.of(block)
         self.bounds = late_bounds(block.walk())
+        self.regions = Regions.of(block, self._grows)
         self.loops = [op for op in self.regions.ops if isinstance(op, LoopOp)]
         self.places: dict[Memory, Place] = {}
         self.heap: dict[Place, Dim] = {}
@@ -185,6 +185,9 @@ class _Planner:
         self._note_endless(pointer, life.size)
         assert not isinstance(life.value, Inside)
         self.places[life.value] = replace(pointer, strides=self._turns(life.value))
+
+    def _grows(self, stack: SSAValue) -> bool:
+        return self._is_endless(size_in_bytes(stack, self.bounds))
 
     def _note_endless(self, place: Place, size: Dim) -> None:
         if self._is_endless(size):

@@ -9,13 +9,13 @@ from xdsl.ir import Block, Region, SSAValue
 
 from ...ir.dims import Dim, dim_max, symbol, symbols_of
 from ...ir.ops.control import FOREVER, LoopOp, ReturnOp, enclose, returned_types
-from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import ReverseOp, dims_param
 from ...ir.types import BOOL, I64, TensorType, type_of
 from ..regions import chosen
 from .fold import elements, truth
 from .node import Node, Value
 from .refusal import FIX_INPUT, Refusal
+from .shape import cut
 from .unrolled import scanned_axes
 
 # From the index of an iteration and what is carried: whether to go on (None: yes), what is carried
@@ -69,8 +69,10 @@ def scanned(node: Node) -> list[Value]:
     def step(index: Dim, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
         slices: list[SSAValue] = []
         for k, axis in enumerate(axes):
-            place = node.sizes(trips - 1 - index if backwards[k] else index)
-            slices.append(node.add(GatherOp(node.input(first + k), place, axis=axis)))
+            x, place = node.input(first + k), trips - 1 - index if backwards[k] else index
+            shape = type_of(x).shape
+            row = cut(node, x, axis, place, place + 1)
+            slices.append(node.reshape(row, (*shape[:axis], *shape[axis + 1 :])))
         return None, node.run(node.required("body"), [*state, *slices], "")
 
     state = [_tensor(v) for v in node.inputs[:first]]

@@ -9,7 +9,6 @@ from xdsl.ir import SSAValue
 
 from ...ir.dims import Dim
 from ...ir.ops import elementwise as e
-from ...ir.ops.index import GatherOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import ConcatOp
 from ...ir.types import BOOL, type_of
@@ -20,7 +19,7 @@ from .regions import repeated
 from .registry import importer
 from .shape import cut
 
-_STEP_LIMIT = 1024
+_STEP_LIMIT = 128
 _ACTIVATIONS = {"Relu": e.ReluOp, "Sigmoid": e.SigmoidOp, "Tanh": e.TanhOp}
 _DEFAULTS = {
     "RNN": ["Tanh"],
@@ -66,8 +65,6 @@ class Cell:
 
     def inputs(self, t: Dim) -> SSAValue:
         """The inputs' share in a step."""
-        if not isinstance(t, int):
-            return self.node.add(GatherOp(self.x, self.node.sizes(t), axis=0))
         return self.node.reshape(cut(self.node, self.x, 0, t, t + 1), type_of(self.x).shape[1:])
 
     def gate(self, values: SSAValue, k: int) -> SSAValue:

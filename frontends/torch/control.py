@@ -12,7 +12,6 @@ from xdsl.ir import Block, Region, SSAValue
 
 from ...ir.dims import Dim, symbol
 from ...ir.ops.control import FOREVER, LoopOp, ReturnOp, enclose, returned_types
-from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import dims_param
 from ...ir.types import BOOL, I64, type_of
 from ..regions import chosen
@@ -82,7 +81,8 @@ def scan(node: Node) -> Sequence[SSAValue]:
     always = node.constant(True, BOOL)
 
     def step(index: Dim, values: Sequence[SSAValue]) -> tuple[SSAValue, Sequence[Any]]:
-        slices = [node.add(GatherOp(x, node.size(index), axis=0)) for x in scanned]
+        rows = [node.slice(x, 0, index, index + 1) for x in scanned]
+        slices = [node.reshape(row, type_of(row).shape[1:]) for row in rows]
         results = node.inner.run(body, [*values, *slices, *captured])
         return node.constant(True, BOOL), results
 
