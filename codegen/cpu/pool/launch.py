@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .layout import ENDS, FRONT, JOB, Machine, fields
+from .layout import ENDS, JOB, Machine, fields
+
+# The chunks of a thread at most; 1024 threads have fewer than can be counted.
+_SHARES = 32
 
 PARALLEL = f"""
 ; Runs on the caller alone what is no more than a chunk, and what is asked for while the pool is at
@@ -18,9 +21,14 @@ some:
   %alone = or i1 %no.pool, %one
   br i1 %alone, label %serial, label %split
 split:
-  ; No more chunks than can be counted.
+  ; No more chunks than let the threads end together: each is a claim on one word.
+  {fields("workers")}
+  %number.32 = load i32, ptr %workers
+  %wide = zext i32 %number.32 to i64
+  %threads = add i64 %wide, 1
+  %most = mul i64 %threads, {_SHARES}
   %above = sub i64 %total, 1
-  %least = udiv i64 %above, {FRONT - 1}
+  %least = udiv i64 %above, %most
   %floor = add i64 %least, 1
   %chunk = call i64 @llvm.smax.i64(i64 %size, i64 %floor)
   %full = udiv i64 %above, %chunk
