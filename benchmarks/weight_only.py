@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import mlc
 import numpy as np
-import onnx  # noqa: TID251
+import onnx
 from mlc.codegen.cpu.limits import Limits, measured_limits
 from mlc.passes.compress.recipe import Quantize
 

@@ -111,19 +111,25 @@ class DotOp(IRDLOperation):
 
 @irdl_op_definition
 class DotWordsOp(IRDLOperation):
-    """``accumulator`` plus, for each word of i32, the products of its four bytes in a and in b.
+    """``accumulator`` plus, for each word of i32, the products of its fields in a and in b.
 
-    Those of a are without sign, those of b with one; sizes 1 of a and b are repeated.
+    Of four fields, bytes, those of a are without sign, those of b with one; both fields of 16 bits
+    are with one. Sizes 1 of a and b are repeated.
     """
 
     name = "tile.dot_words"
+    fields = prop_def(IntegerAttr)
     a = operand_def(VectorType)
     b = operand_def(VectorType)
     accumulator = operand_def(VectorType)
     result = result_def(VectorType)
 
-    def __init__(self, a: SSAValue, b: SSAValue, accumulator: SSAValue):
-        super().__init__(operands=[a, b, accumulator], result_types=[accumulator.type])
+    def __init__(self, a: SSAValue, b: SSAValue, accumulator: SSAValue, fields: int):
+        super().__init__(
+            operands=[a, b, accumulator],
+            properties={"fields": IntegerAttr(fields, 64)},
+            result_types=[accumulator.type],
+        )
 
 
 @irdl_op_definition

@@ -68,6 +68,8 @@ def encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuTa
     lanes = target.lanes(32)
     if lanes in target.dot4:
         work = rows * 3 / 8 / _DIGITS / lanes
+    elif lanes in target.pairs:
+        work = rows * 2 / 3 / lanes
     else:
         work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
     padded = -(-columns // lanes) * lanes

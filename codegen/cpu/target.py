@@ -24,6 +24,7 @@ class CpuTarget:
         dot4: LLVM's intrinsic, by lanes, that adds the products of four bytes without sign and
             four with sign to each lane; empty where there is none.
         dot2: The same for the products of two bf16, added to f32.
+        pairs: The same for the sums of the products of two i16, added to nothing.
         packs: LLVM's intrinsics that pack two machine vectors of i32 to i16, and those to bytes
             without and with sign, within each 128 bits, saturating; may be empty.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
@@ -42,6 +43,7 @@ class CpuTarget:
     choose: str = ""
     exact: bool = False
     narrow: bool = False
+    pairs: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""
@@ -51,9 +53,12 @@ class CpuTarget:
 _STEPS = ("packssdw", "packuswb", "packsswb")
 _PACKS_256 = tuple(f"llvm.x86.avx2.{step}" for step in _STEPS)
 _PACKS_512 = tuple(f"llvm.x86.avx512.{step}.512" for step in _STEPS)
+_PAIRS_256 = {8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+_PAIRS_512 = {16: "llvm.x86.avx512.pmaddw.d.512", **_PAIRS_256}
+_SYSTEM = "x86_64-unknown-linux-gnu"
 _NAMED = {
-    "x86-64-v3": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, packs=_PACKS_256),
-    "x86-64-v4": CpuTarget("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, packs=_PACKS_512),
+    "x86-64-v3": CpuTarget(_SYSTEM, "x86-64-v3", "", 256, 16, packs=_PACKS_256, pairs=_PAIRS_256),
+    "x86-64-v4": CpuTarget(_SYSTEM, "x86-64-v4", "", 512, 32, packs=_PACKS_512, pairs=_PAIRS_512),
     "aarch64": CpuTarget("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32),
 }
 
@@ -89,7 +94,16 @@ def host() -> CpuTarget:
     name = binding.get_host_cpu_name()
     choose = "llvm.x86.avx512.vpermi2var.qi.512" if features.get("avx512vbmi", False) else ""
     narrow = _dot4(features), _dot2(features), _packs(features)
-    return CpuTarget(triple, name, features.flatten(), bits, registers, *narrow, choose)
+    return CpuTarget(
+        triple,
+        name,
+        features.flatten(),
+        bits,
+        registers,
+        *narrow,
+        choose,
+        pairs=_pairs(features),
+    )
 
 
 def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
@@ -101,6 +115,13 @@ def _dot4(features: Mapping[str, bool]) -> dict[int, str]:
     if features.get("avxvnni", False) or (found and short):
         found |= {8: "llvm.x86.avx512.vpdpbusd.256", 4: "llvm.x86.avx512.vpdpbusd.128"}
     return found
+
+
+def _pairs(features: Mapping[str, bool]) -> dict[int, str]:
+    """The sum of products of pairs of i16, where there is an instruction for it."""
+    if features.get("avx512bw", False):
+        return _PAIRS_512
+    return _PAIRS_256 if features.get("avx2", False) else {}
 
 
 def _dot2(features: Mapping[str, bool]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Products with a weight that is decoded where it is read: by bytes where the machine has those."""
+"""Products with a weight that is decoded where it is read; in integers where the CPU sums those."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ....ir.kernel import KernelOp
 from ....ir.ops.constant import ConstantOp
 from ....ir.ops.quant import DequantizeOp
 from ..target import CpuTarget
-from .encoded_digits import DigitsProduct
+from .encoded_digits import DigitsProduct, digits_for
 from .encoded_floats import FloatsProduct
 from .frame import Code, Frame
 from .rooted import Rooted
@@ -20,8 +20,9 @@ def encoded_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | Non
     if decode is None:
         return None
     rooted = Rooted(Frame(kernel, name, target))
-    has_bytes = target.lanes(32) in target.dot4
-    return (DigitsProduct if has_bytes else FloatsProduct)(rooted, decode).build()
+    digits = digits_for(target)
+    product = DigitsProduct(rooted, decode, digits) if digits else FloatsProduct(rooted, decode)
+    return product.build()
 
 
 def _decoded_weight(kernel: KernelOp) -> DequantizeOp | None:

@@ -1,9 +1,9 @@
-"""Products of floats with weights of few bits on the machine's products of bytes.
+"""Products of floats with weights of few bits on the machine's products of small integers.
 
 A float is a sum of digits: within a group of the depth, each element of the left factor is the
-group's scale times an integer of three digits of base 256, which is as exact as f32 is next to the
-group's greatest element. Digits times codes are summed exactly in i32, one sum a digit; where a
-group ends, its sums become a float::
+group's scale times an integer of three digits of a byte, or two of 16 bits, which is as exact as
+f32 is next to the group's greatest element. Digits times codes are summed exactly in i32, one sum a
+digit; where a group ends, its sums become a float::
 
     x[k] = e * (d0[k] + 256 d1[k] + 65536 d2[k])                  digits from -128 to 127
     y += e * s * (S0 + 256 S1 + 65536 S2),   Sp = sum over k of (c[k] - z) * dp[k]
@@ -14,6 +14,7 @@ A group that holds an infinity or NaN gives no finite sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerType, VectorType, f32, i32
@@ -28,11 +29,6 @@ from .encoded_product import EncodedProduct
 from .frame import static
 from .rooted import Rooted
 
-_BYTE = IntegerType(8)
-_DIGITS = 3
-_BASE = 256
-# Rounding to digits carries at most a half of each lower one: the highest stays in a byte.
-_GREATEST = float(127 * _BASE ** (_DIGITS - 1))
 _LEAST = 1e-30
 # The tile of many rows, and the vectors that are enough for few.
 _HEIGHT, _VECTORS = 4, 4
@@ -41,20 +37,53 @@ _AHEAD = 2048
 _ABSOLUTE = 0x7FFFFFFF
 
 
-class DigitsProduct(EncodedProduct):
-    """Sums of three digits; a tile has an accumulator for each."""
+@dataclass(frozen=True)
+class Digits:
+    """How floats are split: into ``count`` digits of ``bits``."""
 
-    def __init__(self, rooted: Rooted, decode: DequantizeOp):
+    count: int
+    bits: int
+
+    @property
+    def base(self) -> int:
+        """What a digit is worth more than the one below it."""
+        return 1 << self.bits
+
+    @property
+    def greatest(self) -> float:
+        """Rounding carries at most a half of each lower digit: the highest keeps within its own."""
+        return float((self.base // 2 - 1) * self.base ** (self.count - 1))
+
+    @property
+    def type(self) -> IntegerType:
+        """Of a digit in memory."""
+        return IntegerType(self.bits)
+
+
+BYTES, HALVES = Digits(3, 8), Digits(2, 16)
+
+
+def digits_for(target: CpuTarget) -> Digits | None:
+    """What the machine multiplies and sums in one step, or None."""
+    lanes = target.lanes(32)
+    return BYTES if lanes in target.dot4 else HALVES if lanes in target.pairs else None
+
+
+class DigitsProduct(EncodedProduct):
+    """Sums of digits; a tile has an accumulator for each."""
+
+    def __init__(self, rooted: Rooted, decode: DequantizeOp, digits: Digits):
         target = rooted.frame.target
-        height, vectors = _tile(rooted, target)
+        height, vectors = _tile(rooted, target, digits)
         depth = rooted.structure.extents[0]
         assert isinstance(depth, int)
-        super().__init__(rooted, decode, height, vectors * target.lanes(32), _DIGITS * depth)
-        layout, rows = self.layout, self.cut.block
-        parts = rows * layout.groups
-        self.pitch = layout.groups * _DIGITS * layout.padded
-        self.digits = self.scratch(rows * self.pitch, _BYTE)
-        self.starts = self.scratch(parts * _DIGITS, i32)
+        panel, row = vectors * target.lanes(32), digits.count * depth * digits.bits // 8
+        super().__init__(rooted, decode, height, panel, row, 32 // digits.bits)
+        self.kind = digits
+        parts = self.cut.block * self.layout.groups
+        self.pitch = self.layout.padded // self.layout.fields
+        self.digits = self.scratch(parts * digits.count * self.layout.padded, digits.type)
+        self.starts = self.scratch(parts * digits.count, i32)
         self.steps = self.scratch(parts, f32)
         self.digit_words = self.b.op(loop.RecastOp, [self.digits], loop.buffer(i32))
 
@@ -67,9 +96,9 @@ class DigitsProduct(EncodedProduct):
             place = b.mul_index(group, b.index(layout.padded))
             x = b.load(self.line, place, type, [b.index(1)])
             most = self._most(x)
-            step = b.op(arith.MulfOp, [most, b.constant(1 / _GREATEST, f32)], f32)
+            step = b.op(arith.MulfOp, [most, b.constant(1 / self.kind.greatest, f32)], f32)
             b.store(step, self.steps, number)
-            ratio = b.op(arith.DivfOp, [b.constant(_GREATEST, f32), most], f32)
+            ratio = b.op(arith.DivfOp, [b.constant(self.kind.greatest, f32), most], f32)
             scaled = b.op(arith.MulfOp, [x, b.splat(ratio, type)], type)
             self._split(b.op(loop.NearestOp, [scaled], like(type, i32)), number)
 
@@ -85,17 +114,17 @@ class DigitsProduct(EncodedProduct):
     def _split(self, rest: SSAValue, number: SSAValue) -> None:
         """Stores the digits of integers, the lowest first, and what their sums start from."""
         b, layout, type = self.b, self.layout, rest.type
-        for digit in range(_DIGITS):
-            place = b.add_index(b.mul_index(number, b.index(_DIGITS)), b.index(digit))
+        for digit in range(self.kind.count):
+            place = b.add_index(b.mul_index(number, b.index(self.kind.count)), b.index(digit))
             at = b.mul_index(place, b.index(layout.padded))
-            bytes = b.op(arith.TruncIOp, [rest], like(type, _BYTE))
-            b.store(bytes, self.digits, at, [b.index(1)])
-            signed = b.op(arith.ExtSIOp, [bytes], type)
+            part = b.op(arith.TruncIOp, [rest], like(type, self.kind.type))
+            b.store(part, self.digits, at, [b.index(1)])
+            signed = b.op(arith.ExtSIOp, [part], type)
             total = b.reduce("add", signed)
             start = b.op(arith.MuliOp, [total, b.constant(self._origin(), i32)], i32)
             b.store(start, self.starts, place)
             rest = b.op(arith.SubiOp, [rest, signed], type)
-            rest = b.op(arith.ShRSIOp, [rest, b.constant(8, type)], type)
+            rest = b.op(arith.ShRSIOp, [rest, b.constant(self.kind.bits, type)], type)
 
     def _origin(self) -> int:
         """What sums of digits count in a start: zero points that differ come later."""
@@ -123,10 +152,7 @@ class DigitsProduct(EncodedProduct):
         """A group's sums, one tile a digit."""
         b, layout = self.b, self.layout
         first = self.group_of(panel, group)
-        words = b.add_index(
-            b.mul_index(row, b.index(self.pitch // 4)),
-            b.mul_index(group, b.index(_DIGITS * layout.padded // 4)),
-        )
+        words = b.mul_index(self._part(row, group), b.index(self.kind.count * self.pitch))
 
         def step(index: SSAValue, sums: Sequence[SSAValue]) -> Sequence[SSAValue]:
             here = b.add_index(first, b.mul_index(index, b.index(layout.panel)))
@@ -141,18 +167,20 @@ class DigitsProduct(EncodedProduct):
     ) -> Sequence[SSAValue]:
         """The products with one word of codes in each column."""
         b, layout, one = self.b, self.layout, self.b.index(1)
-        mask = ((1 << layout.bits) - 1) * 0x01010101
         words = b.load(self.codes, codes, loop.tile((1, layout.panel), i32), [b.index(0), one])
-        column, strides = loop.tile((height, 1), i32), [b.index(self.pitch // 4), one]
+        column = loop.tile((height, 1), i32)
+        strides = [b.index(layout.groups * self.kind.count * self.pitch), one]
         for at in range(_AHEAD, _AHEAD + layout.panel, self.lanes):
             b.add(loop.PrefetchOp(self.codes, b.add_index(codes, b.index(at))))
         for turn in range(layout.turns):
-            part = self.shifted(words, turn * layout.bits, mask) if layout.turns > 1 else words
+            part = (
+                self.shifted(words, turn * layout.bits, layout.mask) if layout.turns > 1 else words
+            )
             products = []
             for digit, total in enumerate(sums):
-                place = b.add_index(digits, b.index(turn + digit * layout.padded // 4))
+                place = b.add_index(digits, b.index(turn + digit * self.pitch))
                 x = b.load(self.digit_words, place, column, strides)
-                products.append(b.add(loop.DotWordsOp(part, x, total)).results[0])
+                products.append(b.add(loop.DotWordsOp(part, x, total, layout.fields)).results[0])
             sums = products
         return sums
 
@@ -162,10 +190,12 @@ class DigitsProduct(EncodedProduct):
         """Minus the zero point times the sum of the digits, for each digit."""
         b, zeros = self.b, self.zeros(panel, group)
         type = loop.tile((height, self.layout.panel), i32)
-        place = b.mul_index(self._part(row, group), b.index(_DIGITS))
+        place = b.mul_index(self._part(row, group), b.index(self.kind.count))
         starts = []
-        for digit in range(_DIGITS):
-            start = self._column(self.starts, b.add_index(place, b.index(digit)), _DIGITS, type)
+        for digit in range(self.kind.count):
+            start = self._column(
+                self.starts, b.add_index(place, b.index(digit)), self.kind.count, type
+            )
             if zeros is not None:
                 start = b.op(arith.MuliOp, [start, b.splat(zeros, type)], type)
             starts.append(start)
@@ -184,7 +214,7 @@ class DigitsProduct(EncodedProduct):
         assert isinstance(type, VectorType)
         *low, high = (b.op(arith.SIToFPOp, [s], type) for s in sums)
         for digit in reversed(low):
-            high = b.fma(high, b.constant(_BASE, type), digit)
+            high = b.fma(high, b.constant(self.kind.base, type), digit)
         step = self._column(self.steps, self._part(row, group), 1, type)
         scale = b.splat(self.scales(panel, group), type)
         return b.fma(high, b.op(arith.MulfOp, [step, scale], type), total)
@@ -201,9 +231,9 @@ class DigitsProduct(EncodedProduct):
         return b.splat(b.load(memory, place, narrow, strides), type)
 
 
-def _tile(rooted: Rooted, target: CpuTarget) -> tuple[int, int]:
+def _tile(rooted: Rooted, target: CpuTarget, digits: Digits) -> tuple[int, int]:
     """Rows and vectors of a tile: an accumulator for each digit, in three quarters of registers."""
-    most = target.registers * 3 // 4 // _DIGITS
+    most = target.registers * 3 // 4 // digits.count
     rows, columns = dims_product(rooted.type.shape[:-1]), rooted.type.shape[-1]
     few = isinstance(rows, int) and rows <= most
     height = max(1, static((rows,))) if few else min(_HEIGHT, most)

@@ -55,7 +55,15 @@ class Cut:
 class EncodedProduct(ABC):
     """The tasks of a product; how a block is prepared and summed is left to be said."""
 
-    def __init__(self, rooted: Rooted, decode: DequantizeOp, height: int, panel: int, row: int):
+    def __init__(
+        self,
+        rooted: Rooted,
+        decode: DequantizeOp,
+        height: int,
+        panel: int,
+        row: int,
+        fields: int = 4,
+    ):
         """``row`` is how many bytes are prepared for a row of the left factor."""
         self.rooted, self.frame, self.b = rooted, rooted.frame, rooted.frame.b
         self.decode = decode
@@ -63,7 +71,7 @@ class EncodedProduct(ABC):
         self.total = dims_product(self.shape[:-1])
         depth, columns = (d for d in type_of(decode.x).shape if isinstance(d, int))
         group, share = groups_of(decode)
-        self.layout = Layout(depth, columns, group, share, type_of(decode.x).dtype, panel)
+        self.layout = Layout(depth, columns, group, share, type_of(decode.x).dtype, panel, fields)
         block = min(_MOST_ROWS, max(height, _SCRATCH // row // height * height))
         if isinstance(self.total, int):
             block = min(block, self.total)

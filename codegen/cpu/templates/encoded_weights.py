@@ -1,9 +1,10 @@
 """Codes of few bits in memory, as kernels stream them, and what decodes them.
 
 A *group* is as many neighbours of the depth as are summed before they are scaled; it is filled up
-with zeros to whole vectors. A word of 32 bits holds codes of one column: byte ``b`` holds, from its
-lowest bits on, the codes at depths ``b``, ``4 + b``, ``8 + b``, … of the word's part of the group.
-So one shift and one mask give the codes at four neighbouring depths, one a byte, without a sign::
+with zeros to whole vectors. A word of 32 bits holds codes of one column, in fields as wide as what
+they are multiplied by: of four fields, byte ``b`` holds, from its lowest bits on, the codes at
+depths ``b``, ``4 + b``, ``8 + b``, … of the word's part of the group. So one shift and one mask
+give the codes at four neighbouring depths, one a byte, without a sign::
 
     codes    [panels, groups, words, panel]         words of 32 bits
     scales   [panels, rows of scales, panel]        as they are given
@@ -18,7 +19,6 @@ import numpy as np
 
 from ....ir.types import bit_width, is_signed
 
-_BYTES = 4
 # Activations are turned to bytes by vectors of at most so many elements.
 _VECTOR = 16
 
@@ -34,6 +34,7 @@ class Layout:
         share: How many groups have the same row of scales; 0: all.
         code: The dtype of a code, of 8, 4 or 2 bits.
         panel: The columns of a panel; the last one is filled up.
+        fields: Into how many fields a word is cut, 4 or 2.
     """
 
     depth: int
@@ -42,6 +43,7 @@ class Layout:
     share: int
     code: np.dtype
     panel: int
+    fields: int = 4
 
     @property
     def bits(self) -> int:
@@ -65,13 +67,18 @@ class Layout:
 
     @property
     def turns(self) -> int:
-        """How many codes a byte holds."""
-        return 8 // self.bits
+        """How many codes a field holds."""
+        return 32 // self.fields // self.bits
+
+    @property
+    def mask(self) -> int:
+        """The lowest code of each field of a word."""
+        return sum(((1 << self.bits) - 1) << (32 // self.fields * n) for n in range(self.fields))
 
     @property
     def words(self) -> int:
         """The words of a group of one column."""
-        return self.padded // (_BYTES * self.turns)
+        return self.padded // (self.fields * self.turns)
 
     @property
     def panels(self) -> int:
@@ -90,11 +97,12 @@ def pack_codes(array: np.ndarray, layout: Layout) -> np.ndarray:
     wide = _filled(low.astype(np.uint8), layout.groups * layout.group, _width(layout))
     groups = wide.reshape(layout.groups, layout.group, -1)
     groups = np.pad(groups, [(0, 0), (0, layout.padded - layout.group), (0, 0)])
-    parts = groups.reshape(layout.groups, layout.words, layout.turns, _BYTES, -1)
-    shifts = (np.arange(layout.turns, dtype=np.uint8) * layout.bits)[:, None, None]
-    bytes = np.bitwise_or.reduce(parts << shifts, axis=2)
-    panels = bytes.reshape(*bytes.shape[:3], layout.panels, layout.panel)
-    return np.ascontiguousarray(panels.transpose(3, 0, 1, 4, 2))
+    parts = groups.reshape(layout.groups, layout.words, layout.turns, layout.fields, -1)
+    field = np.dtype(f"u{4 // layout.fields}")
+    shifts = (np.arange(layout.turns, dtype=field) * layout.bits).astype(field)
+    words = np.bitwise_or.reduce(parts.astype(field) << shifts[:, None, None], axis=2)
+    panels = words.reshape(*words.shape[:3], layout.panels, layout.panel)
+    return np.ascontiguousarray(panels.transpose(3, 0, 1, 4, 2)).view(np.uint8)
 
 
 def pack_scales(array: np.ndarray, layout: Layout) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from graphs import Graph, array
 from mlc.codegen.cpu import build
-from mlc.codegen.cpu.target import target_for
+from mlc.codegen.cpu.target import CpuTarget, target_for
 from mlc.ir.dims import symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
@@ -21,7 +22,7 @@ from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.types import DTYPES, F32
 from native import Native
 
-TARGETS = ["cpu", "cpu:x86-64-v3"]
+TARGETS = ["cpu", "cpu:x86-64-v3", "floats"]
 CODES = ["i8", "ui8", "i4", "ui4", "i2", "ui2"]
 
 
@@ -29,6 +30,11 @@ CODES = ["i8", "ui8", "i4", "ui4", "i2", "ui2"]
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Products compute on codes whatever is predicted."""
     monkeypatch.setattr(build, "choose_encoded", lambda op, target: (True, "forced"))
+
+
+def _target(name: str) -> CpuTarget:
+    """One that has products of bytes, of pairs, or of floats alone."""
+    return replace(target_for("cpu:x86-64-v3"), pairs={}) if name == "floats" else target_for(name)
 
 
 def codes(dtype: str, *shape: int, seed: int = 0) -> np.ndarray:
@@ -51,7 +57,7 @@ def decoded(graph: Graph, depth: int, columns: int, group: int, dtype: str, zero
 def check(graph: Graph, result: Any, feeds: list[np.ndarray], target: str = "cpu") -> Native:
     module = graph.module(result)
     wanted = interpret(module, feeds)[0]
-    native = Native(module, target_for(target))
+    native = Native(module, _target(target))
     assert [site["algorithm"] for site in native.build.sites] == ["encoded"]
     for threads in (1, 2):
         (got,) = native.run(feeds, threads)
@@ -89,17 +95,16 @@ def test_rows(forced: None, rows: int, target: str):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("group", [16, 24, 128, 256, 384])
-@pytest.mark.parametrize("depth", [1, 129, 511])
+@pytest.mark.parametrize("group", [16, 24, 256, 384])
+@pytest.mark.parametrize("depth", [1, 511])
 def test_depths_around_groups(forced: None, depth: int, group: int, target: str):
     check_product(2, depth, 20, group, target=target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("columns", [1, 15, 17, 64, 200])
-@pytest.mark.parametrize("rows", [1, 4])
-def test_columns_around_panels(forced: None, rows: int, columns: int, target: str):
-    check_product(rows, 50, columns, 32, "i2", True, target)
+def test_columns_around_panels(forced: None, columns: int, target: str):
+    check_product(4, 50, columns, 32, "i2", True, target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -121,7 +126,7 @@ def test_narrow_floats(forced: None, dtype: str, target: str):
     x = array(3, 100).astype(DTYPES[dtype])
     module = graph.module(graph(MatmulOp, graph.inputs[0], weight))
     (wanted,) = interpret(module, [x])
-    native = Native(module, target_for(target))
+    native = Native(module, _target(target))
     (got,) = native.run([x])
     assert [site["algorithm"] for site in native.build.sites] == ["encoded"]
     error = np.abs(got.astype(np.float32) - wanted.astype(np.float32)).max()
@@ -164,7 +169,7 @@ def test_magnitudes_far_apart(forced: None, target: str):
 def test_what_is_not_finite_stays_so(forced: None, value: float, target: str):
     graph = Graph((2, 64))
     weight = decoded(graph, 64, 48, 32, "ui4", False)
-    native = Native(graph.module(graph(MatmulOp, graph.inputs[0], weight)), target_for(target))
+    native = Native(graph.module(graph(MatmulOp, graph.inputs[0], weight)), _target(target))
     x = array(2, 64)
     x[1, 3] = value
     (got,) = native.run([x])
