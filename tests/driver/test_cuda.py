@@ -6,6 +6,7 @@ The binaries are real: every argument of every launch goes where the cubin's tab
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlc
@@ -14,6 +15,7 @@ import pytest
 from cuda_interpreted import interpreting
 from cuda_standin import StandIn, standing_in
 from mlc.driver.explain import explain
+from mlc.driver.torch_compile import target_of
 from mlc.runtime import Artifact
 
 torch = pytest.importorskip("torch")
@@ -149,6 +151,12 @@ def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
 
 
+def test_torch_compile_makes_code_for_the_device_of_its_inputs():
+    there = SimpleNamespace(device=torch.device("cuda", 0))
+    assert target_of([1, normal(2)]) == "cpu"
+    assert target_of([1, there, normal(2)]) == "cuda"
+
+
 def test_launches_are_explained_with_a_gpu_and_without():
     module, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Softmax(-1)), normal(2, 4)
     with standing_in(StandIn(count=0)):
@@ -187,6 +195,16 @@ def test_a_model_on_the_gpu_of_this_machine(name: str, dtype: str):
             for a, b in zip(model.run(*tensors).values(), wanted, strict=True):
                 assert a.device == tensors[0].device
                 torch.testing.assert_close(a.cpu(), b.cpu(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_torch_compile_on_the_gpu_of_this_machine():
+    module, x = EncoderLayer().eval().to("cuda"), normal(2, 7, WIDTH).to("cuda")
+    mask = padding(2, 7).to("cuda")
+    with torch.no_grad():
+        got = torch.compile(module, backend="mlc")(x, mask)
+        torch.testing.assert_close(got, module(x, mask), rtol=2e-3, atol=2e-3)
 
 
 def test_a_model_for_a_gpu_is_compiled_without_one():
