@@ -17,6 +17,7 @@ from .integer_products import IntegerProducts
 from .share_kernels import ShareKernels
 from .tabulate import Tabulate
 from .trailing_reductions import MergeTrailingReductions
+from .unsigned_codes import UnsignedCodes
 
 
 def lowering(
@@ -32,6 +33,7 @@ def lowering(
     """
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
+        UnsignedCodes(),
         Tabulate(),  # before scales of quantizations become products
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides

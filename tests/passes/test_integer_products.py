@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import Graph, apply, array, counts, run
+from graphs import Graph, apply, array, counts, first, run
 from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp, SubOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.shape import TransposeOp
-from mlc.ir.types import DTYPES
+from mlc.ir.types import DTYPES, type_of
 from mlc.passes.integer_products import IntegerProducts
 from mlc.passes.tabulate import Tabulate
+from mlc.passes.unsigned_codes import UnsignedCodes
 
 UI8 = DTYPES["ui8"]
 X = np.random.default_rng(0).integers(0, 256, (6, 8)).astype(UI8)
@@ -121,3 +122,24 @@ def test_products_of_two_activations_are_integer_products(turned: bool):
     assert counts(module)["dequantize"] == 0
     assert counts(module)["reduce_sum"] == 2
     np.testing.assert_allclose(run(module, x, y)[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_codes_lose_their_sign():
+    graph = Graph((4, 8))
+    scale, zero = number(0.03), np.asarray(-7, np.int8)
+    code = graph(QuantizeOp, graph.inputs[0], scale, zero, to=DTYPES["i8"])
+    turned = graph(DequantizeOp, graph(TransposeOp, code, perm=(1, 0)), scale, zero)
+    same = graph(DequantizeOp, code, scale, zero)
+    module = graph.module(turned, same)
+    wanted = run(module, x := array(4, 8))
+    apply(module, UnsignedCodes())
+    assert type_of(first(module, QuantizeOp).result).dtype == UI8
+    for a, b in zip(run(module, x), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_codes_that_are_a_result_keep_their_sign():
+    graph = Graph((4, 8))
+    code = graph(QuantizeOp, graph.inputs[0], number(0.03), to=DTYPES["i8"])
+    module = apply(graph.module(code), UnsignedCodes())
+    assert type_of(first(module, QuantizeOp).result).dtype == DTYPES["i8"]

@@ -12,6 +12,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IndexType
 from xdsl.ir import BlockArgument, SSAValue
 
+from ....ir import loop
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.dims import Shape, product, static_size
@@ -22,8 +23,8 @@ from ....ir.scalar import Scalar
 from ....ir.structure import Reduce, neutral
 from ....ir.types import type_of
 from ..arithmetic import combine, combine_lanes
-from ..elements import compute_type, to_memory
-from ..expression import ExpressionLowering
+from ..elements import compute_type, storage_type, to_memory
+from ..expression import Buffer, ExpressionLowering
 from ..target import CpuTarget
 from .access import contiguous, effort, load_forms, merged_dims, op_effort, unrounded
 from .columns import fold_columns, for_columns
@@ -31,6 +32,8 @@ from .frame import Code, Frame, grain_of, static
 
 _BLOCK = 4096
 _WORTH_KEEPING = 4
+_WORTH_A_ROW = 12
+_LONGEST_ROW = 8192
 _PICTURES = 4
 
 
@@ -182,10 +185,29 @@ class _Rows:
         for value in needed:
             if value not in kept and self._needed_later(value, needed, op):
                 row = next((f for f in free if f.type == value.type), None)
-                if row is not None and effort(self._element(value)) >= _WORTH_KEEPING:
+                cost = effort(self._element(value))
+                if row is not None and cost >= _WORTH_KEEPING:
                     free.remove(row)
                     kept[value] = self._output(row)
+                elif cost >= _WORTH_A_ROW and self._is_short():
+                    kept[value] = self._row_for(value)
         return kept
+
+    def _is_short(self) -> bool:
+        size = static_size((self.columns,))
+        return size is not None and size <= _LONGEST_ROW
+
+    def _row_for(self, value: SSAValue) -> int:
+        """A row of memory that a value is kept in until the next row is computed."""
+        b, number = self.b, self.frame.new_number()
+        element = storage_type(type_of(value).dtype)
+        memory = b.add(loop.AllocaOp(static((self.columns,)), element)).results[0]
+        place, columns = b.index(0), self.frame.dim(self.columns)
+        for axis, size in enumerate(self.rows):
+            place = b.add_index(b.mul_index(place, self.frame.dim(size)), self.axes[axis])
+        start = b.op(arith.SubiOp, [b.index(0), b.mul_index(place, columns)], IndexType())
+        self.frame.buffers[number] = Buffer(memory, self.shape, start)
+        return number
 
     def _reach(self, op: GraphOp) -> list[SSAValue]:
         """The values with an element a column that ``op`` needs and nobody has stored."""

@@ -1,0 +1,99 @@
+"""Codes of activations lose their sign: machines multiply bytes without one by bytes with one.
+
+    quantize(%x, %s, 3) to i8    ->    quantize(%x, %s, 131) to ui8
+
+Codes and zero point grow by the same number, so what they stand for stays. That is done where
+nobody but decoding, and what moves codes or takes the largest, reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.rewriter import Rewriter
+
+from ..ir.op import GraphOp, copy_source
+from ..ir.ops.constant import ConstantOp
+from ..ir.ops.pool import MaxPoolOp
+from ..ir.ops.quant import DequantizeOp, QuantizeOp, ScaledOp
+from ..ir.ops.shape import ReshapeOp, SliceOp, TransposeOp
+from ..ir.types import DTYPES, type_of
+from .contract import Pass, Promise
+from .rewrite import again
+from .values import number
+
+_UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
+_SIGN = 128
+_MOVES = (TransposeOp, ReshapeOp, SliceOp, MaxPoolOp)
+
+
+@dataclass(frozen=True)
+class UnsignedCodes(Pass):
+    """Before tables and integer products, which know codes without sign."""
+
+    name = "unsigned-codes"
+    promise = Promise.EXACT
+
+    def apply(self, module: ModuleOp) -> None:
+        """Changes each quantization together with all that reads its codes."""
+        for op in list(module.walk()):
+            if isinstance(op, QuantizeOp) and type_of(op.result).dtype == _I8:
+                readers = _readers(op)
+                if readers is not None and _zero(op) is not None:
+                    _change(op, readers)
+
+
+def _readers(op: QuantizeOp) -> list[GraphOp] | None:
+    """What reads the codes, each op after those it reads; None where codes matter themselves."""
+    found: dict[GraphOp, None] = {}
+    waiting: list[GraphOp] = [op]
+    while waiting:
+        for use in waiting.pop().results[0].uses:
+            reader = use.operation
+            if isinstance(reader, DequantizeOp) and use.index == 0 and _zero(reader) is not None:
+                found[reader] = None
+            elif isinstance(reader, _MOVES):
+                found[reader] = None
+                waiting.append(reader)
+            else:
+                return None
+    return list(found)
+
+
+def _zero(op: ScaledOp) -> int | None:
+    """The zero point, where one is for all."""
+    if type_of(op.operands[1]).rank != 0:
+        return None
+    zero = number(op.operands[2]) if len(op.operands) > 2 else 0
+    return None if zero is None else int(zero)
+
+
+def _change(op: QuantizeOp, readers: list[GraphOp]) -> None:
+    changed: dict[SSAValue, SSAValue] = {op.result: _placed(op, op.x, to=_UI8)}
+    for reader in readers:
+        (codes, *others), result = reader.operands, reader.results[0]
+        if isinstance(reader, DequantizeOp):
+            result.replace_all_uses_with(_placed(reader, changed[codes]))
+        else:
+            new = again(reader, changed[codes], *others)
+            changed[result] = _insert(new, reader)
+    for old in (*reversed(readers), op):
+        Rewriter.erase_op(old)
+
+
+def _placed(op: ScaledOp, x: SSAValue, **params: object) -> SSAValue:
+    """``op`` on ``x``, its zero point without sign."""
+    zero = _zero(op)
+    assert zero is not None
+    point = _insert(ConstantOp.of(np.asarray(zero + _SIGN, _UI8)), op)
+    return _insert(again(op, x, op.operands[1], point, **params), op)
+
+
+def _insert(new: GraphOp, before: GraphOp) -> SSAValue:
+    assert before.parent is not None
+    copy_source(before, new)
+    before.parent.insert_op_before(new, before)
+    return new.results[0]
