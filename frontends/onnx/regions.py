@@ -18,6 +18,9 @@ from .refusal import FIX_INPUT, Refusal
 from .shape import cut
 from .unrolled import scanned_axes
 
+# A limit so large is no reason to keep memory ready for it.
+_MANY = 1 << 16
+
 # From the index of an iteration and what is carried: whether to go on (None: yes), what is carried
 # to the next, and rows.
 Step = Callable[[Dim, Sequence[SSAValue]], tuple[Value, Sequence[Value]]]
@@ -112,10 +115,14 @@ def repeated(
 def _known(trips: SSAValue, always: bool) -> dict[str, Any]:
     """How many iterations there will be, as far as that is known."""
     known = elements(trips)
-    if known is None or known.reshape(-1)[0] == FOREVER:
+    if known is None:
         return {}
-    (size,) = dims_param((dim_max(known.reshape(-1)[0], 0),))
-    return {"length" if always else "limit": size}
+    size = dim_max(known.reshape(-1)[0], 0)
+    if always and size == FOREVER:
+        raise Refusal("the loop never ends")
+    if not always and isinstance(size, int) and size > _MANY:
+        return {}
+    return {"length" if always else "limit": dims_param((size,))[0]}
 
 
 def _kept(node: Node, value: SSAValue, type: TensorType, number: int) -> SSAValue:

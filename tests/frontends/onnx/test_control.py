@@ -156,7 +156,10 @@ g (int64[1] start, float[20, 16] table, float[16, 20] out) => (int64[T] tokens, 
 """
 
 
-@pytest.mark.parametrize("limit", ["limit = Constant <value = int64 {30}> ()", ""])
+LIMITS = [f"limit = Constant <value = int64 {{{n}}}> ()" for n in (30, 1 << 40)]
+
+
+@pytest.mark.parametrize("limit", [*LIMITS, ""])
 def test_greedy_search_ends_when_it_ends(limit: str):
     text = GREEDY.replace("LIMIT", limit)
     proto = model(text if limit else text.replace("Loop (limit", "Loop ("))
@@ -309,3 +312,17 @@ def test_recurrent_networks_over_any_length(kind: str, gates: int):
         proto,
         *([values(t, n, 5), rng.integers(1, t + 1, n).astype(np.int32)] for t, n in runs),
     )
+
+
+def test_a_loop_without_an_end_is_refused():
+    text = """
+    g (float[2] x) => (float[2] y) {
+      yes = Constant <value = bool {1}> ()
+      y = Loop (, yes, x) <body = b (int64 i, bool c, float[2] h) => (bool d, float[2] r) {
+        d = Identity (c)
+        r = Sin (h)
+      }>
+    }
+    """
+    with pytest.raises(UnsupportedError, match="never ends"):
+        load_onnx(model(text))
