@@ -151,6 +151,16 @@ def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
 
 
+def test_ptx_serves_gpus_to_come():
+    module, x = nn.Sequential(nn.Linear(5, 7), nn.Tanh()), normal(3, 5)
+    with standing_in(StandIn(count=0)):
+        model = mlc.compile(module, inputs=(x,), target="cuda:ptx", cache=False)
+    artifact = model._artifact
+    assert artifact
+    with standing_in(interpreting(artifact, (12, 1))):
+        check(mlc.Model.from_artifact(artifact), module, (x,))
+
+
 def test_torch_compile_makes_code_for_the_device_of_its_inputs():
     there = SimpleNamespace(device=torch.device("cuda", 0))
     assert target_of([1, normal(2)]) == "cpu"
