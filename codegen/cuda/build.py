@@ -26,7 +26,7 @@ from .copy import copy_of
 from .frame import Code
 from .library import with_library
 from .order import Buffer
-from .schedule import Scheduler, Unfit, has_kernel
+from .schedule import Scheduler, Unfit, has_kernel, reads_codes
 from .target import CudaTarget
 
 _LARGEST = 1 << 31
@@ -74,7 +74,7 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     Raises:
         UnsupportedError: Some nodes have no kernel on the target; it lists them all.
     """
-    run_passes(module, lowering(has_kernel, lambda op: True), options)
+    run_passes(module, lowering(has_kernel, lambda op: True, reads_codes), options)
     return _Builder(module, target).build()
 
 

@@ -9,6 +9,9 @@ from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
 from ...ir.ops.attention import AttentionOp
+from ...ir.ops.matmul import MatmulOp
+from ...ir.ops.quant import DequantizeOp
+from ...ir.types import bit_width, is_float, type_of
 from ..kernels import kernel_key, title
 from .frame import Code
 from .target import CudaTarget
@@ -76,6 +79,15 @@ class Scheduler:
             if code is not None:
                 return code
         raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
+
+
+def reads_codes(op: DequantizeOp) -> tuple[bool, str]:
+    """Whether the reader of a decoded weight decodes it in registers, and the reason."""
+    (use,) = op.result.uses
+    bits = bit_width(type_of(op.x).dtype)
+    if not isinstance(use.operation, MatmulOp) or use.index != 1 or is_float(type_of(op.x).dtype):
+        return False, "decoded ahead of time: only products read integer codes"
+    return True, f"codes of {bits} bits are decoded in registers"
 
 
 def has_kernel(op: GraphOp) -> bool:

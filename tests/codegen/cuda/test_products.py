@@ -14,6 +14,7 @@ from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, MulOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.shape import TransposeOp
 from xdsl.dialects.builtin import ModuleOp
 
@@ -78,6 +79,25 @@ def test_products_of_bytes_are_exact(left: type, right: type):
     shapes = (5, 37), (37, 19)
     module = module_of(lambda g, x, w: g(MatmulOp, x, w, to=to), *shapes, dtypes=kinds)
     check(module, [values(s, k, 3) for s, k in zip(shapes, kinds, strict=True)])
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize(("codes", "block"), [(np.int8, 64), (np.uint8, 16), (ml_dtypes.int4, 32)])
+def test_weights_are_decoded_in_registers(codes: type, block: int, rows: int):
+    weight = values((64, 24), np.dtype(np.int8)).astype(codes)
+    scales = (64 // block, 24)
+    scale = np.random.default_rng(1).uniform(0.1, 0.2, scales).astype(np.float32)
+    zero = [np.full(scales, 128, codes)] if codes is np.uint8 else []
+
+    def graph(g, x):
+        return g(GeluOp, g(MatmulOp, x, g(DequantizeOp, weight, scale, *zero)))
+
+    module, x = module_of(graph, (rows, 64)), values((rows, 64), FLOATS[0])
+    (want,) = interpret(module, [x])
+    kernels = Interpreter(module)
+    (got,) = kernels.run([x])
+    np.testing.assert_allclose(got, want, 1e-4, 1e-4)
+    assert kernels.build.weights_size < 4 * weight.size
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
