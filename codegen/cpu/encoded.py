@@ -29,9 +29,11 @@ _SMALLEST, _LARGEST = 16, 256
 # Bytes that one thread reads in a cycle from memory; what share of the peak products reach.
 _READ = 10.0
 _DENSE, _DIGITS = 0.93, 0.9
-# Cycles for an element of the left factor that becomes digits; for a vector of codes that become
+# Cycles for an element of the left factor that is prepared; for a vector of codes that become
 # floats.
-_ELEMENT, _DECODE = 0.7, {2: 2.5, 4: 2.5, 8: 3.0}
+ELEMENT, _DECODE = 0.7, {2: 2.5, 4: 2.5, 8: 3.0}
+# What is prepared of a tile's rows is scratch on the stack.
+_DEEPEST = 32_768
 # Zeros in a weight that a sparse product may skip, and the rows from which that is faster.
 _ZEROS, _MANY = 0.7, 16
 # What a number of rows that is not known counts as.
@@ -74,7 +76,7 @@ def encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuTa
         work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
     padded = -(-columns // lanes) * lanes
     read = bits / 8 / _READ
-    return depth * (padded * max(work, read) + rows * _ELEMENT)
+    return depth * (padded * max(work, read) + rows * ELEMENT)
 
 
 def groups_of(op: DequantizeOp) -> tuple[int, int]:
@@ -105,6 +107,8 @@ def _problem(op: DequantizeOp) -> str:
         return "products of codes are computed in f32"
     if scale.rank and scale.shape[1] not in (1, codes.shape[1]):
         return "neighbouring columns share scales"
+    if static(codes.shape[:1]) > _DEEPEST:
+        return f"more than {_DEEPEST} products are summed"
     return _ungrouped(op)
 
 

@@ -23,10 +23,10 @@ from ....ir.ops.quant import DequantizeOp
 from ....ir.types import type_of
 from ....passes.values import number
 from ..elements import storage_type
-from ..encoded import groups_of
+from ..encoded import ELEMENT, encoded_cycles, groups_of
 from ..expression import ExpressionLowering
 from .encoded_weights import Layout, pack_codes, pack_scales, pack_zeros
-from .frame import Code, Packing
+from .frame import Code, Packing, static
 from .rooted import Rooted
 
 _BYTE = IntegerType(8)
@@ -35,6 +35,8 @@ _SCRATCH = 256 * 1024
 _MOST_ROWS = 32
 # A thread is handed codes of at least so many bytes.
 _CHUNK = 64 * 1024
+# How much longer than preparing a block its chunks take; how many there are for threads at least.
+_PREPARED, _CHUNKS = 20, 4
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,18 @@ class EncodedProduct(ABC):
             return [block]
 
         b.fold(self.frame.begin, self.frame.end, [b.index(-1)], task)
-        size = layout.groups * layout.words * self.cut.panel * 4 * self.cut.block
-        grain = max(1, _CHUNK // size)
-        return self.frame.finish(blocks * layout.panels, grain, self._packings())
+        tasks = blocks * layout.panels
+        return self.frame.finish(
+            tasks, self._grain(static((tasks,), layout.panels)), self._packings()
+        )
+
+    def _grain(self, tasks: int) -> int:
+        """So many tasks that preparing a block is little beside them; some for other threads."""
+        rows, layout, target = self.cut.block, self.layout, self.frame.target
+        prepared = rows * ELEMENT
+        panel = encoded_cycles(rows, 1, layout.panel, layout.bits, target) - prepared
+        size = layout.groups * layout.words * layout.panel * 4 * rows
+        return max(1, _CHUNK // size, min(int(_PREPARED * prepared / panel), tasks // _CHUNKS))
 
     def tiles(self, count: SSAValue, body: Callable[[SSAValue, int], None]) -> None:
         """``body(first row, rows)`` for tiles of a block's rows, single ones at the end."""
