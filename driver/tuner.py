@@ -24,6 +24,7 @@ from ..codegen.cpu.excerpt import excerpt
 from ..codegen.cpu.schedule import Scheduler
 from ..codegen.cpu.templates.frame import Option, static
 from ..ir.dims import is_static
+from ..ir.errors import TargetError
 from ..ir.kernel import KernelOp
 from ..ir.module import main_function
 from ..ir.op import GraphOp
@@ -31,7 +32,8 @@ from ..ir.ops.constant import ConstantOp
 from ..ir.ops.conv import ConvOp
 from ..ir.text import print_module
 from ..ir.types import type_of
-from ..runtime import Artifact, Model
+from ..runtime import Artifact, ArtifactError, Model
+from ..runtime.loader import check_target
 from ..runtime.memory import block
 from .fingerprint import digest_of_values
 from .notes import Notes
@@ -69,7 +71,12 @@ class Tuner:
         self._end = inf
 
     def tune(self, module: ModuleOp) -> None:
-        """Measures what there is to choose for a simplified module, which is left as it is."""
+        """Measures what there is to choose for a simplified module, which is left as it is.
+
+        Raises:
+            TargetError: This machine does not run code for the target.
+        """
+        self._check_target()
         copy, facts = module.clone(), self.target.facts
         self._end = time.monotonic() + _SECONDS
         self._cold = _weight_bytes(module) >= _LARGE
@@ -90,6 +97,14 @@ class Tuner:
             asked.show(number, _title(kernel))
             scheduler.code(kernel)
         asked.end()
+
+    def _check_target(self) -> None:
+        try:
+            check_target(asdict(self.target.facts))
+        except ArtifactError as error:
+            raise TargetError(
+                f"nothing can be measured for '{self.target.name}': {error}"
+            ) from None
 
     def recall(self, subject: GraphOp | KernelOp, name: str, options: Sequence[Option]) -> Option:
         """What was measured to be fastest; the estimates' choice where nothing was."""

@@ -14,6 +14,7 @@ from mlc.driver.notes import Notes
 from mlc.driver.progress import Progress
 from mlc.driver.tuner import Tuner
 from mlc.ir.dims import symbol
+from mlc.ir.errors import TargetError
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.conv import ConvOp
@@ -88,6 +89,11 @@ def test_open_sizes_and_late_questions_are_left_to_estimates(monkeypatch: pytest
     monkeypatch.setattr(tuner, "_SECONDS", -1.0)
     mlc.compile(convolutions(), tune=True, cache=False)
     assert not held
+
+
+def test_other_machines_cannot_be_measured():
+    with pytest.raises(TargetError, match="nothing can be measured for 'cpu:aarch64'"):
+        mlc.compile(convolutions(), target="cpu:aarch64", tune=True, cache=False)
 
 
 def test_damaged_notes_are_as_good_as_none(tmp_path):
