@@ -7,7 +7,7 @@
 
 A constant that is captured becomes one of the region's own, so that passes see its data. What is
 the same in all iterations of a loop is computed before it. What nobody reads is neither captured
-nor stacked.
+nor stacked. A branch whose condition has become known is taken.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from xdsl.ir import Block, Region, SSAValue
 from ..ir.late import mentioned
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
-from ..ir.ops.control import LoopOp, RegionOp
+from ..ir.ops.control import IfOp, LoopOp, RegionOp, ReturnOp
 from ..ir.ops.index import GatherElementsOp, GatherNdOp, GatherOp
 from ..ir.ops.select import LateOp, late_symbols
 from ..ir.ops.shape import BroadcastOp
 from ..ir.structure import Special
 from .contract import Pass, Promise
+from .values import number
 
 # What may fail where the loop would not have run, or is cheaper than to read it.
 _STAYING = (ConstantOp, LateOp, GatherOp, GatherElementsOp, GatherNdOp, BroadcastOp)
@@ -41,11 +42,33 @@ class TidyRegions(Pass):
     def apply(self, module: ModuleOp) -> None:
         """Changes the operands of ops with regions, and the arguments of their blocks."""
         for op in reversed([op for op in module.walk() if isinstance(op, RegionOp)]):
+            if isinstance(op, IfOp) and number(op.condition) is not None and not op.counts:
+                _take(op.blocks[0 if number(op.condition) else 1], op)
+                continue
             _own_constants(op)
             if isinstance(op, LoopOp):
                 _hoist(op)
                 op = _without_unread_rows(op)
             _drop_unread(op)
+
+
+def _take(side: Block, op: IfOp) -> None:
+    """Replaces a branch by the side that is taken."""
+    place, last = op.parent, side.last_op
+    assert place is not None
+    assert isinstance(last, ReturnOp)
+    for argument, value in zip(side.args, op.captured, strict=True):
+        argument.replace_all_uses_with(value)
+    results = list(last.values)
+    last.detach()
+    last.erase()
+    for inner in list(side.ops):
+        inner.detach()
+        place.insert_op_before(inner, op)
+    for old, new in zip(op.results, results, strict=True):
+        old.replace_all_uses_with(new)
+    op.detach()
+    op.erase()
 
 
 def _captured(op: RegionOp) -> range:
@@ -54,20 +77,20 @@ def _captured(op: RegionOp) -> range:
     return range(op.carried if isinstance(op, LoopOp) else 0, count)
 
 
-def _given(op: RegionOp, number: int) -> SSAValue:
-    value = op.given(op.blocks[0].args[number])
+def _given(op: RegionOp, n: int) -> SSAValue:
+    value = op.given(op.blocks[0].args[n])
     assert value is not None
     return value
 
 
 def _own_constants(op: RegionOp) -> None:
-    for number in _captured(op):
-        constant = _given(op, number).owner
+    for n in _captured(op):
+        constant = _given(op, n).owner
         if not isinstance(constant, ConstantOp):
             continue
         for block in op.blocks:
-            if block.args[number].uses:
-                block.args[number].replace_all_uses_with(_copied(constant, block))
+            if block.args[n].uses:
+                block.args[n].replace_all_uses_with(_copied(constant, block))
 
 
 def _copied(constant: ConstantOp, block: Block) -> SSAValue:
@@ -135,10 +158,10 @@ def _without_unread_rows(op: LoopOp) -> LoopOp:
 
 
 def _drop_unread(op: RegionOp) -> None:
-    for number in reversed(_captured(op)):
-        if any(block.args[number].uses for block in op.blocks):
+    for n in reversed(_captured(op)):
+        if any(block.args[n].uses for block in op.blocks):
             continue
         first = len(op.operands) - len(op.blocks[0].args)
-        op.operands = [v for n, v in enumerate(op.operands) if n != first + number]
+        op.operands = [v for k, v in enumerate(op.operands) if k != first + n]
         for block in op.blocks:
-            block.erase_arg(block.args[number])
+            block.erase_arg(block.args[n])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from graphs import Graph, apply, counts, names
 from mlc.ir.ops.constant import DimsOp
-from mlc.ir.ops.control import LoopOp, ReturnOp, enclose
+from mlc.ir.ops.control import IfOp, LoopOp, ReturnOp, enclose
 from mlc.ir.ops.elementwise import AddOp, ExpOp, MulOp, NegOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.shape import TransposeOp
@@ -65,3 +65,20 @@ def test_rows_that_nobody_reads_are_not_stacked():
     assert len(body(apply(looped(False), TidyRegions())).results) == 1
     assert counts(module)["neg"] == 1
     assert counts(apply(looped(False), TidyRegions()))["neg"] == 0
+
+
+def test_a_known_branch_is_taken():
+    g = Graph((2, 3))
+    (x,) = g.inputs
+    sides = []
+    for kind in (NegOp, ExpOp):
+        inner = Graph()
+        inner.block = Block()
+        inner.block.add_op(ReturnOp(operands=[[inner(kind, x), x]]))
+        sides.append(inner.block)
+    captured = enclose(*sides)
+    known = g.value(np.asarray(False))
+    op = IfOp(known, *captured, counts=(), regions=[Region(side) for side in sides])
+    g.block.add_op(op)
+    module = apply(g.module(*op.results), TidyRegions())
+    assert names(module) == ["exp"]

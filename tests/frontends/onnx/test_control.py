@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Sequence
 
 import mlc
@@ -36,7 +37,8 @@ def check(proto: onnx.ModelProto, *runs: Sequence[np.ndarray]) -> None:
     peer = onnxruntime.InferenceSession(proto.SerializeToString(), options)
     names = [i.name for i in proto.graph.input]
     ours = [mlc.compile(proto, target="reference", cache=False)]
-    ours += [mlc.compile(proto, threads=threads, cache=False) for threads in (1, 2)]
+    with tempfile.TemporaryDirectory() as folder:
+        ours += [mlc.compile(proto, threads=threads, cache=folder) for threads in (1, 2)]
     for arrays, compiled in itertools.product(runs, ours):
         feeds = dict(zip(names, arrays, strict=True))
         wanted = [np.asarray(a) for a in peer.run(None, feeds)]
@@ -106,6 +108,32 @@ def test_sides_of_different_sizes():
     }
     """.replace("Cast <to = 9> (flags)", "Constant <value = bool[3] {1, 0, 1}> ()")
     check(model(text), *([values(3, 4), np.array(c)] for c in (True, False)))
+
+
+def test_sizes_that_a_side_or_a_body_finds_out():
+    text = """
+    g (float[N, 4] x, bool c, int64 trips)
+      => (int64[2, M] places, float[2, M] sizes, float[K] sums) {
+      yes = Constant <value = bool {1}> ()
+      places = If (c) <
+        then_branch = a () => (int64[2, P] p) { p = NonZero (x) },
+        else_branch = b () => (int64[2, Q] q) { r = Relu (x)  q = NonZero (r) }
+      >
+      sizes = Cast <to = 1> (places)
+      last, sums = Loop (trips, yes, x) <body = d (int64 i, bool e, float[N, 4] h)
+        => (bool f, float[N, 4] n, float s) {
+        f = Identity (e)
+        h1 = Relu (h)
+        at = NonZero (h1)
+        turned = Transpose (at)
+        found = GatherND (h1, turned)
+        s = ReduceSum <keepdims = 0> (found)
+        n = Sub (h, s)
+      }>
+    }
+    """
+    cases = itertools.product((1, 5), (False, True), (1, 3))
+    check(model(text), *([values(n, 4), np.array(c), np.array(t)] for n, c, t in cases))
 
 
 def test_trips_that_the_data_tell():

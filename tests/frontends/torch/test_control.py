@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import mlc
@@ -104,7 +105,8 @@ def test_regions(kind: type[Layer], left: list[type]):
     module = load_torch(program)
     assert [type(op) for op in module.walk() if isinstance(op, IfOp | LoopOp)] == left
     compiled = [mlc.compile(module.clone(), target="reference", cache=False)]
-    compiled += [mlc.compile(module.clone(), threads=n, cache=False) for n in (1, 2)]
+    with tempfile.TemporaryDirectory() as folder:
+        compiled += [mlc.compile(module.clone(), threads=n, cache=folder) for n in (1, 2)]
     for x in inputs():
         with torch.no_grad():
             wanted = model.plain(x)
