@@ -87,7 +87,7 @@ class _SparseBytes(SparseProduct):
         return self.b.op(loop.RecastOp, [memory], loop.buffer(i32))
 
     def _product(self, w: SSAValue, x: SSAValue, total: SSAValue) -> SSAValue:
-        return self.b.add(loop.DotWordsOp(x, w, total)).results[0]
+        return self.b.add(loop.DotWordsOp(x, w, total, _WORD)).results[0]
 
     def _plus(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.b.op(arith.AddiOp, [a, b], a.type)
