@@ -76,7 +76,7 @@ class EncodedProduct(ABC):
         self.layout = Layout(depth, columns, group, share, type_of(decode.x).dtype, panel, fields)
         block = min(_MOST_ROWS, max(height, _SCRATCH // row // height * height))
         if isinstance(self.total, int):
-            block = min(block, self.total)
+            block = max(1, min(block, self.total))
         self.cut = Cut(height, panel, block)
         self.lanes = self.frame.target.lanes(32)
         self.codes = self.b.op(loop.RecastOp, [self._memory(decode.x)], loop.buffer(i32))
