@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from xdsl.ir import SSAValue
@@ -61,8 +61,8 @@ def title(kernel: KernelOp, between: str = "_") -> str:
     return between.join(dict.fromkeys(names))[:60]
 
 
-def record(kernel: KernelOp, name: str) -> dict[str, Any]:
-    """What ``explain`` tells of a launch."""
+def record(kernel: KernelOp, name: str, inside: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``explain`` tells of a launch; ``inside`` are the branches and loops around it."""
     return {
         "kernel": name,
         "algorithm": kernel.algorithm.data,
@@ -71,7 +71,9 @@ def record(kernel: KernelOp, name: str) -> dict[str, Any]:
         "ops": [op.name for op in kernel.ops],
         "inputs": [str(v.type) for v in kernel.inputs],
         "outputs": [str(r.type) for r in kernel.outputs],
+        "weights": [n for n, v in enumerate(kernel.inputs) if isinstance(v.owner, ConstantOp)],
         "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
+        "inside": list(inside),
     }
 
 

@@ -11,12 +11,10 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...ir.cost import operations
 from ...ir.dims import symbols_of
 from ...ir.kernel import KernelOp
 from ...ir.module import main_function
 from ...ir.op import source_of
-from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import IfOp, LoopOp, differences, returned_types
 from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
@@ -26,6 +24,7 @@ from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import MemoryPlan, Place, plan_memory
 from ...passes.values import number
+from ..kernels import kernel_symbols, record
 from . import heap
 from .compile import compile_object
 from .emit import emit_module
@@ -38,7 +37,7 @@ from .schedule import Chooser, Scheduler, by_estimate, has_kernel, watches_borde
 from .sites import Branch, EntryPoints, Loop, Repeat, Room, Side, Site, Step
 from .target import CpuTarget
 from .templates.copy import copy_kernel
-from .templates.frame import Code, Packing, kernel_symbols
+from .templates.frame import Code, Packing
 from .weights import Weights
 
 
@@ -280,22 +279,6 @@ class _Builder:
 def pool_object(target: CpuTarget) -> bytes:
     """The thread pool, compiled."""
     return compile_object(pool_text(target), target)
-
-
-def record(kernel: KernelOp, name: str, inside: Sequence[str] = ()) -> dict[str, Any]:
-    """What ``explain`` tells of a launch; ``inside`` are the branches and loops around it."""
-    return {
-        "kernel": name,
-        "algorithm": kernel.algorithm.data,
-        "why": kernel.why.data,
-        "nodes": list(dict.fromkeys(n for op in kernel.ops if (n := source_of(op)))),
-        "ops": [op.name for op in kernel.ops],
-        "inputs": [str(v.type) for v in kernel.inputs],
-        "outputs": [str(r.type) for r in kernel.outputs],
-        "weights": [n for n, v in enumerate(kernel.inputs) if isinstance(v.owner, ConstantOp)],
-        "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
-        "inside": list(inside),
-    }
 
 
 def _name(op: Operation) -> str:

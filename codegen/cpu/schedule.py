@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from xdsl.ir import SSAValue
-
 from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
-from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, type_of
 from ...passes.decode_weights import note_of
+from ..kernels import kernel_key, title
 from .convolution import choose, measured, others
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
 from .target import CpuTarget
@@ -70,7 +68,7 @@ class Scheduler:
         sparse = choose_sparse(kernel, self.target)
         key = kernel_key(kernel), sparse.height
         if key not in self.codes:
-            self.codes[key] = self._best(kernel, sparse, f"k{len(self.codes)}_{_title(kernel)}")
+            self.codes[key] = self._best(kernel, sparse, f"k{len(self.codes)}_{title(kernel)}")
             self._chosen[key] = kernel
         for name in ("algorithm", "why"):
             kernel.properties[name] = self._chosen[key].properties[name]
@@ -180,26 +178,3 @@ def watches_border(op: GraphOp, target: CpuTarget, chooser: Chooser = by_estimat
     if not isinstance(op, ConvOp) or skips_zeros(op, target):
         return False
     return chooser(op, "winograd", _winograd_options(op, target)) != (0,)
-
-
-def kernel_key(kernel: KernelOp) -> Hashable:
-    """Equal for kernels with the same code: ops, parameters, types, which inputs are constant."""
-    numbers: dict[SSAValue, int] = {}
-    for value in (*kernel.block.args, *(r for op in kernel.block.ops for r in op.results)):
-        numbers[value] = len(numbers)
-    ops = tuple(
-        (
-            op.name,
-            tuple(numbers[o] for o in op.operands),
-            tuple(sorted(op.properties.items(), key=lambda p: p[0])),
-            tuple(r.type for r in op.results),
-        )
-        for op in kernel.block.ops
-    )
-    constant = tuple(isinstance(i.owner, ConstantOp) for i in kernel.inputs)
-    return ops, tuple(a.type for a in kernel.block.args), constant
-
-
-def _title(kernel: KernelOp) -> str:
-    names = [op.name.removeprefix("mlc.") for op in kernel.ops if op.name != "mlc.constant"]
-    return "_".join(dict.fromkeys(names))[:60]

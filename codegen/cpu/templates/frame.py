@@ -12,13 +12,10 @@ from xdsl.ir import Block, Region, SSAValue
 
 from ....ir import loop
 from ....ir.affine import IndexSpace
-from ....ir.dims import Dim, Shape, symbols_of
+from ....ir.dims import Dim, Shape
 from ....ir.kernel import Fused, KernelOp
-from ....ir.op import GraphOp
-from ....ir.ops.select import late_symbols
-from ....ir.scalar import nodes_of
-from ....ir.structure import Map, Reduce, body_of
-from ....ir.types import I64, TensorType, type_of
+from ....ir.types import I64
+from ...kernels import found_symbols, kernel_symbols, kernel_types
 from ..builder import LoopBuilder
 from ..elements import storage_type
 from ..expression import Buffer, Scope
@@ -159,34 +156,6 @@ class Frame:
         function = func.FuncOp(self.name, type, Region(self._block))
         found = tuple(self.found)
         return Code(function, tasks, grain, packed or {}, found, samples, self.options)
-
-
-def kernel_types(kernel: KernelOp) -> list[TensorType]:
-    """The types of operands and results, in the order of the function's buffers."""
-    return [type_of(v) for v in (*kernel.inputs, *kernel.outputs)]
-
-
-def kernel_symbols(kernel: KernelOp) -> list[str]:
-    """The symbols a kernel takes, each once, in order; those it finds out are none of them."""
-    dims = [d for t in kernel_types(kernel) for d in t.shape]
-    dims += [d for op in kernel.ops for r in op.results for d in type_of(r).shape]
-    dims += [d for op in kernel.ops for d in _sizes(op)]
-    names = dict.fromkeys(name for d in dims for name in symbols_of(d))
-    return [name for name in names if name not in found_symbols(kernel)]
-
-
-def found_symbols(kernel: KernelOp) -> list[str]:
-    """The symbols a kernel finds out."""
-    return list(late_symbols(kernel.ops))
-
-
-def _sizes(op: GraphOp) -> list[Dim]:
-    """The dims that an op's expression names."""
-    structure = op.structure()
-    if not isinstance(structure, Map | Reduce):
-        return []
-    body = body_of(structure, type_of(op.results[0]).rank)
-    return [n.attr for n in nodes_of(body) if n.op == "size"]
 
 
 def grain_of(cost: int) -> int:
