@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
 import numpy as np
-from cuda_standin import Call, StandIn
 from interpreted import Interpreted, Memory
 from mlc.codegen.cuda.build import Build, Launch, build
-from mlc.codegen.cuda.elements import pointer_type
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.ir.dims import Dim, substitute
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp
-from mlc.ir.types import DTYPES, TensorType, type_of
+from mlc.ir.types import TensorType, type_of
 from mlc.passes.memory_plan import Place
-from mlc.runtime import Model
 from native import aligned
 from xdsl.dialects.builtin import ModuleOp
 
@@ -42,14 +36,13 @@ class Interpreter:
         outputs = [_poisoned(self._shape(t, symbols), t.dtype) for t in self.results]
         arena = aligned(_value(self.build.arena, symbols))
         arena.fill(0xAB)
-        memory = Memory()
         bases = {
-            "input": [memory.add(a) for a in inputs],
-            "output": [memory.add(a) for a in outputs],
-            "arena": [memory.add(arena)],
-            "weight": [memory.add(self.weights)],
+            "input": [a.ctypes.data for a in inputs],
+            "output": [a.ctypes.data for a in outputs],
+            "arena": [arena.ctypes.data],
+            "weight": [self.weights.ctypes.data],
         }
-        kernels = Interpreted(self.build.source, memory)
+        kernels = Interpreted(self.build.source, Memory())
         for launch in self.build.launches:
             self._launch(kernels, launch, bases, symbols)
         return outputs
@@ -63,6 +56,9 @@ class Interpreter:
     ) -> None:
         code = self.build.codes[launch.kernel]
         values = [_address(b.place, bases, symbols) for b in launch.buffers]
+        sizes = [_value(b.size, symbols) for b in launch.buffers]
+        # Nothing else may be touched, since other launches may run at the same time.
+        kernels.memory.ranges = [(v, v + size) for v, size in zip(values, sizes, strict=True)]
         values += [symbols[s] for s in code.symbols]
         grid = (_value(code.grid, symbols), 1, 1)
         kernels.launch(code.name, grid, list(code.signature.values()), values)
@@ -95,31 +91,3 @@ def _address(place: Place, bases: dict[str, list[int]], symbols: dict[str, int])
 def _poisoned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """What no kernel would write."""
     return np.full(shape, 77).astype(dtype)
-
-
-def interpret_kernels(gpu: StandIn, model: Model) -> None:
-    """Lets the stand-in driver run a model's kernels in the interpreter, on its own memory."""
-    start, size = model.manifest["cuda"]["source"]
-    source = model.code[start : start + size].decode()
-    types = {name: _pointer_types(text) for name, text in _FUNCTION.findall(source)}
-
-    def body_of(name: str, image: bytes) -> Callable[[Call], None]:
-        def body(call: Call) -> None:
-            blocks = gpu.memory.blocks.items()
-            memory = Memory([(at, at + block.nbytes) for at, block in blocks])
-            pointers = types[name]
-            kinds = [*pointers, *["i32"] * (len(call.arguments) - 2 - len(pointers))]
-            values = [call.integer(n) for n in range(len(kinds))]
-            Interpreted(source, memory).launch(name, call.grid, kinds, values)
-
-        return body
-
-    gpu.body_of = body_of
-
-
-_FUNCTION = re.compile(r"^def (k\d+_\w+)\(.*\):\n    # .*\n    # (.*)\n", re.MULTILINE)
-
-
-def _pointer_types(comment: str) -> list[str]:
-    """The types of pointers, from the comment that tells the types of tensors."""
-    return [pointer_type(DTYPES[name]) for name in re.findall(r"\] (\w+)", comment)]

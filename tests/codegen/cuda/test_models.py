@@ -12,8 +12,9 @@ import mlc
 import numpy as np
 import pytest
 import torch
-from cuda_standin import StandIn, standing_in
-from gpu import interpret_kernels
+from cuda_interpreted import interpreting
+from cuda_standin import standing_in
+from mlc.runtime import Artifact
 from torch import nn
 from torch.nn import functional as F
 
@@ -77,13 +78,11 @@ class DecodeStep(nn.Module):
 
 def run(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) -> list[np.ndarray]:
     """The results of a module, compiled to a file and loaded on the stand-in."""
-    compiled = mlc.compile(module, inputs=inputs, target=TARGET, cache=False)
-    compiled.save(path / "model.mlc")
-    with standing_in(StandIn()) as gpu:
-        interpret_kernels(gpu, compiled)
-        model = mlc.load(path / "model.mlc")
+    file = path / "model.mlc"
+    mlc.compile(module, inputs=inputs, target=TARGET, cache=False).save(file)
+    with standing_in(interpreting(Artifact.open(file))) as gpu:
+        model = mlc.load(file)
         results = model(*(i.numpy() for i in inputs))
-        assert not gpu.failures
         assert len(gpu.ran) == len(model.manifest["sites"])
     return list(results) if isinstance(results, tuple) else [results]
 
