@@ -35,7 +35,7 @@ _LARGEST = 1 << 18
 def integer_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
     """Code for a kernel around a product of bytes; None where its root is none."""
     rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted, I32, strided=True)
+    product = product_of(rooted, I32, by_sample=True, strided=True)
     if product is None:
         return None
     if is_grouped(kernel, product, _KINDS):
