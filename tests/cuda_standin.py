@@ -420,7 +420,7 @@ class StandIn:
 
     def FuncSetAttribute(self, function: int, attribute: int, value: int) -> None:
         found = self._get(function, Function)
-        if attribute == 8 and value + found.entry.shared > SHARED_AT_MOST:
+        if attribute == 8 and value > SHARED_AT_MOST:
             raise Refusal(1, f"{value} bytes of shared memory")
         found.attributes[attribute] = value
 
@@ -497,7 +497,7 @@ class StandIn:
             raise Refusal(1, f"{entry.name}: a grid of {grid}")
         if block != (entry.block or block):
             raise Refusal(1, f"{entry.name}: blocks of {block}, compiled for {entry.block}")
-        if shared > function.attributes.get(8, SHARED_BY_DEFAULT):
+        if shared > function.attributes.get(8, SHARED_BY_DEFAULT - entry.shared):
             raise Refusal(1, f"{entry.name}: {shared} bytes of shared memory")
 
     def _run(self, node: Node) -> None:

@@ -40,6 +40,13 @@ def test_a_model_runs_on_cubins(arch: int):
         assert len(gpu.ran) == 6
 
 
+@pytest.mark.parametrize("shared", [0, 1 << 10, 47 << 10, 48 << 10, 100 << 10, 227 << 10])
+def test_shared_memory_is_asked_for(shared: int):
+    with standing_in(standin()):
+        model = Model.from_artifact(sample((90,), ptx=False, shared=shared))
+        np.testing.assert_array_equal(model(feed())[0], expected(feed())[0])
+
+
 def test_every_argument_arrives():
     seen = []
     with standing_in(standin()) as gpu:
