@@ -8,12 +8,14 @@ cosine between its embeddings and those of the float model, on 400 first lines o
 standard library, the seconds that it took to compress, and the bytes of the compressed layers as a
 share of the float ones. The recipes are calibrated on other sentences. The digits are 260 images
 that examples/digits classifies, before and after int8 calibrated on 100 others of its test set.
+"80 % recovered" prunes and trains, in about ten minutes.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ EXAMPLES = HERE.parent / "examples"
 sys.path.insert(0, str(EXAMPLES / "sentence_search"))
 
 TEST = 400
+TRAINED = "80 % recovered"
 Batch = tuple[np.ndarray, np.ndarray]
 # Each recipe with the mean cosine that it must reach.
 RECIPES = {
@@ -35,11 +38,17 @@ RECIPES = {
     "int4 g32 nearest": (mlc.Recipe(Quantize(4, group=32, method="nearest")), 0.97),
     "int4 g32 hqq": (mlc.Recipe(Quantize(4, group=32, method="hqq")), 0.97),
     "int4 g32 gptq": (mlc.Recipe(Quantize(4, group=32, method="gptq")), 0.99),
+    "int4 g32 awq": (mlc.Recipe(Quantize(4, group=32, method="awq")), 0.98),
+    "4 bits in the mean": (mlc.Recipe(Quantize(group=32, average=4.0)), 0.99),
     "int4 g128 gptq": (mlc.Recipe(Quantize(4, group=128, method="gptq")), 0.985),
     "int2 g32 gptq": (mlc.Recipe(Quantize(2, group=32, method="gptq")), 0.80),
     "50 % magnitude": (mlc.Recipe(sparsify=Sparsify(0.5)), 0.70),
     "50 % wanda": (mlc.Recipe(sparsify=Sparsify(0.5, method="wanda")), 0.85),
     "50 % sparsegpt": (mlc.Recipe(sparsify=Sparsify(0.5, method="sparsegpt")), 0.94),
+    "50 % by sensitivity": (
+        mlc.Recipe(sparsify=Sparsify(0.5, method="sparsegpt", scope="sensitivity")),
+        0.94,
+    ),
     "half rank svd": (mlc.Recipe(low_rank=LowRank(0.5, "svd")), 0.55),
     "half rank activation": (mlc.Recipe(low_rank=LowRank(0.5)), 0.93),
 }
@@ -99,6 +108,22 @@ def measure_sentences(names: list[str]) -> bool:
     return fine
 
 
+def measure_recovery() -> bool:
+    """Prints a line; whether training wins back half of the cosine that pruning loses."""
+    recipe = mlc.Recipe(sparsify=Sparsify(0.8, method="sparsegpt"))
+    with tempfile.TemporaryDirectory() as folder:
+        path, calibration, test = sentences(Path(folder))
+        wanted = embedded(mlc.compile(path), test)
+        options = {"recipe": recipe, "calibration": calibration, "cache": False}
+        plain = (embedded(mlc.compile(path, **options), test) * wanted).sum(1).mean()
+        start = time.process_time()
+        model = mlc.recover(path, recipe, calibration, cache=False)
+        spent = time.process_time() - start
+        cosine = (embedded(model, test) * wanted).sum(1).mean()
+    print(f"{TRAINED:22}{cosine:12.4f}, pruned only {plain:.4f}; {spent:.0f} s of processors")
+    return bool(1 - cosine <= (1 - plain) / 2)
+
+
 def share_of_bytes(model: mlc.Model) -> float:
     """The bytes of what stands for the compressed weights, by those of the weights."""
     layers = model.report["compression"]["layers"]
@@ -124,12 +149,16 @@ def measure_digits() -> bool:
 
 def main(names: list[str]) -> int:
     """1 if a recipe misses its goal, 2 if there is none of a name."""
-    unknown = [n for n in names if n not in RECIPES]
+    known = [*RECIPES, TRAINED]
+    unknown = [n for n in names if n not in known]
     if unknown:
-        print(f"no recipe is called {unknown}; the recipes are {list(RECIPES)}", file=sys.stderr)
+        print(f"no recipe is called {unknown}; the recipes are {known}", file=sys.stderr)
         return 2
+    chosen = names or known
     fine = measure_digits()
-    fine &= measure_sentences(names or list(RECIPES))
+    fine &= measure_sentences([n for n in chosen if n != TRAINED])
+    if TRAINED in chosen:
+        fine &= measure_recovery()
     return 0 if fine else 1
 
 

@@ -129,6 +129,7 @@ class _Run:
         self.module = module
         self.stages = stages
         self.costs = target.costs() if target else Arithmetic()
+        self.recovered: list[dict[str, Any]] = []
         given, self.labels = split_labels(asked.validation)
         self.samples = self._samples(asked.calibration, "calibration")
         self.judging = self._samples(given, "validation") or self.samples
@@ -140,7 +141,6 @@ class _Run:
 
         with self.stages("compress"):
             baseline, report = self._compressed()
-        recovered = self._recovered(baseline)
         with self.stages("judge"):
             verdict = self._judged(baseline, report)
         restored = verdict.restored if verdict else ()
@@ -153,7 +153,7 @@ class _Run:
         return {
             "layers": [e.values() for e in layers],
             "metric": verdict and verdict.values(),
-            "recovery": recovered,
+            "recovery": self.recovered,
         }
 
     def _samples(self, given: Any, what: str) -> Samples | None:
@@ -165,7 +165,7 @@ class _Run:
 
     def _compressed(self) -> tuple[Baseline, Report]:
         from ..passes.compress.baseline import Baseline
-        from ..passes.compress.compress import check_recipe, compress_passes, prepare_passes
+        from ..passes.compress.compress import check_recipe, prepare_passes
         from ..passes.compress.report import Report
         from ..passes.manager import run_passes
 
@@ -173,28 +173,30 @@ class _Run:
         check_recipe(self.recipe, self.module, self.samples, self.judging)
         run_passes(self.module, prepare_passes(self.recipe))
         baseline = Baseline(self.module)
-        passes = compress_passes(self.recipe, self.samples, report, self.costs)
-        run_passes(self.module, passes)
-        return baseline, report
-
-    def _recovered(self, baseline: Baseline) -> dict[str, Any] | None:
-        from .recovery import train
-
         recovery = self.asked.recovery
         if recovery is None:
-            return None
+            self._run(self.recipe, report)
+            return baseline, report
+        parts = self.recipe.stages()
+        for part, training in zip(parts, recovery.stages(len(parts)), strict=True):
+            self._run(part, report)
+            self.recovered.append(self._train(baseline, training))
+        return baseline, report
+
+    def _run(self, recipe: Recipe, report: Report) -> None:
+        from ..passes.compress.compress import compress_passes
+        from ..passes.manager import run_passes
+
+        run_passes(self.module, compress_passes(recipe, self.samples, report, self.costs))
+
+    def _train(self, baseline: Baseline, recovery: Recovery) -> dict[str, Any]:
+        from .recovery import train
+
         if self.samples is None:
             raise MlcError("recovery needs batches of inputs to train on")
-        with self.stages("recover"):
-            return train(
-                baseline,
-                self.module,
-                self.recipe,
-                self.samples,
-                recovery,
-                self.asked.threads,
-                self.stages.progress,
-            )
+        told = self.stages.progress
+        asked = (self.recipe, self.samples, recovery, self.asked.threads)
+        return train(baseline, self.module, *asked, told)
 
     def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:
         from ..passes.compress.outcome import worst_first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import MlcError
@@ -25,13 +25,24 @@ class Recovery:
         steps: Batches to train on, over and over again.
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        layers: How much the results of layers count beside those of the model.
         seed: Of the order of the batches.
     """
 
     steps: int = 1000
     minutes: float = 10.0
     rate: float = 0.02
+    layers: float = 1.0
     seed: int = 0
+
+    def stages(self, count: int) -> list[Recovery]:
+        """The steps and minutes as those of stages, the last as long as all others together."""
+        last = 1.0 if count == 1 else 0.5
+        shares = [(1 - last) / max(count - 1, 1)] * (count - 1) + [last]
+        return [
+            replace(self, steps=max(1, round(s * self.steps)), minutes=s * self.minutes)
+            for s in shares
+        ]
 
     def __post_init__(self):
         if self.steps < 1 or not self.minutes > 0 or not self.rate > 0:
@@ -46,6 +57,7 @@ def recover(
     steps: int = Recovery.steps,
     minutes: float = Recovery.minutes,
     rate: float = Recovery.rate,
+    layers: float = Recovery.layers,
     seed: int = Recovery.seed,
     **options: Any,
 ) -> Model:
@@ -54,6 +66,8 @@ def recover(
     The original model teaches the compressed one, on inputs without labels: it has to compute the
     same results, and the same in every layer. Zeros stay zeros, weights stay on their levels
     (rounding lets gradients pass), factors stay thin; scales, biases and norms are trained too.
+    Many weights go in steps, and few levels come last; there is training after each, of which the
+    last takes half of the time.
 
     >>> model = mlc.recover(module, mlc.Recipe.of(sparsify=0.8), batches, inputs=example)
 
@@ -65,6 +79,7 @@ def recover(
         steps: Batches to train on, over and over again.
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        layers: How much the results of layers count beside those of the model.
         seed: Of the order of the batches.
         options: The others of ``compile``.
 
@@ -73,7 +88,7 @@ def recover(
     """
     from .compilation import compile
 
-    recovery = Recovery(steps, minutes, rate, seed)
+    recovery = Recovery(steps, minutes, rate, layers, seed)
     return compile(model, recipe=recipe, calibration=batches, recovery=recovery, **options)
 
 
@@ -102,7 +117,8 @@ def train(
     weights = trainable(module, recipe)
     student = returning(module, told(module, baseline.now), [value for value, _ in weights])
     teacher = returning(baseline.module, told(baseline.module, baseline.before))
+    results = len(told(module, ()))
     training = Training(**asdict(recovery), threads=threads)
-    trained = distill(teacher, student, weights, list(samples), training, progress)
+    trained = distill(teacher, student, weights, list(samples), results, training, progress)
     put_back(weights, trained.arrays)
     return {"steps": trained.steps, "before": trained.before, "after": trained.after}

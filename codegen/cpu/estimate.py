@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.ir import SSAValue
 
 from ...ir.dims import Shape, product
@@ -20,6 +21,7 @@ from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, bit_width, type_of
 from ...passes.compress.costs import known
+from .encoded import encoded_cycles
 from .sparsity import predicted_cycles
 from .target import CpuTarget
 
@@ -51,17 +53,37 @@ class Estimate:
     def _product(self, op: MatmulOp | ConvOp) -> float:
         x, w = op.operands
         if isinstance(w.owner, ConstantOp) and type_of(w).dtype == F32:
-            return max(self._floats(op, w.owner), self._read(w))
-        if _is_integer(x) and _is_integer(w):
-            return max(self._work(op, 8, bool(self.target.dot4)), self._read(w))
-        return max(self._work(op, 32), self._read(w))
+            return max(self._with_zeros(op, w.owner.value.array), self._read(w))
+        codes = _codes_of(w)
+        if codes is None:
+            return max(self._work(op, 32), self._read(w))
+        if _is_integer(x) and bit_width(codes.dtype) == 8:
+            return max(self._integers(op, codes), self._read(w))
+        return self._on_codes(op, codes)
 
-    def _floats(self, op: MatmulOp | ConvOp, constant: ConstantOp) -> float:
+    def _with_zeros(self, op: MatmulOp | ConvOp, array: np.ndarray) -> float:
+        """The faster of the dense product, and one that skips zeros."""
         if isinstance(op, ConvOp) and op.groups > 1:
             return self._work(op, 32)
-        array, result = constant.value.array, type_of(op.results[0]).shape
-        matrix = array.reshape(-1, array.shape[-1])
-        return min(predicted_cycles(op, _count(result[:-1]), matrix, self.target).values())
+        matrix, rows = array.reshape(-1, array.shape[-1]), type_of(op.results[0]).shape[:-1]
+        return min(predicted_cycles(op, _count(rows), matrix, self.target).values())
+
+    def _integers(self, op: MatmulOp | ConvOp, codes: np.ndarray) -> float:
+        """The same for bytes, of which four neighbours are one word."""
+        depth = codes.size // codes.shape[-1]
+        if not self.target.dot4 or depth % 4:
+            return self._work(op, 8, bool(self.target.dot4))
+        taken = np.asarray(codes.reshape(depth // 4, 4, -1).any(1))
+        return self._with_zeros(op, taken)
+
+    def _on_codes(self, op: MatmulOp | ConvOp, codes: np.ndarray) -> float:
+        """The faster of the product that reads codes, and that of what they mean."""
+        rows, bits = _count(type_of(op.results[0]).shape[:-1]), bit_width(codes.dtype)
+        dense = max(self._work(op, 32), 4 * codes.size / _BYTES_A_CYCLE)
+        if isinstance(op, ConvOp):
+            return dense
+        depth, columns = codes.shape
+        return min(dense, encoded_cycles(rows, depth, columns, bits, self.target))
 
     def _work(self, op: MatmulOp | ConvOp, bits: int, has_dot: bool = True) -> float:
         """Multiply-adds, two vectors of them a cycle; bytes without their instruction as words."""
@@ -74,6 +96,13 @@ class Estimate:
         owner = weight.owner
         stored = type_of(owner.x if isinstance(owner, DequantizeOp) else weight)
         return _count(stored.shape) * bit_width(stored.dtype) / 8 / _BYTES_A_CYCLE
+
+
+def _codes_of(weight: SSAValue) -> np.ndarray | None:
+    """The constant that is decoded, or None."""
+    owner = weight.owner
+    stored = owner.x.owner if isinstance(owner, DequantizeOp) else None
+    return stored.value.array if isinstance(stored, ConstantOp) else None
 
 
 def _is_integer(value: SSAValue) -> bool:

@@ -96,7 +96,7 @@ def _parameters(layer: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 
 def main() -> None:
-    """Trains, reports the accuracy, writes ``digits.onnx`` and ``test_set.npz``."""
+    """Trains, reports the accuracy, writes ``digits.onnx`` and both sets of images."""
     torch.manual_seed(0)
     train_x, test_x, train_y, test_y = dataset()
     model = network()
@@ -105,8 +105,14 @@ def main() -> None:
     right = model(torch.from_numpy(test_x)).argmax(1).numpy() == test_y
     print(f"accuracy on {len(test_y)} images: {right.mean():.4f}")
     onnx.save(to_onnx(model), HERE / "digits.onnx")
-    pixels = (test_x * 16).astype(np.uint8)
-    np.savez_compressed(HERE / "test_set.npz", pixels=pixels, labels=test_y.astype(np.uint8))
+    save("test_set.npz", test_x, test_y)
+    save("training_set.npz", train_x, train_y)
+
+
+def save(name: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """Images as whole numbers up to 16."""
+    pixels = (images * 16).astype(np.uint8)
+    np.savez_compressed(HERE / name, pixels=pixels, labels=labels.astype(np.uint8))
 
 
 if __name__ == "__main__":

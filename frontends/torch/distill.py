@@ -32,6 +32,7 @@ class Training:
         steps: Batches to train on, over and over again.
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
+        layers: How much the results of layers count beside those of the model.
         seed: Of the order of the batches.
         threads: For torch.
     """
@@ -39,6 +40,7 @@ class Training:
     steps: int
     minutes: float
     rate: float
+    layers: float
     seed: int
     threads: int
 
@@ -61,6 +63,7 @@ def distill(
     student: ModuleOp,
     weights: Sequence[Weight],
     batches: Sequence[Batch],
+    results: int,
     training: Training,
     progress: Callable[[str, int, int], None],
 ) -> Trained:
@@ -71,6 +74,7 @@ def distill(
         student: The compressed graph.
         weights: Constants, or what decodes constants; with a mask where zeros must stay.
         batches: Inputs of both.
+        results: How many of the values, from the first, are the model's own.
         training: How long, how fast.
         progress: Is told about every step.
 
@@ -83,7 +87,8 @@ def distill(
         raise MlcError(f"cannot train: torch has no function, and so no gradient, for {names}")
     latents = nn.ModuleList(latent_of(value, mask) for value, mask in weights)
     with _threads(training.threads):
-        return _Distillation(torch_module(teacher), run, latents, batches, training).run(progress)
+        both = torch_module(teacher), run
+        return _Distillation(*both, latents, batches, results, training).run(progress)
 
 
 class _Distillation:
@@ -93,8 +98,10 @@ class _Distillation:
         student: nn.Module,
         latents: nn.ModuleList,
         batches: Sequence[Batch],
+        results: int,
         training: Training,
     ):
+        self.results = results
         self.teacher = teacher
         self.student = student
         self.latents: list[Latent] = [m for m in latents if isinstance(m, Latent)]
@@ -133,13 +140,14 @@ class _Distillation:
         self.optimizer.step()
 
     def _error(self, batch: int) -> torch.Tensor:
-        """The mean share of noise in all values that are compared."""
+        """The mean share of noise in the model's results, and that in layers, weighed."""
         inputs = self.batches[batch]
         with torch.no_grad():
             wanted = self.teacher(*inputs)
         got = self.student(*inputs, *(latent() for latent in self.latents))
-        pairs = zip(got, wanted, strict=True)
-        return torch.stack([_noise(a, b) for a, b in pairs if b.is_floating_point()]).mean()
+        pairs = list(zip(got, wanted, strict=True))
+        own, others = pairs[: self.results], pairs[self.results :]
+        return _mean_noise(own) + self.training.layers * _mean_noise(others)
 
     def _mean_error(self) -> float:
         with torch.no_grad():
@@ -158,6 +166,12 @@ def _groups(latents: Sequence[Latent], rate: float) -> list[dict[str, object]]:
         others = [p for p in latent.parameters() if p is not latent.weight]
         groups += [{"params": others, "lr": rate / 10}] if others else []
     return groups
+
+
+def _mean_noise(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Over values of floats."""
+    noise = [_noise(a, b) for a, b in pairs if b.is_floating_point()]
+    return torch.stack(noise).mean() if noise else torch.zeros(())
 
 
 def _noise(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -17,58 +17,42 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from ...ir.ops.conv import ConvOp
-from ..contract import Pass, Promise
 from .baseline import span
 from .chains import along_a_train, in_sequence
 from .costs import Arithmetic, Costs
 from .factors import Factors, balanced, canonical, halves, strengths, train, tucker
-from .hessian import Moments, moments_of
-from .layers import Layer, encoded_layers, layers_of
-from .recipe import LowRank, Recipe
-from .report import ENCODED, Report, Step, sqnr
-from .samples import Samples
+from .hessian import Moments
+from .layers import Layer
+from .recipe import LowRank
+from .report import Step, sqnr
+from .weight_pass import WeightPass
 
 
 @dataclass(frozen=True)
-class FactorizeWeights(Pass):
-    """Factorizes the weights of all layers that the recipe names.
+class FactorizeWeights(WeightPass[LowRank]):
+    """Factorizes the weights of all layers that the recipe names, where ``costs`` say that it pays.
 
-    Attributes:
-        recipe: Which layers, and to which rank.
-        samples: Calibration data, by which the method ``activation`` judges.
-        report: Is told about every layer.
-        costs: What predicts whether it is faster.
+    ``samples`` are for the method ``activation``.
     """
 
     name = "factorize-weights"
-    promise = Promise.LOSSY
-    recipe: Recipe = field(default_factory=Recipe)
-    samples: Samples | None = None
-    report: Report = field(default_factory=Report)
     costs: Costs = field(default_factory=Arithmetic)
+
+    def asked(self, layer: str) -> LowRank | None:
+        """As the recipe says."""
+        return self.recipe.low_rank_of(layer)
 
     def apply(self, module: ModuleOp) -> None:
         """Puts several layers in the place of one."""
-        todo = [(layer, o) for layer in layers_of(module) if (o := self._asked(layer))]
-        weighed = [layer for layer, o in todo if o.method != "svd" and not misfit(layer, o)]
-        moments = self._moments(module, weighed)
-        for layer, options in self.report.each("factorize weights", todo):
-            why = misfit(layer, options)
-            self.report.add(
-                Step(layer.name, _text(options), "nothing", why)
-                if why
-                else factorize_layer(layer, options, moments.get(layer), self.costs)
-            )
-
-        for name in encoded_layers(module):
-            if options := self.recipe.low_rank_of(name):
-                self.report.add(Step(name, _text(options), "nothing", ENCODED))
-
-    def _asked(self, layer: Layer) -> LowRank | None:
-        return self.recipe.low_rank_of(layer.name)
-
-    def _moments(self, module: ModuleOp, layers: list[Layer]) -> dict[Layer, Moments]:
-        return moments_of(module, layers, self.samples) if self.samples and layers else {}
+        fine: list[tuple[Layer, LowRank]] = []
+        for layer, options in self.todo(module):
+            if why := misfit(layer, options):
+                self.refuse(layer.name, options, why)
+            else:
+                fine.append((layer, options))
+        moments = self.moments(module, [layer for layer, o in fine if o.method != "svd"])
+        for layer, options in self.report.each("factorize weights", fine):
+            self.report.add(factorize_layer(layer, options, moments.get(layer), self.costs))
 
 
 def misfit(layer: Layer, options: LowRank) -> str:
@@ -92,13 +76,13 @@ def factorize_layer(layer: Layer, options: LowRank, moments: Moments | None, cos
     gain = _gain(layer, options, rank, costs)
     if gain <= 1:
         why = f"rank {rank} is predicted to take {1 / gain:.2f}x the time of the whole weight"
-        return Step(layer.name, _text(options), "nothing", why)
+        return Step(layer.name, options.text(), "nothing", why)
     factors = _factors(layer, weight, options, rank, hessian)
     layer.become(_place(layer, options, factors.parts))
     how = options.form if options.form != "matrix" else "activation" if moments else "svd"
     return Step(
         layer.name,
-        _text(options),
+        options.text(),
         f"rank {rank} of {_full_rank(layer, options)} by {how}",
         sqnr=sqnr(weight, factors.whole.reshape(weight.shape), hessian),
     )
@@ -188,8 +172,3 @@ def _shapes(layer: Layer, options: LowRank, rank: int) -> list[tuple[int, ...]]:
         left, right = _sides(layer, rank)
         return [(layer.segment, left), (taps, left, right), (right, layer.outputs)]
     return [(layer.inputs, rank), (rank, layer.outputs)]
-
-
-def _text(options: LowRank) -> str:
-    form = "" if options.form == "matrix" else f" {options.form}"
-    return f"low rank{form} {options.ratio:.0%}{'' if options.by == 'rank' else ' ' + options.by}"

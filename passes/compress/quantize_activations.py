@@ -10,7 +10,7 @@ ones are computed: one for each row of a matrix, one for a whole image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -22,37 +22,34 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.ops.reduce import ReduceMaxOp
 from ...ir.types import DTYPES, type_of
-from ..contract import Pass, Promise
 from .grid import Grid
 from .layers import Layer, layers_of
 from .ranges import ACTIVATION, Histogram, grid_of, sqnr_of
-from .recipe import Quantize, Recipe
-from .report import Report, Step
-from .samples import Samples
+from .recipe import Quantize
+from .report import Step
+from .weight_pass import WeightPass
 
 # The least scale, so that rows of zeros stay zeros.
 _TINY = 1e-30
 
 
 @dataclass(frozen=True)
-class QuantizeActivations(Pass):
+class QuantizeActivations(WeightPass[Quantize]):
     """Quantizes what all layers read for which the recipe names a static or dynamic scheme.
 
-    Attributes:
-        recipe: Which layers, and how.
-        samples: Calibration data, which static scales need.
-        report: Is told about every layer.
+    ``samples`` are for static scales.
     """
 
     name = "quantize-activations"
-    promise = Promise.LOSSY
-    recipe: Recipe = field(default_factory=Recipe)
-    samples: Samples | None = None
-    report: Report = field(default_factory=Report)
+
+    def asked(self, layer: str) -> Quantize | None:
+        """Schemes for weights alone ask for nothing here."""
+        options = self.recipe.quantize_of(layer)
+        return options if options and options.scheme != "weights" else None
 
     def apply(self, module: ModuleOp) -> None:
         """Puts a quantization, and its inverse, before layers."""
-        todo = [(layer, o) for layer in layers_of(module) if (o := self._asked(layer))]
+        todo = [(layer, o) for layer in layers_of(module) if (o := self.asked(layer.name))]
         static = [layer.input for layer, options in todo if options.scheme == "static"]
         seen = self._histograms(module, list(dict.fromkeys(static)))
         made: dict[tuple[SSAValue, str, str, bool], SSAValue] = {}
@@ -63,10 +60,6 @@ class QuantizeActivations(Pass):
             if key not in made:
                 made[key] = _quantized(layer, options, seen)
             layer.use(made[key], 0)
-
-    def _asked(self, layer: Layer) -> Quantize | None:
-        options = self.recipe.quantize_of(layer.name)
-        return options if options and options.scheme != "weights" else None
 
     def _histograms(self, module: ModuleOp, values: list[SSAValue]) -> dict[SSAValue, Histogram]:
         found = {value: Histogram() for value in values}

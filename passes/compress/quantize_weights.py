@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,51 +16,35 @@ from xdsl.dialects.builtin import ModuleOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.quant import DequantizeOp
 from ...ir.types import type_of
-from ..contract import Pass, Promise
 from .grid import Grid, Levels, best_range, half_quadratic, whole_range
-from .hessian import Moments, mean_change, moments_of
-from .layers import Layer, encoded_layers, layers_of
-from .recipe import Quantize, Recipe
-from .report import ENCODED, Report, Step, sqnr
+from .hessian import Moments, mean_change
+from .layers import Layer
+from .recipe import Quantize
+from .report import Step, sqnr
 from .rounding import Rounded, chunks_of, gptq, nearest
 from .samples import Samples
 from .sensitivity import bits
+from .weight_pass import WeightPass
 
 
 @dataclass(frozen=True)
-class QuantizeWeights(Pass):
-    """Rounds the weights of all layers that the recipe names.
-
-    Attributes:
-        recipe: Which layers, and how.
-        samples: Calibration data, which GPTQ needs.
-        report: Is told about every layer.
-    """
+class QuantizeWeights(WeightPass[Quantize]):
+    """Rounds the weights of all layers that the recipe names; ``samples`` are for GPTQ and AWQ."""
 
     name = "quantize-weights"
-    promise = Promise.LOSSY
-    recipe: Recipe = field(default_factory=Recipe)
-    samples: Samples | None = None
-    report: Report = field(default_factory=Report)
+
+    def asked(self, layer: str) -> Quantize | None:
+        """With the method that is meant."""
+        options = self.recipe.quantize_of(layer)
+        return resolved(options, self.samples) if options else None
 
     def apply(self, module: ModuleOp) -> None:
         """Puts decoded integers in the place of float constants."""
-        wanted = [(layer, self._asked(layer)) for layer in layers_of(module)]
-        todo = [(layer, asked) for layer, asked in wanted if asked]
-        for name in encoded_layers(module):
-            if options := self.recipe.quantize_of(name):
-                self.report.add(Step(name, _asked(options), "nothing", ENCODED))
-        moments = self._moments(module, [layer for layer, a in todo if uses_data(a)])
+        todo = self.todo(module)
+        moments = self.moments(module, [layer for layer, a in todo if uses_data(a)])
         todo = _allocated(todo, moments)
         for layer, asked in self.report.each("round weights", todo):
             self.report.add(quantize_layer(layer, asked, moments.get(layer)))
-
-    def _asked(self, layer: Layer) -> Quantize | None:
-        options = self.recipe.quantize_of(layer.name)
-        return resolved(options, self.samples) if options else None
-
-    def _moments(self, module: ModuleOp, layers: list[Layer]) -> dict[Layer, Moments]:
-        return moments_of(module, layers, self.samples) if self.samples and layers else {}
 
 
 def uses_data(options: Quantize) -> bool:
@@ -103,7 +87,7 @@ def quantize_layer(layer: Layer, options: Quantize, moments: Moments | None) -> 
     hessian = moments.hessian(0) if moments else None
     return Step(
         layer.name,
-        _asked(options),
+        options.text(),
         f"{'' if options.symmetric else 'u'}int{options.bits} {options.method}",
         sqnr=sqnr(before[0], after[0], hessian),
     )
@@ -169,8 +153,3 @@ def _scales(layer: Layer, options: Quantize, values: np.ndarray) -> np.ndarray:
     if options.group:
         return layer.as_weight(values)
     return values.reshape(*[1] * (len(layer.shape) - 1), -1)
-
-
-def _asked(options: Quantize) -> str:
-    group = f" g{options.group}" if options.group else ""
-    return f"quantize {options.scheme} int{options.bits}{group}"

@@ -8,24 +8,22 @@ This file imports neither xDSL nor numpy: a compilation found in the cache needs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...ir.errors import MlcError
+from .options import LowRank as LowRank
+from .options import Quantize as Quantize
+from .options import Sparsify as Sparsify
+from .options import one_of
 
-SCHEMES = ("weights", "static", "dynamic")
-ROUNDINGS = ("auto", "nearest", "hqq", "gptq", "awq")
-RANGES = ("min-max", "percentile", "mse", "entropy")
-PRUNINGS = ("magnitude", "wanda", "sparsegpt")
-SCOPES = ("layer", "model", "sensitivity")
-FACTORIZATIONS = ("auto", "svd", "activation")
-FORMS = ("matrix", "tucker", "cp", "train")
-MEASURES = ("rank", "energy", "error", "time")
-_BLOCK = re.compile(r"(\d+)x(\d+)")
-_N_OF_M = re.compile(r"(\d+):(\d+)")
+Options = Quantize | Sparsify | LowRank
+OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
+
+# Pruning more than so much goes in so many steps when there is training in between.
+_MANY, _STEPS = 0.6, 3
 
 
 class RecipeError(MlcError):
@@ -34,203 +32,6 @@ class RecipeError(MlcError):
     def __init__(self, problems: Sequence[str]):
         self.problems = tuple(problems)
         super().__init__("the recipe cannot be followed:\n" + "\n".join(f"  {p}" for p in problems))
-
-
-@dataclass(frozen=True)
-class Quantize:
-    """Numbers of few bits.
-
-    Attributes:
-        bits: Of a weight: 8, 4 or 2.
-        scheme: ``weights`` alone; also activations, with ranges found by calibration (``static``)
-            or at run time (``dynamic``), both with 8 bits and one scale a filter.
-        group: How many inputs share a scale; 0: all.
-        symmetric: Whether 0 is always the middle, so that there are no zero points.
-        method: How weights are rounded: ``nearest``, ``hqq`` (fits the grid, needs no data),
-            ``gptq`` (needs calibration data), ``awq`` (too: enlarges what large inputs meet, for
-            the scheme ``weights``), ``auto``: ``gptq`` where there is data, else ``hqq``.
-        range: How a static range follows from what calibration sees.
-        smooth: How much of the outliers of what a static product reads its weight takes, 0 to 1.
-        average: The mean bits of a weight, shared out by sensitivity: each layer gets 8, 4 or 2;
-            0: ``bits`` for all.
-        correct_bias: Whether what rounding adds to the mean of a result is taken off again; needs
-            calibration data.
-        equalize: Whether channels between two layers are scaled so that both lose alike.
-        tables: Bits of tables whose rows are looked up, such as embeddings: 8, 4 or 2, in groups
-            along a row; 0: they stay in floats.
-    """
-
-    bits: int = 8
-    scheme: str = "weights"
-    group: int = 0
-    symmetric: bool = False
-    method: str = "auto"
-    range: str = "mse"
-    smooth: float = 0.0
-    average: float = 0.0
-    correct_bias: bool = False
-    equalize: bool = False
-    tables: int = 0
-
-    def problems(self) -> list[str]:
-        """What is wrong with the options, in words."""
-        found = [
-            *_unless(
-                self.tables in (0, 2, 4, 8),
-                f"quantize.tables is {self.tables}: expected 0 (floats), 2, 4 or 8",
-            ),
-            *_unless(self.bits in (2, 4, 8), f"quantize.bits is {self.bits}: expected 2, 4 or 8"),
-            *_choice("quantize.scheme", self.scheme, SCHEMES),
-            *_choice("quantize.method", self.method, ROUNDINGS),
-            *_choice("quantize.range", self.range, RANGES),
-            *_unless(
-                self.group == 0 or 8 <= self.group <= 4096,
-                f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
-            ),
-            *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
-            *_unless(
-                self.average == 0 or 2 <= self.average <= 8,
-                f"quantize.average is {self.average}: expected 0 (all alike) or 2 to 8",
-            ),
-            *self._conflicts(),
-        ]
-        whole = self.bits == 8 and self.group == 0
-        if self.scheme in ("static", "dynamic") and not whole:
-            found.append(f"quantize.scheme {self.scheme!r} needs bits = 8 and group = 0")
-        return found
-
-    def _conflicts(self) -> list[str]:
-        """Options that do nothing with the scheme."""
-        weights = self.scheme == "weights"
-        return [
-            *_unless(
-                self.smooth == 0 or self.scheme == "static",
-                f"quantize.smooth needs the scheme 'static', not {self.scheme!r}",
-            ),
-            *_unless(
-                weights or self.method != "awq",
-                f"quantize.method 'awq' needs the scheme 'weights', not {self.scheme!r}",
-            ),
-            *_unless(
-                weights or self.average == 0,
-                f"quantize.average needs the scheme 'weights', not {self.scheme!r}",
-            ),
-        ]
-
-    def needs_data(self) -> bool:
-        """Whether this cannot be done without calibration data."""
-        return self.scheme == "static" or self.method in ("gptq", "awq") or self.correct_bias
-
-
-@dataclass(frozen=True)
-class Sparsify:
-    """Weights that are zero.
-
-    Attributes:
-        sparsity: The share of zeros, 0 to 1; ``N:M`` patterns say it themselves.
-        pattern: ``unstructured``; ``N:M``, N of M weights along the inputs stay; ``RxC``, blocks of
-            R outputs and C inputs.
-        method: ``magnitude``, ``wanda`` or ``sparsegpt``; the last two need calibration data.
-        scope: Whether each ``layer`` gets this sparsity or the ``model`` as a whole: by one
-            threshold for all weights, or so that all layers together lose least (``sensitivity``,
-            better with calibration data).
-    """
-
-    sparsity: float = 0.5
-    pattern: str = "unstructured"
-    method: str = "magnitude"
-    scope: str = "layer"
-
-    def problems(self) -> list[str]:
-        """What is wrong with the options, in words."""
-        known = self.pattern == "unstructured" or self.block != (1, 1) or self.n_of_m
-        found = [
-            *_unless(
-                0 <= self.sparsity < 1,
-                f"sparsify.sparsity is {self.sparsity}: expected at least 0 and less than 1",
-            ),
-            *_choice("sparsify.method", self.method, PRUNINGS),
-            *_choice("sparsify.scope", self.scope, SCOPES),
-            *_unless(
-                bool(known),
-                f"sparsify.pattern is {self.pattern!r}: expected 'unstructured', N:M or RxC",
-            ),
-        ]
-        if self.scope == "model" and self.method != "magnitude":
-            found.append("sparsify.scope 'model' needs the method 'magnitude'")
-        if self.scope != "layer" and self.n_of_m:
-            found.append(f"sparsify.scope {self.scope!r} has no say in an N:M pattern")
-        if self.n_of_m and not 0 < self.n_of_m[0] < self.n_of_m[1]:
-            found.append(f"sparsify.pattern {self.pattern!r} needs 0 < N < M")
-        if 0 in self.block:
-            found.append(f"sparsify.pattern {self.pattern!r} is an empty block")
-        return found
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """Outputs and inputs of a block; (1, 1) without blocks."""
-        found = _BLOCK.fullmatch(self.pattern)
-        return (int(found[1]), int(found[2])) if found else (1, 1)
-
-    @property
-    def n_of_m(self) -> tuple[int, int] | None:
-        """How many stay of how many inputs, for patterns ``N:M``."""
-        found = _N_OF_M.fullmatch(self.pattern)
-        return (int(found[1]), int(found[2])) if found else None
-
-    def needs_data(self) -> bool:
-        """Whether this cannot be done without calibration data."""
-        return self.method != "magnitude"
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """A product of small tensors in place of a weight.
-
-    Attributes:
-        ratio: What ``by`` says.
-        method: ``svd`` of the weight; ``activation``, of what it does to calibration data;
-            ``auto``: the latter where there is data.
-        form: Two thin factors of the ``matrix``; for convolutions with a window ``tucker`` (few
-            channels before and after it) or ``cp`` (a sum of products of vectors); for matrices a
-            tensor ``train`` of two cores.
-        by: Whether the ratio is that of the ``rank`` to the full one (for ``tucker`` of channels
-            and of filters, for ``cp`` of the lesser of the two), the ``energy`` to keep (a share
-            of squares), the ``error`` to allow, or the ``time`` to take.
-    """
-
-    ratio: float = 0.5
-    method: str = "auto"
-    form: str = "matrix"
-    by: str = "rank"
-
-    def problems(self) -> list[str]:
-        """What is wrong with the options, in words."""
-        return [
-            *_unless(
-                0 < self.ratio < 1,
-                f"low_rank.ratio is {self.ratio}: expected more than 0 and less than 1",
-            ),
-            *_choice("low_rank.method", self.method, FACTORIZATIONS),
-            *_choice("low_rank.form", self.form, FORMS),
-            *_choice("low_rank.by", self.by, MEASURES),
-            *_unless(
-                self.form == "matrix" or self.by in ("rank", "time"),
-                f"low_rank.by {self.by!r} is for the form 'matrix', not {self.form!r}",
-            ),
-            *_unless(
-                self.form == "matrix" or self.method != "activation",
-                f"low_rank.method 'activation' is for the form 'matrix', not {self.form!r}",
-            ),
-        ]
-
-    def needs_data(self) -> bool:
-        """Whether this cannot be done without calibration data."""
-        return self.method == "activation"
-
-
-Options = Quantize | Sparsify | LowRank
-OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
 
 
 @dataclass(frozen=True)
@@ -276,7 +77,7 @@ class Recipe:
             RecipeError: There is no such short form.
         """
         if quantize is not None and quantize not in SHORT_FORMS:
-            raise RecipeError([f"quantize is {quantize!r}: expected {_one_of(tuple(SHORT_FORMS))}"])
+            raise RecipeError([f"quantize is {quantize!r}: expected {one_of(tuple(SHORT_FORMS))}"])
         return Recipe(
             SHORT_FORMS[quantize] if quantize is not None else None,
             Sparsify(sparsify) if sparsify is not None else None,
@@ -294,6 +95,37 @@ class Recipe:
     def low_rank_of(self, layer: str) -> LowRank | None:
         """The same for low rank."""
         return _chosen(self.low_rank, [o.low_rank for o in self._overrides(layer)])
+
+    def only(self, *kinds: str) -> Recipe:
+        """The recipe without other compressions than these, such as ``quantize``."""
+        others = {"quantize", "sparsify", "low_rank"} - set(kinds)
+        layers = tuple(replace(o, **dict.fromkeys(others, False)) for o in self.layers)
+        return replace(self, layers=layers, **dict.fromkeys(others, None))
+
+    def stages(self) -> list[Recipe]:
+        """The recipe in parts between which a model is trained.
+
+        Factors first, then weights are pruned in steps that leave the same share of those that
+        there are, then they get few levels.
+        """
+        steps = _STEPS if any(s.sparsity > _MANY for s in self._of(Sparsify)) else 1
+        pruning = self.only("sparsify")
+        parts = [self.only("low_rank"), *(pruning._pruned(k / steps) for k in range(1, steps + 1))]
+        return [part for part in (*parts, self.only("quantize")) if part.options()]
+
+    def _pruned(self, share: float) -> Recipe:
+        """With as many zeros as there are after a share of the steps."""
+
+        def less(given: Sparsify | bool | None) -> Any:
+            if not isinstance(given, Sparsify):
+                return given
+            return replace(given, sparsity=1 - (1 - given.sparsity) ** share)
+
+        layers = tuple(replace(o, sparsify=less(o.sparsify)) for o in self.layers)
+        return replace(self, sparsify=less(self.sparsify), layers=layers)
+
+    def _of(self, kind: type[OptionsT]) -> list[OptionsT]:
+        return [o for o in self.options() if isinstance(o, kind)]
 
     def options(self) -> list[Options]:
         """All options that stand in this recipe."""
@@ -328,15 +160,3 @@ def _chosen(everywhere: OptionsT | None, here: Sequence[OptionsT | bool]) -> Opt
     if last is True:
         return everywhere
     return last or None
-
-
-def _unless(fine: bool, problem: str) -> list[str]:
-    return [] if fine else [problem]
-
-
-def _choice(name: str, value: str, known: tuple[str, ...]) -> list[str]:
-    return _unless(value in known, f"{name} is {value!r}: expected {_one_of(known)}")
-
-
-def _one_of(known: tuple[str, ...]) -> str:
-    return ", ".join(known[:-1]) + f" or {known[-1]}"

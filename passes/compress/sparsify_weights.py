@@ -6,59 +6,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
-from ..contract import Pass, Promise
-from .hessian import Moments, moments_of
-from .layers import Layer, encoded_layers, layers_of
+from .hessian import Moments
+from .layers import Layer
 from .masks import block_sums, misfit, pruned
-from .recipe import Recipe, Sparsify
-from .report import ENCODED, Report, Step, sqnr
-from .samples import Samples
+from .recipe import Sparsify
+from .report import Step, sqnr
 from .sensitivity import sparsities
 from .sparse_gpt import sparse_gpt
+from .weight_pass import WeightPass
 
 
 @dataclass(frozen=True)
-class SparsifyWeights(Pass):
-    """Prunes the weights of all layers that the recipe names.
-
-    Attributes:
-        recipe: Which layers, and how.
-        samples: Calibration data, which Wanda and SparseGPT need.
-        report: Is told about every layer.
-    """
+class SparsifyWeights(WeightPass[Sparsify]):
+    """Prunes the weights of all layers that the recipe names; ``samples`` tell what matters."""
 
     name = "sparsify-weights"
-    promise = Promise.LOSSY
-    recipe: Recipe = field(default_factory=Recipe)
-    samples: Samples | None = None
-    report: Report = field(default_factory=Report)
+
+    def asked(self, layer: str) -> Sparsify | None:
+        """As the recipe says."""
+        return self.recipe.sparsify_of(layer)
 
     def apply(self, module: ModuleOp) -> None:
         """Puts zeros into weights."""
-        todo = [(layer, o) for layer in layers_of(module) if (o := self._asked(layer))]
-        fine = [(layer, o) for layer, o in todo if not _problem(layer, o)]
-        for layer, options in todo:
-            if (layer, options) not in fine:
-                self.report.add(_refused(layer, options))
-        moments = self._moments(module, [layer for layer, o in fine if uses_data(o)])
+        fine: list[tuple[Layer, Sparsify]] = []
+        for layer, options in self.todo(module):
+            if why := misfit(layer.segment, layer.outputs, options):
+                self.refuse(layer.name, options, why)
+            else:
+                fine.append((layer, options))
+        moments = self.moments(module, [layer for layer, o in fine if uses_data(o)])
         chosen = _by_sensitivity(_by_threshold(fine), moments)
         for layer, options in self.report.each("prune weights", chosen):
             self.report.add(sparsify_layer(layer, options, moments.get(layer)))
-
-        for name in encoded_layers(module):
-            if options := self.recipe.sparsify_of(name):
-                self.report.add(Step(name, _text(options), "nothing", ENCODED))
-
-    def _asked(self, layer: Layer) -> Sparsify | None:
-        return self.recipe.sparsify_of(layer.name)
-
-    def _moments(self, module: ModuleOp, layers: list[Layer]) -> dict[Layer, Moments]:
-        return moments_of(module, layers, self.samples) if self.samples and layers else {}
 
 
 def sparsify_layer(layer: Layer, options: Sparsify, moments: Moments | None) -> Step:
@@ -72,7 +56,7 @@ def sparsify_layer(layer: Layer, options: Sparsify, moments: Moments | None) -> 
     kept = int(np.count_nonzero(after))
     return Step(
         layer.name,
-        _text(options),
+        options.text(),
         f"{1 - kept / after.size:.1%} zeros by {options.method}",
         sqnr=sqnr(before[0], after[0], hessian),
     )
@@ -139,16 +123,3 @@ def _scores(layer: Layer, options: Sparsify) -> np.ndarray:
     outputs, inputs = options.block
     sums = np.stack([block_sums(matrix, inputs, outputs) for matrix in size])
     return sums / (float(size.std()) or 1.0)
-
-
-def _problem(layer: Layer, options: Sparsify) -> str:
-    return misfit(layer.segment, layer.outputs, options)
-
-
-def _refused(layer: Layer, options: Sparsify) -> Step:
-    return Step(layer.name, _text(options), "nothing", _problem(layer, options))
-
-
-def _text(options: Sparsify) -> str:
-    share = "" if options.n_of_m else f" {options.sparsity:.0%}"
-    return f"sparsify{share} {options.pattern}"
