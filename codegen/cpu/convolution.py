@@ -17,6 +17,7 @@ from ...ir.dims import Shape
 from ...ir.kernel import KernelOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
+from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
 from .templates.frame import static
@@ -32,6 +33,7 @@ _TRANSFORMED = 6.2  # cycles of both transforms for a point
 # norm, where that of the direct sum is 2e-7.
 _ERRORS = {(2, 1): "3e-7", (4, 1): "1e-6", (2, 2): "3e-7", (4, 2): "4e-7"}
 _TILES = (2, 4)
+_SHALLOW = 4  # channels of what kernels may read through a transpose
 _WORTH = 0.9
 
 
@@ -122,7 +124,16 @@ def _refusal(conv: ConvOp, target: CpuTarget) -> str:
         return "its sides are known only at run time"
     if 0 in (*type_of(conv.x).shape, *type_of(conv.result).shape):
         return "it is empty"
+    if _is_turned(conv.x):
+        return "channels of its input do not lie side by side"
     return ""
+
+
+def _is_turned(x: SSAValue) -> bool:
+    """Whether x is read through a transpose, as pictures of few channels are."""
+    move, channels = x.owner, type_of(x).shape[-1]
+    few = isinstance(channels, int) and channels <= _SHALLOW
+    return isinstance(move, TransposeOp) and move.perm[-1] != len(move.perm) - 1 and few
 
 
 def _is_constant(w: SSAValue) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import graphs
 import numpy as np
 import pytest
 from graphs import Graph
@@ -22,10 +23,11 @@ from mlc.ir.dims import Dim, symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, ReluOp
-from mlc.ir.ops.shape import BroadcastOp, SliceOp
+from mlc.ir.ops.shape import BroadcastOp, SliceOp, TransposeOp
 from mlc.ir.types import type_of
 from native import Native
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
 
 SAME = (1, 1, 1, 1)
 SIMPLE: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "pads": SAME}
@@ -240,3 +242,16 @@ def test_the_error_is_as_stated(monkeypatch: pytest.MonkeyPatch, results: int):
     (wanted,) = interpret(module, arrays)
     (got,) = Native(module).run(arrays)
     assert np.linalg.norm(got - wanted) < 2e-6 * np.linalg.norm(wanted)
+
+
+def test_not_where_channels_lie_apart():
+    """A picture with its channels first is read through its transpose."""
+
+    def draw(g: Graph, x: SSAValue) -> SSAValue:
+        plain = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1}
+        return g(ConvOp, g(TransposeOp, x, perm=(0, 2, 3, 1)), normal(3, 3, 4, 64), **plain)
+
+    module = graphs.build(draw, (1, 4, 32, 32))
+    picture = [normal(1, 4, 32, 32)]
+    (wanted,) = interpret(module, picture)
+    close(Native(module).run(picture)[0], wanted)
