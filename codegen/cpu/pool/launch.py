@@ -9,23 +9,31 @@ _SHARES = 32
 
 PARALLEL = f"""
 ; Runs on the caller alone what is no more than a chunk, and what is asked for while the pool is at
-; work: by another thread, or by the job itself.
+; work: by another thread, or by the job itself. A negative step says how many neighbours go better
+; together, if that leaves something for every thread.
 define void @mlc_parallel(ptr %pool, ptr %job, ptr %data, i64 %total, i64 %step) {{
 entry:
   %nothing = icmp sle i64 %total, 0
   br i1 %nothing, label %end, label %some
 some:
-  %size = call i64 @llvm.smax.i64(i64 %step, i64 1)
   %no.pool = icmp eq ptr %pool, null
-  %one = icmp sle i64 %total, %size
-  %alone = or i1 %no.pool, %one
-  br i1 %alone, label %serial, label %split
-split:
-  ; No more chunks than let the threads end together: each is a claim on one word.
+  br i1 %no.pool, label %serial, label %several
+several:
   {fields("workers")}
   %number.32 = load i32, ptr %workers
   %wide = zext i32 %number.32 to i64
   %threads = add i64 %wide, 1
+  %together = sub i64 0, %step
+  %needed = mul i64 %together, %threads
+  %plenty = icmp sge i64 %total, %needed
+  %tied = icmp slt i64 %step, 0
+  %joined = and i1 %plenty, %tied
+  %wanted = select i1 %joined, i64 %together, i64 %step
+  %size = call i64 @llvm.smax.i64(i64 %wanted, i64 1)
+  %one = icmp sle i64 %total, %size
+  br i1 %one, label %serial, label %split
+split:
+  ; No more chunks than let the threads end together: each is a claim on one word.
   %most = mul i64 %threads, {_SHARES}
   %above = sub i64 %total, 1
   %least = udiv i64 %above, %most

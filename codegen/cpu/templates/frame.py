@@ -46,7 +46,8 @@ class Code:
     Attributes:
         function: The function; it computes tasks ``begin`` to ``end``.
         tasks: How many independent tasks there are.
-        grain: How many of them at least are worth a thread.
+        grain: How many of them at least are worth a thread; negative: how many neighbours go
+            better together, if that leaves some for every thread.
         packed: How constant operands are laid out, by operand number.
         found: The symbols that it finds out; they follow its buffers, one word each.
         samples: Into how many equal parts the tasks fall, in order, so that each part computes one

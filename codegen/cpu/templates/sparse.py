@@ -34,10 +34,7 @@ from .sparse_weights import encode
 
 
 class SparseProduct:
-    """A product whose right factor is encoded; of which elements and how is left to be overridden.
-
-    ``element`` is what the depth is counted in.
-    """
+    """A product whose right factor is encoded; what its elements are is left to be overridden."""
 
     element: ClassVar[Attribute] = f32
 
@@ -88,6 +85,7 @@ class SparseProduct:
 
         b.fold(self.frame.begin, self.frame.end, [b.index(-1)], task)
         grain = grain_of(self.depth * self.rows * self.columns // strips // 64)
+        grain = grain if grain >= strips else -strips  # of one tile, which is turned once then
         return self.frame.finish(tiles * strips, grain, self._packings())
 
     def _axes(self, row: SSAValue) -> dict[int, SSAValue]:
