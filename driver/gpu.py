@@ -36,7 +36,7 @@ class Gpu:
     precision: str = "f32"
 
     def rounding(self) -> dict[str, str]:
-        """Products round their factors to the precision; values are stored as they are."""
+        """Which precision was asked for, and which is used: every GPU multiplies all of them."""
         return {"asked": self.precision, "used": self.facts.precision}
 
     def compile(

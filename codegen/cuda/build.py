@@ -21,6 +21,7 @@ from ...ir.types import TensorType
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, base_of, plan_memory
+from ...passes.narrow_values import NarrowValues
 from ..kernels import kernel_types, record
 from .copy import copy_of
 from .frame import Code
@@ -74,7 +75,9 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     Raises:
         UnsupportedError: Some nodes have no kernel on the target; it lists them all.
     """
-    run_passes(module, lowering(has_kernel, lambda op: True, reads_codes), options)
+    passes = lowering(has_kernel, lambda op: True, reads_codes)
+    narrowing = (NarrowValues(),) if target.precision == "bf16" else ()
+    run_passes(module, (*passes, *narrowing), options)
     return _Builder(module, target).build()
 
 

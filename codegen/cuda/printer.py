@@ -88,6 +88,8 @@ class Printer:
 
     def factor(self, node: Scalar, type: str) -> str:
         """A value in the type of a product's factor; what is loaded in it is not widened before."""
+        if node.op == "cast" and memory_type(node.args[0].dtype) == type:
+            (node,) = node.args
         load = self._masked_load(node)
         if load is None or bit_width(load.dtype) < 8 or load.dtype == BOOL:
             text = self.value(node)

@@ -209,8 +209,10 @@ class _Attention:
     def _result_indices(self) -> list[Scalar]:
         """The indices of the kernel's result, which may be a transpose of the attention's."""
         indices = [s.axis(a) for a in (BATCH, HEAD, QUERY, VALUE)]
-        last = self.frame.kernel.yielded[0].owner
-        return [indices[p] for p in last.perm] if isinstance(last, TransposeOp) else indices
+        for op in self.frame.kernel.ops[self.frame.kernel.ops.index(self.op) :]:
+            if isinstance(op, TransposeOp):
+                indices = [indices[p] for p in op.perm]
+        return indices
 
     def _element(self, value: SSAValue, axes: tuple[int, ...], scope: Scope) -> str:
         node = self.frame.fused.element(value, [s.axis(a) for a in axes])

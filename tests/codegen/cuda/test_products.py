@@ -162,3 +162,20 @@ def test_factors_round_as_asked(precision: str, error: float):
     (got,) = Interpreter(module, target).run(arrays)
     difference = np.abs(got - want).max() / np.abs(want).max()
     assert error / 50 < difference < error
+
+
+def test_values_between_kernels_are_narrow_with_precision_bf16():
+    w, v = values((16, 16), FLOATS[0], 1), values((16, 8), FLOATS[0], 2)
+
+    def graph(g, x):
+        x = g(MatmulOp, x, w)
+        mixed = g(AttentionOp, x, x, x, scale=0.3)
+        return g(MatmulOp, g(TransposeOp, mixed, perm=(0, 2, 1, 3)), v)
+
+    module, x = module_of(graph, (2, 3, 17, 16)), values((2, 3, 17, 16), FLOATS[0])
+    (want,) = interpret(module, [x])
+    target = CudaTarget(target_for("cuda:sm_90").architectures, "bf16")
+    kernels = Interpreter(module, target)
+    (got,) = kernels.run([x])
+    assert np.abs(got - want).max() < 3e-2 * np.abs(want).max()
+    assert kernels.build.weights_size == 2 * (w.size + v.size)
