@@ -1,6 +1,7 @@
 """Checks and times a zoo of torch models on an NVIDIA GPU, beside torch and ONNX Runtime.
 
-    python benchmarks/gpu.py --zoo zoo.py [--models resnet50 …] [--batches 1 32] [--dtypes bf16]
+    python benchmarks/gpu.py --zoo zoo.py [--models resnet50 …] [--batches 1 32] [--dtypes bf16] \\
+        [--recipes none w4]
 
 The zoo is a Python file with ``MODELS``, a mapping of names, ``build(name, batch)``, which gives a
 module in f32 and its inputs as a dict of arrays, and, for ONNX Runtime, ``export(name, batch,
@@ -10,9 +11,10 @@ and, where it is installed, ONNX Runtime's CUDA provider. ``--resume`` goes on w
 run did not reach.
 
 Outputs are held against torch eager in f32, without TF32: in f32 they may differ by 1e-3 of their
-norm, in narrower dtypes by twice as much as torch eager does in that dtype. Engines are called in
-turn, so that ratios hold; times are medians of calls with inputs on the GPU. Results go to a table
-and to a JSON file.
+norm, in narrower dtypes by twice as much as torch eager does in that dtype. With a recipe (weights
+of 8 or 4 bits: ``w8``, ``w4``; weights and activations: ``int8``) only mlc is compressed, and may
+err by what such models lose. Engines are called in turn, so that ratios hold; times are medians of
+calls with inputs on the GPU. Results go to a table and to a JSON file.
 
 On a machine where nothing can be installed, bring xdsl and its needs as wheels:
 
@@ -38,10 +40,21 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from gpu_cases import DTYPES, Case, Result, Setting, Worker, compile_case, load_zoo, one_line
+from gpu_cases import (
+    DTYPES,
+    RECIPES,
+    Case,
+    Result,
+    Setting,
+    Worker,
+    compile_case,
+    load_zoo,
+    one_line,
+)
 from mlc.runtime import ModelError
 
 BUDGET, MARGIN, CASE_LIMIT = 570, 10, 240
@@ -56,9 +69,8 @@ class Session:
         self.out = Path(chosen.out)
         self.engines = chosen.engines
         self.results = _read(self.out) if chosen.resume else {}
-        self.cases = [
-            Case(m, b, d) for d in chosen.dtypes for b in chosen.batches for m in chosen.models
-        ]
+        forms = product(chosen.recipes, chosen.dtypes, chosen.batches, chosen.models)
+        self.cases = [Case(m, b, d, "" if r == "none" else r) for r, d, b, m in forms]
         self.worker = Worker(self.setting)
 
     def run(self, folder: str, jobs: int) -> None:
@@ -174,7 +186,8 @@ def ratios(results: Iterable[Result]) -> dict[str, dict[str, float]]:
         times = dict(result.microseconds)
         if "mlc" not in times or not result.correct:
             continue
-        own, group = times.pop("mlc"), f"batch {result.case.batch} {result.case.dtype}"
+        case = result.case
+        own, group = times.pop("mlc"), f"batch {case.batch} {case.dtype} {case.recipe}".rstrip()
         for engine, other in times.items():
             logs.setdefault(engine, {}).setdefault(group, []).append(math.log(other / own))
     return {
@@ -209,6 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", help="by default all of the zoo")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=["bf16"])
+    parser.add_argument("--recipes", nargs="+", choices=["none", *RECIPES], default=["none"])
     known = ["mlc", "eager", "inductor", "onnxruntime"]
     parser.add_argument("--engines", nargs="+", choices=known, default=known)
     parser.add_argument("--target", default="cuda", help="what mlc compiles for")
