@@ -23,6 +23,7 @@ from .recognize.softmax import RecognizeSoftmax
 from .simplify_arithmetic import SimplifyArithmetic
 from .sink_reshapes import SinkReshapes
 from .sink_transposes import SinkTransposes
+from .subpixel import SubpixelConvolutions
 from .tidy_regions import TidyRegions
 
 SIMPLIFY: tuple[Pass, ...] = (
@@ -51,6 +52,7 @@ RECOGNIZE: tuple[Pass, ...] = (
 )
 
 LAYOUT: tuple[Pass, ...] = (
+    SubpixelConvolutions(),  # before transposes and reshapes sink: it leaves some of both
     SinkTransposes(),
     Canonicalize(),  # merges them, and folds the weights that were transposed on the way
     SinkTransposes(),  # once more: those that met the operands of an op from two sides
