@@ -43,24 +43,16 @@ def branched(node: Node) -> list[Value]:
 
 def looped(node: Node) -> list[Value]:
     """A Loop: as often as it says, as long as its condition holds."""
-    body = node.required("body")
-    trips, condition = node.optional(0), node.optional(1)
+    body, given = node.required("body"), (node.optional(0), node.optional(1))
+    trips, condition = (None if v is None else node.reshape(v, ()) for v in given)
 
     def step(index: Dim, state: Sequence[SSAValue]) -> tuple[Value, Sequence[Value]]:
         again, *values = node.run(body, [node.sizes(index), node.constant(True, BOOL), *state], "")
         return again, values
 
-    return [
-        *repeated(
-            node,
-            node.constant(FOREVER, I64)
-            if trips is None
-            else node.cast(node.reshape(trips, ()), I64),
-            node.constant(True, BOOL) if condition is None else node.reshape(condition, ()),
-            [_tensor(v) for v in node.inputs[2:]],
-            step,
-        )
-    ]
+    count = node.constant(FOREVER, I64) if trips is None else node.cast(trips, I64)
+    first = node.constant(True, BOOL) if condition is None else condition
+    return list(repeated(node, count, first, [_tensor(v) for v in node.inputs[2:]], step))
 
 
 def scanned(node: Node) -> list[Value]:
