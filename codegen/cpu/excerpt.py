@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, BlockArgument, SSAValue
 
@@ -15,7 +16,11 @@ from ...ir.ops.control import ReturnOp
 
 
 def excerpt(subject: GraphOp | KernelOp) -> ModuleOp:
-    """A module that computes ``subject`` alone: constants stay, other operands are inputs."""
+    """A module that computes ``subject`` alone: constants stay, other operands are inputs.
+
+    Results of a kernel are left in scratch memory, where a model would have them; what is returned
+    instead is a number.
+    """
     values = dict.fromkeys(subject.operands)
     sources = {value: _source(value) for value in values}
     inputs = [v for v in values if not isinstance(sources[v].owner, ConstantOp)]
@@ -27,8 +32,14 @@ def excerpt(subject: GraphOp | KernelOp) -> ModuleOp:
             block.add_op(constant)
             mapped[value] = constant.results[0]
     copy = subject.clone(value_mapper=mapped)
-    block.add_ops([copy, ReturnOp(operands=[copy.results])])
-    return model_module(block, _numbered("x", inputs), _numbered("y", copy.results))
+    block.add_op(copy)
+    results = list(copy.results)
+    if isinstance(subject, KernelOp):
+        zero = ConstantOp.of(np.zeros((), np.float32))
+        block.add_op(zero)
+        results = [zero.results[0]]
+    block.add_op(ReturnOp(operands=[results]))
+    return model_module(block, _numbered("x", inputs), _numbered("y", results))
 
 
 def _numbered(letter: str, values: Sequence[SSAValue]) -> list[str]:

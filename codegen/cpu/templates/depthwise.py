@@ -38,8 +38,9 @@ from .windows import Side, Taps, bounds_of, runs_of, sides_of
 _PLACES = 8
 _STRIP = 14
 _TASKS = 16
-_L1 = 32 * 1024
-_LINE, _SETS, _WAYS = 64, 64, 12
+# Of a first-level cache; and how many of its lines, times how few sets they meet in, are too many.
+_LINE, _SETS = 64, 64
+_CROWDED = 2048
 
 
 def depthwise_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
@@ -118,16 +119,15 @@ class _Depthwise:
     def _tile_size(self) -> tuple[int, int]:
         """Places and channels of a tile.
 
-        All places that a strip of vectors reads for a row of results should stay in the L1 cache.
-        Where their distance in memory puts them all into the same few sets of it, they do not, and
-        each is best read whole, many channels at once.
+        Lines come in pairs: two vectors of channels are read at a time. Where the distance of
+        places in memory puts them all into the same few sets of the L1 cache, they do not stay
+        there, and each is best read whole, many channels at once.
         """
         target, channels = self.frame.target, static((self.shape[-1],))
         rows = self.outer[-1].kernel if self.outer else 1
         pixels = rows * static((self.inner.size,))
         crowd = gcd(channels * 4 // _LINE, _SETS)
-        fits = 2 * pixels * target.vector_bits // 8 <= _L1
-        vectors = 4 if pixels * crowd > _SETS * _WAYS else 2 if fits else 1
+        vectors = 4 if pixels * crowd > _CROWDED else 2
         places = max(1, min(_PLACES, target.registers // 2 // vectors))
         return places, max(1, min(channels, vectors * target.lanes(32)))
 
