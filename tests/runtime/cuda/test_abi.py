@@ -16,7 +16,7 @@ ARCHS = {80: (8, 6), 90: (9, 0)}
 SIZES = {"ptr": 8, "i64": 8, "i32": 4, "f32": 4}
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [75, *ARCHS, 89, 100, 120])
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_cubin_takes_the_arguments_and_two_pointers(name: str, arch: int):
     image = cubin(name, arch)
