@@ -18,18 +18,8 @@ from ..builder import LoopBuilder, element_of, like
 from ..target import CpuTarget
 from ..vector_math.exponential import BIAS, LN_2, LOG2_E, ROUNDER
 from ..vector_math.lanes import Lanes
-from .attention import (
-    BATCH,
-    FEATURE,
-    GROUP,
-    KEY,
-    KEYS,
-    VALUE,
-    Attention,
-    Factor,
-    Scratch,
-    attention_kernel,
-)
+from .attention import KEYS, Attention, Scratch, attention_kernel
+from .attention_operands import BATCH, FEATURE, GROUP, KEY, VALUE, Factor
 from .frame import Code, Frame, static
 
 _HALF = IntegerType(16)
