@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ...ir.errors import TargetError
+from .cubin import spilled_bytes
 from .frame import Code
 from .target import PORTABLE, Architecture
 
@@ -30,6 +31,7 @@ class Binary:
         num_warps: How many warps run a program.
         shared: Bytes of shared memory it asks for.
         global_scratch: Bytes, and their alignment, that each program needs in global memory.
+        spilled: Bytes of memory that each thread uses for want of registers.
     """
 
     cubin: bytes
@@ -38,6 +40,7 @@ class Binary:
     num_warps: int
     shared: int
     global_scratch: tuple[int, int]
+    spilled: int
 
 
 class Compiler:
@@ -68,6 +71,7 @@ class Compiler:
             meta.num_warps,
             meta.shared,
             (getattr(meta, "global_scratch_size", 0), getattr(meta, "global_scratch_align", 1)),
+            spilled_bytes(made.asm["cubin"]),
         )
         if binary.shared > architecture.shared:
             raise TargetError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...ir.dims import Dim
@@ -14,18 +15,28 @@ from .order import waits
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
+_MOST_WARPS = 16
 
 
 def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
     """The binaries of each kernel, by the name of the architecture.
 
+    A kernel whose registers do not suffice is given more warps, as long as that helps.
+
     Raises:
         TargetError: Triton is not installed, or does not compile a kernel.
     """
     compiler = Compiler(made.source)
-    return [
-        {a.name: compiler.compile(code, a) for a in target.architectures} for code in made.codes
-    ]
+    return [_compiled(compiler, code, target) for code in made.codes]
+
+
+def _compiled(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
+    found = {a.name: compiler.compile(code, a) for a in target.architectures}
+    spilled = sum(b.spilled for b in found.values())
+    if not spilled or code.num_warps >= _MOST_WARPS:
+        return found
+    wider = _compiled(compiler, replace(code, num_warps=2 * code.num_warps), target)
+    return wider if sum(b.spilled for b in wider.values()) < spilled else found
 
 
 def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict[str, Any], bytes]:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -19,6 +20,7 @@ from graphs import build as module_of
 from mlc.codegen.cuda.build import Build, build
 from mlc.codegen.cuda.compile import Compiler, load_source, pointers
 from mlc.codegen.cuda.frame import Code
+from mlc.codegen.cuda.plan import compile_kernels
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
@@ -120,6 +122,17 @@ def test_large_products_are_of_tensor_cores(dtype: np.dtype, precision: str, ins
     binary = Compiler(result.source).compile(result.codes[0], architecture)
     assert re.search(instruction, binary.ptx)
     assert binary.shared <= architecture.shared
+
+
+def test_a_kernel_that_runs_out_of_registers_gets_more_warps():
+    target = target_for("cuda:sm_90")
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1024, 64), (64, 1024), dtype=F16)
+    result = build(module, target)
+    result.codes = [replace(result.codes[0], num_warps=1)]
+    alone = Compiler(result.source).compile(result.codes[0], target.architectures[0])
+    ((binary,),) = (found.values() for found in compile_kernels(result, target))
+    assert alone.spilled > 0
+    assert (binary.spilled, binary.num_warps > 1) == (0, True)
 
 
 def test_code_is_the_same_every_time():
