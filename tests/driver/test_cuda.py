@@ -12,16 +12,14 @@ from typing import Any
 import mlc
 import numpy as np
 import pytest
+import torch
 from cuda_interpreted import interpreting
 from cuda_standin import StandIn, standing_in
 from mlc.driver.explain import explain
 from mlc.driver.torch_compile import target_of
 from mlc.runtime import Artifact
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton")
-from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+from torch import nn
+from torch.nn import functional as F
 
 WIDTH, HEADS = 64, 4
 ARCHS = (8, 6), (9, 0)
