@@ -15,6 +15,8 @@ from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
 from .integer_products import IntegerProducts
 from .share_kernels import ShareKernels
+from .sink_reshapes import SinkReshapes
+from .split_groups import SplitGroups
 from .tabulate import Tabulate
 from .trailing_reductions import MergeTrailingReductions
 from .unsigned_codes import UnsignedCodes
@@ -37,6 +39,8 @@ def lowering(
         Tabulate(),  # before scales of quantizations become products
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides
+        SplitGroups(),  # after pads, so that they are convolutions still
+        SinkReshapes(),  # behind what follows them, which may then be drawn in
         MergeTrailingReductions(),
         DecodeRows(),  # before tables are decoded as a whole
         DecodeWeights(reads_codes),  # what no kernel computes on encoded

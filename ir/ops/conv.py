@@ -127,6 +127,69 @@ class ConvOp(ConvolutionOp):
 
 
 @graph_op
+class GroupedConvOp(GraphOp):
+    """A convolution without pads for each of G groups.
+
+    x is ``[N, *spatial, G, C]``, w ``[*kernel, G, C, O]``, and the result ``[N, *out, G, O]``.
+    It is a ``ConvOp`` with groups whose channels lie by groups, so that what a result reads is a
+    linear function of its place. ``to`` is that of a matrix product.
+
+    ``%r = "mlc.grouped_conv"(%x, %w) <{strides = #mlc.param<[1, 1]>, dilations = …``
+    """
+
+    name = "mlc.grouped_conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    strides = param()
+    dilations = param()
+    to = param()
+    result = result_def(TensorType)
+
+    def window(self) -> Window:
+        """How the kernel moves over x."""
+        kernel = self.operand_type(1).shape[:-3]
+        return Window(kernel, self.strides, (0,) * 2 * len(kernel), self.dilations)
+
+    def infer(self) -> TensorType:
+        """``[N, *out, G, O]`` with ``out`` as that of a ``ConvOp``."""
+        x, w = self.operand_type(0), self.operand_type(1)
+        if x.rank < 4 or w.rank != x.rank:
+            raise self.fail("x is [N, *spatial, G, C] and w has as many dims")
+        if x.shape[-2:] != w.shape[-3:-1]:
+            raise self.fail(f"{list(x.shape[-2:])} groups and channels are not {w.shape[-3:-1]}")
+        product_dtype(self, x.dtype, w.dtype, self.to)
+        out = self.window().positions(self, x.shape[1:-2])
+        groups, filters = w.shape[-3], w.shape[-1]
+        return tensor((x.shape[0], *out, groups, filters), self.to or x.dtype)
+
+    def reference(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """For every offset of the kernel, the products of shifted x with that slice of w."""
+        window, wide = self.window(), self.to or sum_dtype(x.dtype)
+        out = known_shape(self.infer().shape)
+        result = np.zeros(out, wide)
+        for k in np.ndindex(*w.shape[:-3]):
+            shifted = x[window.shifted(k, out[1:-2])].astype(wide)
+            result += np.einsum("...gc,gco->...go", shifted, w[k].astype(wide))
+        return result.astype(self.to or x.dtype)
+
+    def structure(self) -> Contraction:
+        """A sum over the kernel and the channels of a group."""
+        x, w = self.operand_type(0), self.operand_type(1)
+        window, wide = self.window(), self.to or sum_dtype(x.dtype)
+
+        def body(i: Indices, r: Indices) -> s.Scalar:
+            where = window.where(i[1:-2], r[:-1])
+            value = s.load(0, [i[0], *where, i[-2], r[-1]], x.dtype)
+            factor = s.load(1, [*r[:-1], i[-2], r[-1], i[-1]], w.dtype)
+            return s.cast(value, wide) * s.cast(factor, wide)
+
+        def narrow(total: s.Scalar) -> s.Scalar:
+            return s.cast(total, self.to or x.dtype)
+
+        return Contraction((*w.shape[:-3], w.shape[-2]), "add", body, narrow)
+
+
+@graph_op
 class ConvTransposeOp(ConvolutionOp):
     """Transposed convolution of x ``[N, *spatial, C]`` with w ``[*kernel, C, O / groups]``.
 

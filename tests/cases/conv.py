@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mlc.ir.ops.conv import ConvOp, ConvTransposeOp
+from mlc.ir.ops.conv import ConvOp, ConvTransposeOp, GroupedConvOp
 
 from .case import BF16, F32, F64, I32, Case, Shape
 
@@ -15,6 +15,12 @@ def _case(op: type, x: Shape, w: Shape, dtype: np.dtype = F32, **params: Any) ->
     plain = {"strides": (1,) * rank, "pads": (0,) * 2 * rank, "dilations": (1,) * rank}
     extra = {"output_padding": (0,) * rank} if op is ConvTransposeOp else {}
     return Case(op, ((x, dtype), (w, dtype)), {**plain, **extra, **params})
+
+
+def _grouped(x: Shape, w: Shape, dtype: np.dtype = F32, **params: Any) -> Case:
+    rank = len(x) - 3
+    plain = {"strides": (1,) * rank, "dilations": (1,) * rank}
+    return Case(GroupedConvOp, ((x, dtype), (w, dtype)), {**plain, **params})
 
 
 CONV = [
@@ -34,4 +40,8 @@ CONV = [
     _case(ConvTransposeOp, (1, 3, 4, 2), (3, 3, 2, 5), I32, strides=(3, 2), pads=(1, 1, 2, 0)),
     _case(ConvTransposeOp, (2, 0, 2), (3, 2, 1), strides=(2,)),
     _case(ConvTransposeOp, ("N", "S", 2), (4, 2, 3), strides=(2,), pads=(1, 1)),
+    _grouped((1, 1, 1, 1), (1, 1, 1, 1)),
+    _grouped((2, 7, 5, 3, 4), (3, 2, 3, 4, 6), strides=(2, 1), dilations=(1, 2)),
+    _grouped((1, 9, 2, 16), (3, 2, 16, 20), dilations=(2,)),
+    _grouped(("N", "S", 2, 3), (3, 2, 3, 5), I32),
 ]
