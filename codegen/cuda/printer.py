@@ -19,6 +19,7 @@ from ...ir.dims import Dim
 from ...ir.scalar import COMPARE, Number, Scalar, nodes_of
 from ...ir.types import BOOL, I64, bit_width, is_float
 from .arithmetic import apply, negated
+from .bounds import always, inside, is_index, never_negative
 from .elements import (
     from_memory,
     is_literal,
@@ -33,8 +34,7 @@ from .elements import (
 from .frame import Buffer, Frame, dim_text, plain
 
 _LONG = 60
-_INT32 = 1 << 31
-_OF_INDICES = frozenset(["min", "max", "floordiv", "mod", "add", "sub", "neg", "select"])
+_LONGEST = 1 << 31
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Printer:
 
     def __init__(self, scope: Scope):
         self.scope = scope
-        self.frame = scope.frame
+        self.frame, self.space = scope.frame, scope.space
         self._known: dict[object, str] = {}
         self._kept: list[Scalar] = []
         self._uses: Counter[int] = Counter()
@@ -108,20 +108,20 @@ class Printer:
     def _masked_load(self, node: Scalar) -> Scalar | None:
         """The load of an expression that is one, or one with a constant where it may miss."""
         guarded = node.op == "select" and node.args[2].op == "const"
-        inner = node.args[1] if guarded and not self._always(node.args[0]) else node
+        inner = node.args[1] if guarded and not always(self.space, node.args[0]) else node
         if inner.op != "load" or inner.attr in self.scope.registers:
             return None
         return inner if inner is node or self._may_miss(inner) else None
 
     def store(self, node: Scalar, value: str, indices: Sequence[Scalar], buffer: Buffer) -> None:
         """Writes a value to ``indices`` of a buffer; ``node`` says which axes it varies with."""
-        form = self.scope.space.position(indices, buffer.shape)
+        form = self.space.position(indices, buffer.shape)
         masks = self._masks([*indices, node])
         mask = f", mask={_all(masks)}" if masks else ""
         place = self._place(form, buffer)
         if self.scope.lanes and all(self.scope.axes[a] == "0" for a in form.coefficients):
             place = f"({place} + 0 * {self.scope.lanes})"
-        element = plain_cast(value, node, buffer)
+        element = _stored(value, node, buffer)
         self.frame.line(f"tl.store({buffer.name} + {place}, {plain(element)}{mask})")
 
     def _value(self, node: Scalar) -> str:
@@ -138,9 +138,8 @@ class Printer:
     def _found(self, node: Scalar) -> str | None:
         """What was printed already, where no more was asked for than is now."""
         weaker = (self._guards[:n] for n in range(len(self._guards) + 1))
-        return next(
-            (self._known[id(node), g] for g in weaker if (id(node), g) in self._known), None
-        )
+        found = (self._known.get((id(node), guards)) for guards in weaker)
+        return next((text for text in found if text is not None), None)
 
     def _key(self, node: Scalar) -> object:
         return id(node), self._guards if self._may_miss_below(node) else ()
@@ -166,54 +165,23 @@ class Printer:
 
     def _operation(self, node: Scalar) -> str:
         if node.op == "and" and node.dtype == BOOL:
-            open_ = [a for a in node.args if not self._always(a)]
-            if len(open_) < 2:
-                return self._value(open_[0] if open_ else node.args[0])
-        if node.dtype == I64 and self._is_index(node):
-            form = self.scope.space.affine(node)
+            doubtful = [a for a in node.args if not always(self.space, a)]
+            if len(doubtful) < 2:
+                return self._value((*doubtful, node.args[0])[0])
+        if node.dtype == I64 and is_index(self.space, node):
+            form = self.space.affine(node)
             if not form.rest:
                 return self._sum(form)
         operands = [self._value(a) for a in node.args]
-        if self._is_index(node):
-            if node.op in ("floordiv", "mod") and self._never_negative(node.args[0]):
+        if is_index(self.space, node):
+            if node.op in ("floordiv", "mod") and never_negative(self.space, node.args[0]):
                 return f"({operands[0]} {'//' if node.op == 'floordiv' else '%'} {operands[1]})"
-        elif node.dtype == I64 and self._is_index(node.args[0]):
+        elif node.dtype == I64 and is_index(self.space, node.args[0]):
             operands[0] = to(operands[0], "tl.int64")
         if all(is_literal(o) for o in operands) and node.op not in COMPARE:
             operands[0] = to(operands[0], register_type(node.args[0].dtype))
         text = apply(node, operands)
         return rounded(text, node.dtype) if is_minifloat(node.dtype) else text
-
-    def _always(self, node: Scalar) -> bool:
-        """Whether a condition on indices holds for all of them."""
-        if node.op == "and":
-            return all(self._always(a) for a in node.args)
-        if node.op not in ("ge", "lt") or node.args[0].dtype != I64:
-            return False
-        a, b = (self.scope.space.affine(x) for x in node.args)
-        difference = a + b.scaled(-1)
-        least, most = self.scope.space.reach(difference)
-        return (
-            (least is not None and least >= 0) if node.op == "ge" else most is not None and most < 0
-        )
-
-    def _is_index(self, node: Scalar) -> bool:
-        """Whether an integer surely has few bits: it is computed from positions alone."""
-        if node.op in ("axis", "size"):
-            return True
-        if node.op == "const":
-            return node.dtype == I64 and abs(node.attr) < _INT32
-        if node.dtype != I64:
-            return False
-        if node.op in _OF_INDICES:
-            values = node.args[1:] if node.op == "select" else node.args
-            return all(self._is_index(a) for a in values)
-        return not self.scope.space.affine(node).rest
-
-    def _never_negative(self, node: Scalar) -> bool:
-        form = self.scope.space.affine(node)
-        factors = [form.constant, *form.coefficients.values()]
-        return not form.rest and all(isinstance(f, int) and f >= 0 for f in factors)
 
     def _load(self, node: Scalar) -> str:
         if node.attr in self.scope.registers:
@@ -223,7 +191,7 @@ class Printer:
     def _loaded(self, node: Scalar, outside: Number = 0) -> str:
         """A load, of what is in memory; ``outside`` where there is nothing."""
         buffer = self.frame.buffers[node.attr]
-        form = self.scope.space.position(node.args, buffer.shape)
+        form = self.space.position(node.args, buffer.shape)
         place = self._place(form, buffer)
         masks = self._masks(node.args)
         if self._may_miss(node):
@@ -269,13 +237,13 @@ class Printer:
         return text if alone else f"({text})"
 
     def _flat_form(self) -> Affine:
-        extents = self.scope.space.extents
+        extents = self.space.extents
         axes = [Scalar("axis", (), I64, n) for n in range(len(extents))]
-        return self.scope.space.position(axes, extents)
+        return self.space.position(axes, extents)
 
     def _select(self, node: Scalar) -> str:
         condition, then, other = node.args
-        if self._always(condition):
+        if always(self.space, condition):
             return self._value(then)
         load = self._masked_load(node)
         test = self._value(condition)
@@ -322,16 +290,7 @@ class Printer:
         if node.op != "load" or node.attr in self.scope.registers:
             return False
         shape = self.frame.buffers[node.attr].shape
-        return not all(self._inside(i, d) for i, d in zip(node.args, shape, strict=True))
-
-    def _inside(self, index: Scalar, size: Dim) -> bool:
-        """Whether an index surely is one of a dim: by its reach, or since it is cut to it."""
-        if self.scope.space.inside([index], (size,)):
-            return True
-        if index.op != "max" or index.args[0].op != "min" or not isinstance(size, int):
-            return False
-        low, high = index.args[1], index.args[0].args[1]
-        return low.op == high.op == "const" and 0 <= low.attr <= high.attr < size
+        return not all(inside(self.space, i, d) for i, d in zip(node.args, shape, strict=True))
 
     def _cast(self, node: Scalar) -> str:
         (source,) = node.args
@@ -357,7 +316,7 @@ def _is_byte(dtype: np.dtype) -> bool:
     return dtype != BOOL and bit_width(dtype) >= 8
 
 
-def plain_cast(value: str, node: Scalar, buffer: Buffer) -> str:
+def _stored(value: str, node: Scalar, buffer: Buffer) -> str:
     """A value as it is stored: converted where registers hold another type."""
     same = register_type(node.dtype) == memory_type(buffer.dtype) and node.dtype != I64
     return value if same and not is_literal(value) else to_memory(value, buffer.dtype)
@@ -378,4 +337,4 @@ def _times(text: str, factor: Dim) -> str:
 
 def _weight(factor: Dim) -> int:
     """A stride for ordering: those of unknown size are long."""
-    return factor if isinstance(factor, int) else _INT32
+    return factor if isinstance(factor, int) else _LONGEST

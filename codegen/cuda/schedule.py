@@ -11,8 +11,8 @@ from ...ir.op import GraphOp
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp
-from ...ir.types import bit_width, is_float, type_of
-from ..kernels import kernel_key, title
+from ...ir.types import DTYPES, bit_width, is_float, type_of
+from ..kernels import kernel_key, kernel_types, title
 from .frame import Code
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
@@ -29,6 +29,7 @@ class Unfit(TargetError):
     """A kernel has no code on the target."""
 
 
+_FP8 = DTYPES["f8E4M3FN"]
 Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 
 _TEMPLATES: dict[str, tuple[Template, ...]] = {
@@ -74,6 +75,8 @@ class Scheduler:
         return self.codes[key]
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
+        if not self.target.fp8 and any(t.dtype == _FP8 for t in kernel_types(kernel)):
+            raise Unfit("GPUs before sm_89 have no elements of f8E4M3FN")
         for template in _TEMPLATES.get(str(kernel.algorithm.data), ()):
             code = template(kernel, name, self.target)
             if code is not None:

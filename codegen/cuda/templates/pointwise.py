@@ -6,14 +6,11 @@ writes both go along memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.dims import Dim, ceildiv, product
 from ....ir.kernel import KernelOp
 from ....ir.op import Param
-from ....ir.scalar import Scalar
 from ....ir.types import type_of
 from ..frame import Code, Frame
 from ..layout import Access, Group, access_of, groups_of, total
@@ -68,7 +65,7 @@ class _Pointwise:
         if size != 1:
             frame.bind("tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)", "i")
         place(frame, placement, self.groups, "i", divides(block, size))
-        self._say("elementwise", f"{block} neighbours a program")
+        say(self.kernel, "elementwise", f"{block} neighbours a program")
         self._write(placement, "i" if len(self.groups) > 1 else "")
         return frame.finish(ceildiv(size, block), max(1, block // _PER_WARP))
 
@@ -86,7 +83,7 @@ class _Pointwise:
         for name, spread, group, part in rows:
             frame.bind(f"({part} * TILE + tl.arange(0, TILE)){spread}", name)
             place(frame, placement, [group], name, divides(_TILE, group.size))
-        self._say("tiles", f"it reads across the grain: tiles of {_TILE} x {_TILE}")
+        say(self.kernel, "tiles", f"it reads across the grain: tiles of {_TILE} x {_TILE}")
         self._write(placement, "")
         return frame.finish(product([*(g.size for g in others), *counts]), 4)
 
@@ -98,16 +95,8 @@ class _Pointwise:
         for n, (node, value) in enumerate(zip(self.results, values, strict=True)):
             printer.store(node, value, self.indices, self.frame.buffers[first + n])
 
-    def _say(self, algorithm: str, why: str) -> None:
-        say(self.kernel, algorithm, why)
-
 
 def say(kernel: KernelOp, algorithm: str, why: str) -> None:
     """Keeps what was chosen, and why."""
     kernel.properties["algorithm"] = Param(algorithm)
     kernel.properties["why"] = Param(why)
-
-
-def axes_of(rank: int) -> Sequence[Scalar]:
-    """The indices of a space of ``rank`` dims."""
-    return tuple(s.axis(n) for n in range(rank))
