@@ -16,7 +16,6 @@ PROTOTYPES = {
     "cuDriverGetVersion": "p",
     "cuGetErrorName": "ip",
     "cuGetErrorString": "ip",
-    "cuDeviceGetCount": "p",
     "cuDeviceGet": "pi",
     "cuDeviceGetName": "pii",
     "cuDeviceGetAttribute": "pii",
