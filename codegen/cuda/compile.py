@@ -6,7 +6,7 @@ import linecache
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -56,29 +56,21 @@ class Compiler:
         self._functions = load_source(source)
 
     def compile(self, code: Code, architecture: Architecture) -> Binary:
-        """The binary of a kernel.
+        """The binary of a kernel; fewer steps are loaded ahead where shared memory is short.
 
         Raises:
             TargetError: Triton does not accept it, or it needs more than the GPU has.
         """
         with _environment():
-            made = self._made(code, architecture)
-        meta = made.metadata
-        binary = Binary(
-            made.asm["cubin"],
-            made.asm["ptx"],
-            meta.name,
-            meta.num_warps,
-            meta.shared,
-            (getattr(meta, "global_scratch_size", 0), getattr(meta, "global_scratch_align", 1)),
-            spilled_bytes(made.asm["cubin"]),
+            binary = _binary_of(self._made(code, architecture))
+        if binary.shared <= architecture.shared:
+            return binary
+        if code.num_stages > 1:
+            return self.compile(replace(code, num_stages=code.num_stages - 1), architecture)
+        raise TargetError(
+            f"kernel {code.name} takes {binary.shared} bytes of shared memory, "
+            f"{architecture.name} has {architecture.shared}"
         )
-        if binary.shared > architecture.shared:
-            raise TargetError(
-                f"kernel {code.name} takes {binary.shared} bytes of shared memory, "
-                f"{architecture.name} has {architecture.shared}"
-            )
-        return binary
 
     def _made(self, code: Code, architecture: Architecture) -> Any:
         triton = _triton()
@@ -101,6 +93,21 @@ class Compiler:
             raise TargetError(
                 f"Triton does not compile kernel {code.name} for {architecture.name}: {error}"
             ) from error
+
+
+def _binary_of(made: Any) -> Binary:
+    """What matters of Triton's compiled kernel."""
+    meta = made.metadata
+    scratch = getattr(meta, "global_scratch_size", 0), getattr(meta, "global_scratch_align", 1)
+    return Binary(
+        made.asm["cubin"],
+        made.asm["ptx"],
+        meta.name,
+        meta.num_warps,
+        meta.shared,
+        scratch,
+        spilled_bytes(made.asm["cubin"]),
+    )
 
 
 def pointers(code: Code) -> Sequence[int]:

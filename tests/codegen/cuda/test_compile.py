@@ -135,6 +135,15 @@ def test_a_kernel_that_runs_out_of_registers_gets_more_warps():
     assert (binary.spilled, binary.num_warps > 1) == (0, True)
 
 
+def test_where_shared_memory_is_short_less_is_loaded_ahead():
+    (architecture,) = target_for("cuda:sm_90").architectures
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1024, 512), (512, 1024), dtype=F16)
+    result = build(module, CudaTarget((architecture,)))
+    plenty = Compiler(result.source).compile(result.codes[0], architecture)
+    short = replace(architecture, shared=plenty.shared - 1)
+    assert Compiler(result.source).compile(result.codes[0], short).shared < plenty.shared
+
+
 def test_code_is_the_same_every_time():
     (architecture,) = target_for("cuda:sm_90").architectures
     result = made("softmax", F32, target_for("cuda:sm_90"))
