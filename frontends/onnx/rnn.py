@@ -19,7 +19,7 @@ from .regions import repeated
 from .registry import importer
 from .shape import cut
 
-_STEP_LIMIT = 128
+_STEP_LIMIT = 8
 _ACTIVATIONS = {"Relu": e.ReluOp, "Sigmoid": e.SigmoidOp, "Tanh": e.TanhOp}
 _DEFAULTS = {
     "RNN": ["Tanh"],
