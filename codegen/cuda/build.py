@@ -30,7 +30,8 @@ from .order import Buffer
 from .schedule import Scheduler, Unfit, has_kernel, reads_codes
 from .target import CudaTarget
 
-_LARGEST = 1 << 31
+# Positions have 32 bits, and the last block of lanes may reach beyond the end.
+_LARGEST = (1 << 31) - (1 << 16)
 
 
 @dataclass(frozen=True)

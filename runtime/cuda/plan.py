@@ -12,7 +12,8 @@ from ..signature import Shaped, Signature
 from .program import Program
 
 _MOST_BLOCKS = np.array([2**31 - 1, 2**16 - 1, 2**16 - 1])
-_MOST_ELEMENTS = 2**31 - 1
+# Positions have 32 bits, and the last block of lanes may reach beyond the end.
+_MOST_ELEMENTS = 2**31 - 2**16
 _ALIGNMENT = 256
 _DIVISOR = 16
 
