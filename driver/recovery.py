@@ -26,6 +26,7 @@ class Recovery:
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
         layers: How much the results of layers count beside those of the model.
+        classes: Whether the model's results are scores of classes, which become probabilities.
         seed: Of the order of the batches.
     """
 
@@ -33,6 +34,7 @@ class Recovery:
     minutes: float = 10.0
     rate: float = 0.02
     layers: float = 1.0
+    classes: bool = False
     seed: int = 0
 
     def stages(self, count: int) -> list[Recovery]:
@@ -58,6 +60,7 @@ def recover(
     minutes: float = Recovery.minutes,
     rate: float = Recovery.rate,
     layers: float = Recovery.layers,
+    classes: bool = Recovery.classes,
     seed: int = Recovery.seed,
     **options: Any,
 ) -> Model:
@@ -80,6 +83,8 @@ def recover(
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
         layers: How much the results of layers count beside those of the model.
+        classes: Whether the model's results are scores of classes: then not they are compared but
+            the probabilities that they mean.
         seed: Of the order of the batches.
         options: The others of ``compile``.
 
@@ -88,7 +93,7 @@ def recover(
     """
     from .compilation import compile
 
-    recovery = Recovery(steps, minutes, rate, layers, seed)
+    recovery = Recovery(steps, minutes, rate, layers, classes, seed)
     return compile(model, recipe=recipe, calibration=batches, recovery=recovery, **options)
 
 

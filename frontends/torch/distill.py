@@ -20,6 +20,7 @@ from .tensors import torch_view
 
 Batch = Sequence[np.ndarray]
 Weight = tuple[SSAValue, "np.ndarray | None"]
+Pair = tuple[torch.Tensor, torch.Tensor]
 _WARM = 0.05
 _TINY = 1e-12
 
@@ -33,6 +34,7 @@ class Training:
         minutes: To stop after, whatever was done.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
         layers: How much the results of layers count beside those of the model.
+        classes: Whether the model's results are scores of classes, which become probabilities.
         seed: Of the order of the batches.
         threads: For torch.
     """
@@ -41,6 +43,7 @@ class Training:
     minutes: float
     rate: float
     layers: float
+    classes: bool
     seed: int
     threads: int
 
@@ -140,14 +143,15 @@ class _Distillation:
         self.optimizer.step()
 
     def _error(self, batch: int) -> torch.Tensor:
-        """The mean share of noise in the model's results, and that in layers, weighed."""
+        """The mean error of the model's results, and that of layers, weighed."""
         inputs = self.batches[batch]
         with torch.no_grad():
             wanted = self.teacher(*inputs)
         got = self.student(*inputs, *(latent() for latent in self.latents))
         pairs = list(zip(got, wanted, strict=True))
         own, others = pairs[: self.results], pairs[self.results :]
-        return _mean_noise(own) + self.training.layers * _mean_noise(others)
+        compare = _divergence if self.training.classes else _noise
+        return _mean(own, compare) + self.training.layers * _mean(others, _noise)
 
     def _mean_error(self) -> float:
         with torch.no_grad():
@@ -168,10 +172,16 @@ def _groups(latents: Sequence[Latent], rate: float) -> list[dict[str, object]]:
     return groups
 
 
-def _mean_noise(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def _mean(pairs: Sequence[Pair], compare: Callable[..., torch.Tensor]) -> torch.Tensor:
     """Over values of floats."""
-    noise = [_noise(a, b) for a, b in pairs if b.is_floating_point()]
-    return torch.stack(noise).mean() if noise else torch.zeros(())
+    errors = [compare(got, wanted) for got, wanted in pairs if wanted.is_floating_point()]
+    return torch.stack(errors).mean() if errors else torch.zeros(())
+
+
+def _divergence(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """How far the probabilities of classes, along the last dim, are from those wanted."""
+    told, truth = nn.functional.log_softmax(got, -1), nn.functional.softmax(wanted, -1)
+    return nn.functional.kl_div(told, truth, reduction="none").sum(-1).mean()
 
 
 def _noise(got: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
