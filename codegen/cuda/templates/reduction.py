@@ -46,9 +46,24 @@ class _Reduction(Rooted):
         inner = range(rank, len(self.space.extents))
         self.inner = groups_of(inner, self.space.extents, access)
         self.count = total(self.inner)
-        self.along = any(f.coefficient(g.inner) == 1 for f in access.forms for g in self.inner[-1:])
+        self.along = self._runs_along(access)
         small = isinstance(self.count, int) and self.count <= _WINDOW
         return self._windows() if small else self._blocks()
+
+    def _runs_along(self, access: Access) -> bool:
+        """Whether neighbours in memory are combined, not results of their own.
+
+        What most is read of decides: an operand that differs from result to result.
+        """
+        depth = [g.inner for g in self.inner[-1:]]
+        lane = [g.inner for g in self.groups[-1:]]
+        across = any(
+            f.coefficient(n) == 1 and f.coefficient(k) not in (0, 1)
+            for f in access.forms
+            for n in lane
+            for k in depth
+        )
+        return not across and any(f.coefficient(k) == 1 for f in access.forms for k in depth)
 
     def _windows(self) -> Code:
         """One result a lane; the window's elements one after the other."""

@@ -49,6 +49,11 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         ((N, 768), (768, 3072), (3072,)),
         (F16, F16, F16),
     ),
+    "thin_matmul": (
+        lambda g, x, w, b: g(AddOp, g(MatmulOp, x, w), b),
+        ((1, 768), (768, 2304), (2304,)),
+        (F16, F16, F16),
+    ),
     "conv": (
         lambda g, x, w: g(ConvOp, x, w, **WINDOW),
         ((1, 56, 56, 64), (3, 3, 64, 128)),
