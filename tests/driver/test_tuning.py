@@ -50,7 +50,7 @@ def prefer(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     return held
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 9])
+@pytest.mark.parametrize("number", [1, 9])
 @pytest.mark.parametrize("make", [convolutions, attention])
 def test_every_option_computes_the_same(monkeypatch: pytest.MonkeyPatch, make, number: int):
     prefer(monkeypatch, number)
