@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch  # noqa: TID251
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "codegen" / "cpu"))
 from test_vector_math import ULPS, compiled

@@ -24,12 +24,15 @@ from ....ir.types import type_of
 from ..elements import storage_type, to_register
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
+from .ahead import Ahead, ahead_of
 from .frame import Code, Frame, Packing, grain_of, static
 from .products import Factor, Product, batch_axes, pack, product_of
 from .rooted import Rooted
 
 _DIRECT_EFFORT = 8
 _CACHE = 256 * 1024
+_PANEL = 400 * 1024
+_WORD = 4  # bytes of what a lane takes at a step
 _NO_AXIS = -1
 # Panels that few tiles share are asked for this many elements ahead.
 _FEW_TILES = 8
@@ -108,8 +111,7 @@ class TiledProduct:
         rows, panel, self.panels_outside = self.frame.pick("tile", options)
         self.tiling = Tiling(rows, panel)
         self.axes: dict[int, SSAValue] = {}
-        self.tile_number: SSAValue
-        self.ahead: SSAValue | None = None
+        self.ahead: Ahead | None = None
 
     def _meet_in_cache(self) -> bool:
         """Whether the left factor's rows begin in the same set of the first-level cache."""
@@ -129,7 +131,7 @@ class TiledProduct:
             place = frame.unflatten(task, [outer, *inner])
             panel, tile = place[1:] if self.panels_outside else place[:0:-1]
             self._set_outer(place[0])
-            self.tile_number = tile
+            self.ahead = self._next_panel(panel, tile, tiles)
             self._rows(panel, tile, tiles)
         cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
         samples = self.shape[0] if product.outer[:1] == (0,) else 1
@@ -222,7 +224,6 @@ class TiledProduct:
             self.axes[self.product.row] = row
         left = self._left()
         right = self._right(panel, column)
-        self.ahead = self._next_panel(width)
         type = loop.tile((height, width), f32)
         total = self._depth(0, left, right, height, width, self.b.constant(0, type))
         self.axes[self.product.column] = column
@@ -260,8 +261,8 @@ class TiledProduct:
         y = self._elements(self.product.right, right, (1, width), zero)
         if self._waits_for_weights():
             self._ask_for(b.add_index(right, b.index(AHEAD)), width)
-        elif self.ahead is not None:
-            b.add(loop.PrefetchOp(self.words, b.add_index(right, self.ahead)))
+        elif self.ahead:
+            self.ahead.ask(b, self.words, right)
         return b.fma(x, y, total)
 
     def _elements(
@@ -277,17 +278,14 @@ class TiledProduct:
         """What a factor is stored as."""
         return type_of(self.frame.kernel.inputs[factor.number]).dtype
 
-    def _next_panel(self, width: int) -> SSAValue | None:
-        """How far ahead to ask for weights: each of a few tiles asks for a part of the next panel.
-
-        None where two panels do not fit the cache.
-        """
-        b, lanes = self.b, self.frame.target.lanes(32)
-        bytes_ = self._panel_size() * self._dtype(self.product.right).itemsize
-        if not self.product.packed or not self._panels_outside() or bytes_ > _CACHE:
+    def _next_panel(self, panel: SSAValue, tile: SSAValue, tiles: Dim) -> Ahead | None:
+        """What a tile asks for where panels come from afar, and two of them fit the cache."""
+        size, width = self._panel_size(), self.tiling.panel
+        far = self.product.packed and self._panels_outside() and not batch_axes(self.product)
+        known = isinstance(tiles, int) and 0 < tiles <= width
+        if not (far and known) or size * _WORD > _PANEL:
             return None
-        part = b.op(arith.RemUIOp, [self.tile_number, b.index(max(1, width // lanes))], IndexType())
-        return b.add_index(b.mul_index(part, b.index(lanes)), b.index(self._panel_size()))
+        return ahead_of(self.b, panel, tile, size, width, tiles)
 
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter."""

@@ -20,7 +20,6 @@ from ....ir import loop
 from ....ir.dims import Dim
 from ....ir.kernel import KernelOp
 from ....ir.types import type_of
-from .ahead import Ahead, ahead_of
 from .contraction import TiledProduct
 from .frame import Packing, static
 from .products import Product, batch_axes, pack
@@ -41,14 +40,6 @@ class GroupedProduct(TiledProduct):
     """The tiles of a product whose steps are groups of the depth; ``group`` elements are a word."""
 
     group: ClassVar[int]
-    _ahead: Ahead | None = None
-
-    def _rows(self, panel: SSAValue, tile: SSAValue, tiles: Dim) -> None:
-        far = self._panels_outside() and not batch_axes(self.product)
-        if far and isinstance(tiles, int) and tiles <= self.tiling.panel:
-            sizes = self._panel_size(), self.tiling.panel, tiles
-            self._ahead = ahead_of(self.b, panel, tile, *sizes)
-        super()._rows(panel, tile, tiles)
 
     @abstractmethod
     def _dots(
@@ -70,8 +61,8 @@ class GroupedProduct(TiledProduct):
             here = b.add_index(left, b.mul_index(index, left_step))
             there = b.add_index(right, b.mul_index(index, right_step))
             if deepest:
-                if self._ahead:
-                    self._ahead.ask(b, self.words, there)
+                if self.ahead:
+                    self.ahead.ask(b, self.words, there)
                 return self._dots(here, there, carried, self.group)
             return self._sums(level + 1, here, there, carried)
 
