@@ -12,6 +12,7 @@ from .artifact import Artifact
 from .errors import RunError
 from .loader import Library, check_target
 from .memory import address_of, adopt, block, free
+from .recycle import Recycler
 from .signature import Signature
 from .threads import Pool, pool_of
 
@@ -81,6 +82,7 @@ class NativeEngine:
         self._any_late = any(signature.late_outputs)
         self._run = self._library.run
         self._free: list[_Context] = []
+        self._results = Recycler(len(signature.outputs))
 
     @property
     def pool(self) -> Pool:
@@ -124,7 +126,7 @@ class NativeEngine:
         results: list[np.ndarray | None] = []
         pointers = context.outputs
         for i, output in enumerate(plan.outputs):
-            result = None if output is None else np.empty(*output)
+            result = None if output is None else self._results.empty(*output)
             pointers[i] = None if result is None else address_of(result)
             results.append(result)
         frame.pool = self._pool.handle
