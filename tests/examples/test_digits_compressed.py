@@ -54,7 +54,7 @@ def test_compressed(recipe: mlc.Recipe, bound: float, whole: float):
     assert accuracy(model) >= whole - bound
 
 
-@pytest.mark.parametrize(("sparsity", "bound"), [(0.8, 0.01), (0.9, 0.06)])
+@pytest.mark.parametrize(("sparsity", "bound"), [(0.8, 0.02), (0.9, 0.06)])
 def test_sparse_integers_after_training(sparsity: float, bound: float, whole: float):
     pytest.importorskip("torch")
     pruning = Sparsify(sparsity, method="sparsegpt", scope="sensitivity")
