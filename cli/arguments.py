@@ -19,8 +19,9 @@ from ..runtime import Model, load
 from .torch_file import TorchFile, names_torch_file, read_torch_file
 
 Commands = Any  # what add_subparsers returns; argparse keeps its type private
-MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs),"
+MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs)"
 _PRECISION = "bf16: store and multiply 16 bits where the CPU can (default: f32)"
+_TUNE = "measure what else is estimated, on this CPU, in about a minute, once"
 _SETTING = re.compile(r"([^=]+)=(.+)", re.DOTALL)
 
 
@@ -39,14 +40,14 @@ def command(
     return made
 
 
-def add_model(parser: argparse.ArgumentParser, also: str = " or .mlc file") -> None:
+def add_model(parser: argparse.ArgumentParser, also: str = ", or .mlc file") -> None:
     """The model, and how it is compiled unless it is already."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODELS}{also}")
     parser.add_argument("--target", default="cpu", help="see mlc targets (default: this machine)")
     parser.add_argument("--exact", action="store_true", help="no sums that round more than needed")
     parser.add_argument("--precision", choices=PRECISIONS, default="f32", help=_PRECISION)
     parser.add_argument("--threads", type=int, help="threads to run on (default: every CPU)")
-    parser.add_argument("--tune", action="store_true", help="measure what else is estimated")
+    parser.add_argument("--tune", action="store_true", help=_TUNE)
     add_shape(parser)
     parser.add_argument("--no-cache", action="store_true", help="compile anew, store nothing")
     parser.add_argument("--quiet", action="store_true", help="tell no progress on stderr")
@@ -125,6 +126,8 @@ def shapes_of(chosen: argparse.Namespace) -> dict[str, int | tuple[int, ...]]:
             sizes = tuple(int(part) for part in text.split(","))
         except ValueError:
             raise MlcError(f"--shape {name}={text}: expected numbers, as in x=1,3") from None
+        if min(sizes) < 0:
+            raise MlcError(f"--shape {name}={text}: sizes are not negative")
         found[name] = sizes[0] if len(sizes) == 1 else sizes
     return found
 

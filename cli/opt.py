@@ -34,7 +34,7 @@ def add_to(commands: Commands) -> None:
         "begins with; see mlc passes.",
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help=f"{MODELS} or - for IR on stdin")
+    add("model", metavar="MODEL", help=f"{MODELS}, or - for IR on stdin")
     add("--passes", metavar="PASS,…", help="which, in order; 'none' only reads the model")
     add("--stop-after", default="", metavar="PASS", help="print the IR as this pass left it")
     add("--print-after", default="", metavar="PASS", help="tell on stderr what it made; or 'all'")

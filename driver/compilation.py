@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ir.errors import TargetError
 from ..runtime import Artifact, Model
 from ..runtime.threads import thread_count
 from .cache import Cache, cache_at
@@ -96,7 +97,7 @@ def compile(
 
     Raises:
         MlcError: The model is damaged, or holds something unsupported (the message lists it all),
-            or the target is unknown.
+            or the target is unknown, or cannot be tuned for.
         RecipeError: The recipe does not fit the model, or the calibration data; all that is wrong
             is listed, before any work is done.
     """
@@ -104,6 +105,8 @@ def compile(
     stages = Stages.watched(verbose)
     source = source_of(model, given)
     chosen = target_named(target, exact, precision)
+    if tune and not isinstance(chosen, NativeTarget):
+        raise TargetError(f"nothing can be tuned for '{target}': only CPUs have choices to measure")
     threads = thread_count(threads)
     judging = (validation, metric, max_drop, measure)
     asked = Compression(recipe, calibration, threads, *judging, recovery)

@@ -150,6 +150,8 @@ def explain(
     if "cuda" in model.manifest:
         limits = None  # they are those of this machine's CPU
     seconds, by_site = _measured(model, feeds, limits)
+    if not seconds:
+        limits = None
     values = _sizes(model, feeds)
     launches = [
         _launch(number, site, values, by_site[number], sum(by_site))
