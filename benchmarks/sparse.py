@@ -24,6 +24,7 @@ import mlc
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from peers import feeds_of, peer
 
 PATTERNS = ["80", "90", "95", "90:4x1"]
 SAMPLES = 15
@@ -74,26 +75,6 @@ def prune(source: Path, target: Path, pattern: str) -> None:
             sparse = pruned(array, float(percent) / 100, shape, axes[tensor.name])
             tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(sparse), tensor.name))
     onnx.save(model, target)
-
-
-def feeds_of(model: mlc.Model) -> dict[str, np.ndarray]:
-    """Inputs that any model takes."""
-    rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
-    for spec in model.inputs:
-        shape = tuple(d if isinstance(d, int) else 1 for d in spec.shape)
-        values = rng.standard_normal(shape) if spec.dtype.kind == "f" else np.ones(shape)
-        feeds[spec.name] = values.astype(spec.dtype)
-    return feeds
-
-
-def peer(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], object]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(None, feeds)
 
 
 def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:

@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 from mlc.codegen.cpu.limits import Limits, measured_limits
 from mlc.passes.compress.recipe import Quantize
+from peers import feeds_of, peer
 
 BITS = [8, 4, 2]
 LEVELS = (0, 4)
@@ -49,26 +50,6 @@ def recipe(bits: int, group: int) -> mlc.Recipe:
         bits=bits, group=group, symmetric=bits > 2, method="nearest", tables=max(bits, 4)
     )
     return mlc.Recipe(options)
-
-
-def feeds_of(model: mlc.Model) -> dict[str, np.ndarray]:
-    """Inputs that any model takes."""
-    rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
-    for spec in model.inputs:
-        shape = tuple(d if isinstance(d, int) else 1 for d in spec.shape)
-        values = rng.standard_normal(shape) if spec.dtype.kind == "f" else np.ones(shape)
-        feeds[spec.name] = values.astype(spec.dtype)
-    return feeds
-
-
-def peer(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], object]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(None, feeds)
 
 
 class Contest:

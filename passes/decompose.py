@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
 from xdsl.rewriter import Rewriter
 
-from ..ir.op import GraphOp, copy_source
+from ..ir.op import GraphOp
 from ..ir.structure import Composite
 from .contract import Pass, Promise
+from .rewrite import adder_before
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,6 @@ class Decompose(Pass):
 
 def _decompose(op: GraphOp) -> list[GraphOp]:
     added: list[GraphOp] = []
-    block = op.parent
-    assert block is not None
-
-    def add(new: GraphOp) -> SSAValue:
-        copy_source(op, new)
-        block.insert_op_before(new, op)
-        added.append(new)
-        return new.results[0]
-
-    results = op.decompose(add)
+    results = op.decompose(adder_before(op, added))
     Rewriter.replace_op(op, [], list(results))
     return added

@@ -99,7 +99,7 @@ class _Rewriter:
     def _visit(self, op: GraphOp) -> None:
         for rule in self._rules_of(type(op)):
             added: list[GraphOp] = []
-            value = rule(op, _adder(op, added))
+            value = rule(op, adder_before(op, added))
             self._queue(added)
             if value is not None:
                 self._replace(op, value, rule)
@@ -121,7 +121,8 @@ class _Rewriter:
         self._erase(op)
 
 
-def _adder(op: GraphOp, added: list[GraphOp]) -> Add:
+def adder_before(op: GraphOp, added: list[GraphOp]) -> Add:
+    """Puts ops before ``op``, from the same node of the user's model, and into ``added``."""
     block = op.parent
     assert block is not None
 
