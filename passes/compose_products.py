@@ -77,9 +77,11 @@ def _pointwise(op: ConvOp, add: Add) -> SSAValue | None:
 
 
 def _pushed(op: GraphOp, value: SSAValue, matrix: SSAValue, add: Add) -> SSAValue | None:
-    columns = _count(type_of(matrix).shape[1:])
+    columns, work = _count(type_of(matrix).shape[1:]), _direct(value).work
+    if not columns or not work:
+        return None
     way = _best(value, columns)
-    if way.work > _WORTH * _direct(value).work:
+    if way.work > _WORTH * work:
         return None
     return way.write(matrix, add)
 

@@ -42,6 +42,7 @@ CONV = [
     _case(ConvTransposeOp, ("N", "S", 2), (4, 2, 3), strides=(2,), pads=(1, 1)),
     _grouped((1, 1, 1, 1), (1, 1, 1, 1)),
     _grouped((2, 7, 5, 3, 4), (3, 2, 3, 4, 6), strides=(2, 1), dilations=(1, 2)),
+    _grouped((0, 7, 2, 3), (3, 2, 3, 5)),
     _grouped((1, 9, 2, 16), (3, 2, 16, 20), dilations=(2,)),
     _grouped(("N", "S", 2, 3), (3, 2, 3, 5), I32),
 ]

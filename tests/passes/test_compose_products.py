@@ -63,6 +63,14 @@ def test_into_a_layer_with_a_bias():
     assert pushed(draw, 3, 5, 4) == ["matmul", "add"]
 
 
+@pytest.mark.parametrize(("rows", "depth", "columns"), [(0, 4, 3), (3, 0, 3), (3, 4, 0)])
+def test_empty_products_stay(rows: int, depth: int, columns: int):
+    def draw(g: Graph, x: SSAValue) -> SSAValue:
+        return g(MatmulOp, g(MatmulOp, x, array(depth, depth)), array(depth, columns))
+
+    assert pushed(draw, rows, depth) == ["matmul", "matmul"]
+
+
 def test_into_a_convolution():
     def draw(g: Graph, x: SSAValue) -> SSAValue:
         plain = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1}

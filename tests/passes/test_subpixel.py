@@ -69,3 +69,9 @@ def test_dilation_without_stride():
 
 def test_dilation_with_stride_stays():
     assert rewritten((2, 9, 3), (3, 3, 4), dilations=(2,), strides=(2,)) == ["conv_transpose"]
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3), (2, 5, 0)])
+def test_empty_inputs(shape: tuple[int, ...]):
+    left = rewritten(shape, (3, shape[-1], 4), strides=(2,))
+    assert "conv_transpose" not in left
