@@ -211,6 +211,21 @@ def gelu_by_tanh(x: Scalar) -> Scalar:
     return x * 0.5 * (1 + tanh(inner))
 
 
+def replaced(
+    node: Scalar, number: int, by: Scalar, done: dict[int, Scalar] | None = None
+) -> Scalar:
+    """``node`` with loads of operand ``number`` replaced."""
+    done = {} if done is None else done
+    if id(node) not in done:
+        if node.op == "load" and node.attr == number:
+            done[id(node)] = by
+        else:
+            args = tuple(replaced(a, number, by, done) for a in node.args)
+            same = all(a is b for a, b in zip(args, node.args, strict=True))
+            done[id(node)] = node if same else Scalar(node.op, args, node.dtype, node.attr)
+    return done[id(node)]
+
+
 def is_same(a: Scalar, b: Scalar) -> bool:
     """Whether two expressions are written alike, down to nodes that they share."""
     if a is b:

@@ -16,7 +16,7 @@ from ....ir import loop
 from ....ir.kernel import KernelOp
 from ..builder import LoopBuilder, element_of, like
 from ..target import CpuTarget
-from ..vector_math.exponential import BIAS, LN_2, LOG2_E, ROUNDER
+from ..vector_math.exponential import decay
 from ..vector_math.lanes import Lanes
 from .attention import KEYS, Attention, Scratch, attention_kernel
 from .attention_operands import BATCH, FEATURE, GROUP, KEY, VALUE, Factor
@@ -24,7 +24,7 @@ from .frame import Code, Frame, static
 
 _HALF = IntegerType(16)
 _CHUNK = 64
-# e**r for |r| <= ln(2) / 2.
+# e**r for |r| <= ln(2) / 2, at most 8e-5 off.
 _EXP = (0.9999275207519531, 1.0001654624938965, 0.5049829483032227, 0.1656644344329834)
 
 
@@ -138,7 +138,7 @@ class BfloatAttention(Attention):
     def _power(self, memory: SSAValue, place: SSAValue, shift: SSAValue) -> SSAValue:
         b = self.b
         score = b.load(memory, place, shift.type, [b.index(1), b.index(1)])
-        return _decay(Lanes(b, score) - Lanes(b, shift)).value
+        return decay(Lanes(b, score) - Lanes(b, shift), _EXP).value
 
     def _product(
         self,
@@ -170,14 +170,6 @@ class BfloatAttention(Attention):
         place = b.add_index(start, b.index(first))
         value = b.load(memory, place, loop.tile((1, width), element), self._strides(width))
         return value if element == bf16 else b.op(arith.TruncFOp, [value], like(value.type, bf16))
-
-
-def _decay(x: Lanes) -> Lanes:
-    """e**x for x <= 0, at most 8e-5 off; 0 where it is less than any normal number."""
-    a = x.at_least(-BIAS * LN_2)
-    shifted = a.fma(LOG2_E, ROUNDER + BIAS)
-    r = (shifted - (ROUNDER + BIAS)).fma(-LN_2, a)
-    return (shifted.bits() << 23).as_float() * r.polynomial(_EXP)
 
 
 def join(b: LoopBuilder, low: SSAValue, high: SSAValue) -> SSAValue:

@@ -7,7 +7,7 @@ from xdsl.ir import SSAValue
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.op import GraphOp
-from ....ir.scalar import Scalar
+from ....ir.scalar import Scalar, replaced
 from ....ir.structure import Reduce
 from ....ir.types import TensorType, type_of
 from ..elements import to_memory
@@ -54,7 +54,7 @@ class Rooted:
         finished = self.structure.finish(self.result)
         first = len(self.frame.kernel.inputs)
         return [
-            (first + n, _replace(self.frame.fused.element(v, self.indices), held, finished))
+            (first + n, replaced(self.frame.fused.element(v, self.indices), held, finished))
             for n, v in enumerate(self.frame.kernel.yielded)
         ]
 
@@ -70,18 +70,3 @@ def root_of(ops: list[GraphOp]) -> GraphOp:
     """The one reduction of a kernel."""
     (root,) = (op for op in ops if isinstance(op.structure(), Reduce))
     return root
-
-
-def _replace(
-    node: Scalar, number: int, by: Scalar, done: dict[int, Scalar] | None = None
-) -> Scalar:
-    """``node`` with loads of ``number`` replaced."""
-    done = {} if done is None else done
-    if id(node) not in done:
-        if node.op == "load" and node.attr == number:
-            done[id(node)] = by
-        else:
-            args = tuple(_replace(a, number, by, done) for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            done[id(node)] = node if same else Scalar(node.op, args, node.dtype, node.attr)
-    return done[id(node)]

@@ -7,6 +7,8 @@ rounds to an integer, which then also stands in the low bits of the sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .lanes import Lanes
 
 LOG2_E = 1.4426950408889634
@@ -47,12 +49,15 @@ def exp(x: Lanes) -> Lanes:
     return _scaled_exp(x.at_least(-104).at_most(89), 0)
 
 
-def decay(x: Lanes) -> Lanes:
-    """e**x for x <= 0, as softmax needs it: at most 1e-7 off, and 0 from -88 on."""
+def decay(x: Lanes, power: Sequence[float] = _EXP) -> Lanes:
+    """e**x for x <= 0, as softmax needs it: at most 1e-7 off, and 0 from -88 on.
+
+    ``power`` may be a shorter polynomial for e**r, whose error is then that of the result.
+    """
     a = x.at_least(-127 * LN_2)  # where the scale is 0
     shifted = a.fma(LOG2_E, ROUNDER + BIAS)
     r = (shifted - (ROUNDER + BIAS)).fma(-LN_2_HIGH, a)  # no low part, as in sigmoid
-    return (shifted.bits() << 23).as_float() * r.polynomial(_EXP)
+    return (shifted.bits() << 23).as_float() * r.polynomial(power)
 
 
 def expm1(x: Lanes) -> Lanes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
 from ....ir.op import GraphOp
-from ....ir.scalar import Scalar
+from ....ir.scalar import Scalar, replaced
 from ....ir.structure import Reduce
 from ....ir.types import TensorType, type_of
 from ..frame import Frame
@@ -57,21 +57,6 @@ class Rooted:
         values = [printer.value(node) for node in self.results]
         for n, (node, value) in enumerate(zip(self.results, values, strict=True)):
             printer.store(node, value, self.indices, self.frame.buffers[first + n])
-
-
-def replaced(
-    node: Scalar, number: int, by: Scalar, done: dict[int, Scalar] | None = None
-) -> Scalar:
-    """``node`` with loads of ``number`` replaced."""
-    done = {} if done is None else done
-    if id(node) not in done:
-        if node.op == "load" and node.attr == number:
-            done[id(node)] = by
-        else:
-            args = tuple(replaced(a, number, by, done) for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            done[id(node)] = node if same else Scalar(node.op, args, node.dtype, node.attr)
-    return done[id(node)]
 
 
 def _reduces(op: GraphOp) -> bool:
