@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
+from at_once import at_once
 from cuda_sample import expected, feed, sample
 from mlc.runtime import Model
 from mlc.runtime.cuda import DeviceArray, current_device, describe
@@ -42,22 +41,12 @@ def test_numpy_arrays(model: Model):
 
 
 def test_threads(model: Model):
-    failures = []
-
     def work(seed: int) -> None:
-        try:
-            for n in range(1, 60):
-                x = feed(1 + seed * n % 97, 1 + n % 5)
-                check(model(x), x)
-        except BaseException as error:
-            failures.append(error)
+        for n in range(1, 60):
+            x = feed(1 + seed * n % 97, 1 + n % 5)
+            check(model(x), x)
 
-    workers = [threading.Thread(target=work, args=(s,)) for s in range(1, 5)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
+    at_once(work)
 
 
 def test_launches_are_timed(model: Model):

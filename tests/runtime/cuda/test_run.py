@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from at_once import at_once
 from cuda_sample import AFFINE, BODIES, SUBTRACT, WEIGHT, expected, feed, sample, standin
 from cuda_standin import Call, StandIn, standing_in
 from mlc.runtime import ArtifactError, DeviceError, InputError, Model, load
@@ -68,21 +68,12 @@ def test_few_graphs_serve_many_sizes(gpu: StandIn):
 
 def test_threads_share_a_model(gpu: StandIn):
     model = Model.from_artifact(sample())
-    failures = []
 
     def work(seed: int) -> None:
-        try:
-            for n in range(1, 40):
-                check(model, 1 + seed * n % 37, 1 + n % 5)
-        except BaseException as error:
-            failures.append(error)
+        for n in range(1, 40):
+            check(model, 1 + seed * n % 37, 1 + n % 5)
 
-    workers = [threading.Thread(target=work, args=(s,)) for s in range(1, 5)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
+    at_once(work)
     assert gpu.calls["cuModuleLoadData"] == 2
     assert gpu.calls["cuStreamCreate"] <= 4
 
