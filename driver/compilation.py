@@ -25,7 +25,7 @@ from .targets import NativeTarget, Target, target_named
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
-    from ..codegen.cpu.schedule import Chooser
+    from ..codegen.choice import Chooser
     from ..passes.compress.recipe import Recipe
     from .recovery import Recovery
 

@@ -16,7 +16,7 @@ from .stages import Stages
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
-    from ..codegen.cpu.schedule import Chooser
+    from ..codegen.choice import Chooser
     from ..passes.compress.costs import Costs
     from ..passes.manager import Options
 

@@ -21,9 +21,9 @@ from .stages import Stages
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from ..codegen.choice import Chooser
     from ..codegen.cpu.build import Build
     from ..codegen.cpu.estimate import Estimate
-    from ..codegen.cpu.schedule import Chooser
     from ..passes.compress.costs import Costs
     from ..passes.manager import Options
 
@@ -95,8 +95,8 @@ class NativeTarget:
         Raises:
             TargetError: The module holds something that the target has no code for.
         """
+        from ..codegen.choice import by_estimate
         from ..codegen.cpu.build import build
-        from ..codegen.cpu.schedule import by_estimate
 
         with stages("generate code"):
             made = build(module, self.facts, options, choose or by_estimate)

@@ -19,10 +19,11 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from .. import __version__
+from ..codegen.choice import Option
 from ..codegen.cpu.build import assemble, build, lower
 from ..codegen.cpu.excerpt import excerpt
 from ..codegen.cpu.schedule import Scheduler
-from ..codegen.cpu.templates.frame import Option, static
+from ..codegen.cpu.templates.frame import static
 from ..ir.dims import is_static
 from ..ir.errors import TargetError
 from ..ir.kernel import KernelOp

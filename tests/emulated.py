@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from emulator import Emulator
+from mlc.codegen.choice import Chooser, by_estimate
 from mlc.codegen.cpu.build import build
-from mlc.codegen.cpu.schedule import Chooser, by_estimate
 from mlc.codegen.cpu.target import target_for
 from mlc.ir.module import main_function
 from mlc.ir.types import type_of

@@ -30,7 +30,8 @@ class Interpreter:
             data = np.ascontiguousarray(make()).reshape(-1).view(np.uint8)
             self.weights[offset : offset + data.size] = data
 
-    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def run(self, arrays: list[np.ndarray], way: int = 0) -> list[np.ndarray]:
+        """The results, each kernel computed in the way of that number, or its last one."""
         symbols = self._symbols(arrays)
         inputs = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
         outputs = [_poisoned(self._shape(t, symbols), t.dtype) for t in self.results]
@@ -44,7 +45,7 @@ class Interpreter:
         }
         kernels = Interpreted(self.build.source, Memory())
         for launch in self.build.launches:
-            self._launch(kernels, launch, bases, symbols)
+            self._launch(kernels, launch, bases, symbols, way)
         return outputs
 
     def _launch(
@@ -53,8 +54,9 @@ class Interpreter:
         launch: Launch,
         bases: dict[str, list[int]],
         symbols: dict[str, int],
+        way: int,
     ) -> None:
-        code = self.build.codes[launch.kernel]
+        code = self.build.codes[launch.ways[: way + 1][-1].number]
         values = [_address(b.place, bases, symbols) for b in launch.buffers]
         sizes = [_value(b.size, symbols) for b in launch.buffers]
         # Nothing else may be touched, since other launches may run at the same time.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 
 import numpy as np
+from mlc.codegen.choice import Chooser, by_estimate
 from mlc.codegen.cpu.build import Build, build
 from mlc.codegen.cpu.compile import Library
-from mlc.codegen.cpu.schedule import Chooser, by_estimate
 from mlc.codegen.cpu.target import CpuTarget, host
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from graphs import Graph
-from mlc.codegen.cpu.schedule import Chooser
+from mlc.codegen.choice import Chooser
 from mlc.codegen.cpu.templates.frame import Option
 from mlc.ir.op import GraphOp
 from mlc.ir.ops.attention import AttentionOp

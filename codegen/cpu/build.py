@@ -24,6 +24,7 @@ from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import MemoryPlan, Place, plan_memory
 from ...passes.values import number
+from ..choice import Chooser, by_estimate
 from ..kernels import kernel_symbols, record
 from . import heap
 from .compile import compile_object
@@ -33,7 +34,7 @@ from .narrow import narrowing
 from .plan import entry_points
 from .pool import pool_text
 from .samples import sample_loops
-from .schedule import Chooser, Scheduler, by_estimate, has_kernel, watches_border
+from .schedule import Scheduler, has_kernel, watches_border
 from .sites import Branch, EntryPoints, Loop, Repeat, Room, Side, Site, Step
 from .target import CpuTarget
 from .templates.copy import copy_kernel

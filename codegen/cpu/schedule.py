@@ -12,6 +12,7 @@ from ...ir.ops.attention import AttentionOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, type_of
 from ...passes.decode_weights import note_of
+from ..choice import Chooser, Option, by_estimate
 from ..kernels import kernel_key, title
 from .convolution import choose, measured, others
 from .sparsity import SparseChoice, choose_sparse, skips_zeros
@@ -22,7 +23,7 @@ from .templates.concat import concat_kernel
 from .templates.contraction import contraction_kernel
 from .templates.depthwise import depthwise_kernel
 from .templates.encoded import encoded_kernel
-from .templates.frame import Code, Option
+from .templates.frame import Code
 from .templates.integer_pair import integer_kernel
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
@@ -31,8 +32,6 @@ from .templates.sparse_bytes import sparse_kernel
 from .templates.special import SPECIAL
 from .templates.winograd import winograd_kernel
 
-# Chooses among the options that a name stands for; first is what estimates say is fastest.
-Chooser = Callable[[GraphOp | KernelOp, str, Sequence[Option]], Option]
 # Makes the code of a kernel, a target and a name; None where it has none for that kernel.
 Template = Callable[[KernelOp, str, CpuTarget], Code | None]
 
@@ -45,11 +44,6 @@ _PLAIN = {
     **SPECIAL,
 }
 _ATTENDED = (F32, DTYPES["f16"], DTYPES["bf16"])
-
-
-def by_estimate(subject: GraphOp | KernelOp, name: str, options: Sequence[Option]) -> Option:
-    """The chooser that measures nothing."""
-    return options[0]
 
 
 @dataclass

@@ -27,7 +27,7 @@ from .copy import copy_of
 from .frame import Code
 from .library import with_library
 from .order import Buffer
-from .schedule import Scheduler, Unfit, has_kernel, reads_codes
+from .schedule import Scheduler, Unfit, Way, has_kernel, reads_codes
 from .target import CudaTarget
 
 # Positions have 32 bits, and the last block of lanes may reach beyond the end.
@@ -36,9 +36,15 @@ _LARGEST = (1 << 31) - (1 << 16)
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the kernel's number, its buffers, the user's node."""
+    """One launch.
 
-    kernel: int
+    Attributes:
+        ways: In which the kernel can be computed, first the one that is chosen.
+        buffers: Of its operands and results.
+        node: Of the user's model.
+    """
+
+    ways: Sequence[Way]
     buffers: tuple[Buffer, ...]
     node: str
 
@@ -79,14 +85,14 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     passes = lowering(has_kernel, lambda op: True, reads_codes)
     narrowing = (NarrowValues(),) if target.precision == "bf16" else ()
     run_passes(module, (*passes, *narrowing), options)
-    return _Builder(module, target).build()
+    return _Builder(module, Scheduler(target)).build()
 
 
 class _Builder:
-    def __init__(self, module: ModuleOp, target: CudaTarget):
+    def __init__(self, module: ModuleOp, scheduler: Scheduler):
         self.name = model_name(module) or "model"
         self.block: Block = main_function(module).body.block
-        self.scheduler = Scheduler(target)
+        self.scheduler = scheduler
         self.memory: MemoryPlan = plan_memory(self.block)
         self.weights = _Weights()
         self.unfit: list[Unsupported] = []
@@ -104,7 +110,7 @@ class _Builder:
         if self.unfit:
             raise UnsupportedError(self.unfit)
         made = self.made
-        made.codes = list(self.scheduler.codes.values())
+        made.codes = self.scheduler.codes
         made.source = with_library(self.name, [c.text for c in made.codes])
         made.weights, made.weights_size = self.weights.entries, self.weights.size
         made.sizes = list(dict.fromkeys(d for d in made.sizes if not isinstance(d, int)))
@@ -116,16 +122,15 @@ class _Builder:
         record_ = record(kernel, "")
         try:
             self._check_sizes(kernel)
-            code = self.scheduler.code(kernel)
+            ways = self.scheduler.ways(kernel)
         except Unfit as error:
             names = record_["nodes"] or [""]
             self.unfit += [Unsupported(n, ", ".join(record_["ops"]), str(error)) for n in names]
             return
-        number = list(self.scheduler.codes.values()).index(code)
         buffers = _buffers(kernel, [*(self._place(v) for v in values), *places])
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
-        self.made.launches.append(Launch(number, buffers, node))
-        self.made.sites.append(record(kernel, code.name))
+        self.made.launches.append(Launch(ways, buffers, node))
+        self.made.sites.append(record(kernel, self.scheduler.codes[ways[0].number].name))
 
     def _check_sizes(self, kernel: KernelOp) -> None:
         for type in kernel_types(kernel):

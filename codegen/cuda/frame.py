@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -13,6 +13,7 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Atom, Dim, Shape, SymDim
 from ...ir.kernel import Fused, KernelOp
 from ...ir.types import tensor
+from ..choice import Option, Options, picked
 from ..kernels import kernel_symbols, kernel_types, title
 from .elements import pointer_type
 from .target import CudaTarget
@@ -39,6 +40,7 @@ class Code:
         grid: How many programs there are.
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
+        options: What could have been chosen, by name; first what estimates say is fastest.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Code:
     grid: Dim
     num_warps: int = 4
     num_stages: int = 3
+    options: Options = field(default_factory=dict)
 
 
 class Frame:
@@ -73,9 +76,15 @@ class Frame:
             for n, (name, type) in enumerate(zip(names, types, strict=True))
         }
         self.lines: list[str] = []
+        self.options: dict[str, Sequence[Option]] = {}
         self._depth = 1
         self._bound = 0
         self._numbers = len(types)
+
+    def pick(self, name: str, options: Sequence[Option]) -> Option:
+        """The option that was chosen for the kernel, else the first."""
+        self.options[name] = options
+        return picked(self.kernel, name, options)
 
     def new_number(self) -> int:
         """A load number for a value that is held in registers."""
@@ -135,7 +144,8 @@ class Frame:
         signature |= {symbol_name(s): "i32" for s in self.symbols}
         header = f"@triton.jit\ndef {self.name}({', '.join(signature)}):"
         text = "\n".join([header, *self._description(), *self.lines, ""])
-        return Code(self.name, text, signature, self.symbols, grid, num_warps, num_stages)
+        rest = grid, num_warps, num_stages, self.options
+        return Code(self.name, text, signature, self.symbols, *rest)
 
     def _description(self) -> list[str]:
         """What the function computes, as comments."""

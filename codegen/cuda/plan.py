@@ -1,4 +1,8 @@
-"""What the runtime is told: the ``cuda`` entry of the manifest, and the code it points into."""
+"""What the runtime is told: the ``cuda`` entry of the manifest, and the code it points into.
+
+A launch whose kernel can be computed in several ways lists the ``others``, each with what differs
+from the launch, and its reason.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from ...ir.dims import Dim
+from ...ir.errors import TargetError
 from ...passes.memory_plan import Place
-from .build import Build
+from .build import Build, Launch
 from .compile import Binary, Compiler, pointers
 from .frame import Code
 from .order import waits
+from .schedule import Way
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
@@ -21,13 +27,27 @@ _MOST_WARPS = 16
 def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
     """The binaries of each kernel, by the name of the architecture.
 
-    A kernel whose registers do not suffice is given more warps, as long as that helps.
+    A kernel whose registers do not suffice is given more warps, as long as that helps. One that
+    nothing launches unless it is measured to be faster has none where it does not fit.
 
     Raises:
         TargetError: Triton is not installed, or does not compile a kernel.
     """
     compiler = Compiler(made.source)
-    return [_compiled(compiler, code, target) for code in made.codes]
+    needed = {launch.ways[0].number for launch in made.launches}
+    return [
+        _compiled(compiler, code, target) if number in needed else _tried(compiler, code, target)
+        for number, code in enumerate(made.codes)
+    ]
+
+
+def _tried(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
+    """The binaries of a candidate; none if it fits shared memory or registers badly."""
+    try:
+        found = _compiled(compiler, code, target)
+    except TargetError:
+        return {}
+    return {} if any(b.spilled for b in found.values()) else found
 
 
 def _compiled(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
@@ -43,9 +63,9 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     """The manifest's entry, and the code section: binaries and the source, back to back."""
     code = _Section()
     names = [a.name for a in target.architectures if a is not PORTABLE]
-    kernels = [
-        _kernel(c, found, names, code) for c, found in zip(made.codes, binaries, strict=True)
-    ]
+    there = [number for number, found in enumerate(binaries) if found]
+    kernels = [_kernel(made.codes[n], binaries[n], names, code) for n in there]
+    places = {number: place for place, number in enumerate(there)}
     order = waits([launch.buffers for launch in made.launches])
     entry = {
         "archs": names,
@@ -53,7 +73,10 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
         "elements": [_size(d) for d in made.sizes],
         "source": code.add(made.source.encode()),
         "kernels": kernels,
-        "launches": [_launch(made, number, after) for number, after in enumerate(order)],
+        "launches": [
+            {**_launch(launch, made.codes, places), "after": list(after)}
+            for launch, after in zip(made.launches, order, strict=True)
+        ],
     }
     return entry, code.data
 
@@ -97,14 +120,22 @@ def _kernel(
     }
 
 
-def _launch(made: Build, number: int, after: Sequence[int]) -> dict[str, Any]:
-    launch = made.launches[number]
-    code = made.codes[launch.kernel]
+def _launch(launch: Launch, codes: Sequence[Code], places: Mapping[int, int]) -> dict[str, Any]:
+    """The entry of a launch; ``places`` are those of kernels in the manifest."""
+    first, *others = (_way(way, codes[way.number], places) for way in _usable(launch, places))
+    del first["why"]  # which the launch's site tells
     arguments = [_argument(buffer.place) for buffer in launch.buffers]
-    arguments += [{"value": symbol} for symbol in code.symbols]
-    grid = [_size(code.grid), 1, 1]
-    told = {"kernel": launch.kernel, "grid": grid, "arguments": arguments, "node": launch.node}
-    return {**told, "after": list(after)}
+    arguments += [{"value": symbol} for symbol in codes[launch.ways[0].number].symbols]
+    told = {**first, "arguments": arguments, "node": launch.node}
+    return {**told, "others": others} if others else told
+
+
+def _usable(launch: Launch, places: Mapping[int, int]) -> list[Way]:
+    return [way for way in launch.ways if way.number in places]
+
+
+def _way(way: Way, code: Code, places: Mapping[int, int]) -> dict[str, Any]:
+    return {"kernel": places[way.number], "grid": [_size(code.grid), 1, 1], "why": way.why}
 
 
 def _argument(place: Place) -> dict[str, int | str]:

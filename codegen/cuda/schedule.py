@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from ...ir.errors import TargetError
@@ -17,7 +17,7 @@ from .frame import Code
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
 from .templates.contraction import contraction_kernel
-from .templates.pointwise import pointwise_kernel
+from .templates.pointwise import pointwise_kernel, say
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.scan import scan_kernel
@@ -46,6 +46,21 @@ _TEMPLATES: dict[str, tuple[Template, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Way:
+    """One way to compute a kernel.
+
+    Attributes:
+        number: Of its code.
+        algorithm: What it is.
+        why: The reason for it.
+    """
+
+    number: int
+    algorithm: str
+    why: str
+
+
 @dataclass
 class Scheduler:
     """Makes the code of kernels, once for each distinct one."""
@@ -53,26 +68,41 @@ class Scheduler:
     target: CudaTarget
 
     def __post_init__(self) -> None:
-        self.codes: dict[Hashable, Code] = {}
-        self._chosen: dict[Hashable, KernelOp] = {}
+        self.codes: list[Code] = []
+        self._ways: dict[Hashable, list[Way]] = {}
 
-    def code(self, kernel: KernelOp) -> Code:
-        """The code of a kernel; its ``algorithm`` and ``why`` are set to what was chosen.
+    def ways(self, kernel: KernelOp) -> list[Way]:
+        """The ways to compute a kernel; its ``algorithm`` and ``why`` are set to the first.
 
         Raises:
             Unfit: There is no template for it, or the template no code.
         """
         key = kernel_key(kernel)
-        if key not in self.codes:
-            try:
-                code = self._generate(kernel, f"k{len(self.codes)}_{title(kernel)}")
-            except TargetError as error:
-                raise Unfit(str(error)) from error
-            self.codes[key] = code
-            self._chosen[key] = kernel
-        for name in ("algorithm", "why"):
-            kernel.properties[name] = self._chosen[key].properties[name]
-        return self.codes[key]
+        if key not in self._ways:
+            name = f"k{len(self._ways)}_{title(kernel)}"
+            self._ways[key] = list(self._written(kernel, name))
+        first = self._ways[key][0]
+        say(kernel, first.algorithm, first.why)
+        return self._ways[key]
+
+    def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
+        """First as estimates have it, then what else is worth measuring."""
+        planned = str(kernel.algorithm.data)
+        yield self._way(kernel, name)
+        options = self.codes[-1].options
+        others = [{what: option} for what, offered in options.items() for option in offered[1:]]
+        for number, choice in enumerate(others[: self.target.candidates - 1], 1):
+            say(kernel, planned, "")
+            kernel.choose(choice)
+            yield self._way(kernel, f"{name}_{number}")
+
+    def _way(self, kernel: KernelOp, name: str) -> Way:
+        try:
+            self.codes.append(self._generate(kernel, name))
+        except TargetError as error:
+            raise Unfit(str(error)) from error
+        number = len(self.codes) - 1
+        return Way(number, str(kernel.algorithm.data), str(kernel.why.data))
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
         if not self.target.fp8 and any(t.dtype == _FP8 for t in kernel_types(kernel)):

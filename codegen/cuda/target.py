@@ -53,10 +53,12 @@ class CudaTarget:
         architectures: Each gets code of its own from one source.
         precision: To what products of f32 round their factors: ``f32``, ``tf32`` (10 bits of
             mantissa) or ``bf16`` (7 bits); sums are in f32.
+        candidates: In how many ways at most each kernel is written, for one to be measured best.
     """
 
     architectures: tuple[Architecture, ...]
     precision: str = "f32"
+    candidates: int = 1
 
     @property
     def shared(self) -> int:

@@ -2,19 +2,21 @@
 
 A tile loads its strips of both factors from the second-level cache while it multiplies; tiles run
 in waves over the multiprocessors. What does not fit shared memory, or the registers of its warps,
-is left out.
+is left out. Estimates err: what else is worth measuring follows the first choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from itertools import chain, islice, zip_longest
 from itertools import product as pairs
 
 import numpy as np
 
 from ...ir.dims import Dim
 from ...ir.types import F32, is_float
+from ..choice import Option
 from .target import CudaTarget
 
 # Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache.
@@ -22,12 +24,18 @@ _TENSOR, _TENSOR_TF32, _PLAIN, _BYTES = 1024, 512, 96, 48
 _LATENCY = 1500
 _UNKNOWN = 1024
 _REGISTERS = 128
+_FEWEST_WARPS, _MOST_WARPS = 2, 16
 _STAGES = 3
+# How many tiles are worth naming.
+_MOST = 12
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``."""
+    """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``.
+
+    Its fields, in order, are the option that it is called by.
+    """
 
     rows: int
     columns: int
@@ -37,6 +45,11 @@ class Tile:
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
+
+    @property
+    def option(self) -> Option:
+        """The numbers that stand for it."""
+        return astuple(self)
 
 
 @dataclass(frozen=True)
@@ -60,13 +73,33 @@ class Problem:
     inner: Dim
 
 
-def choose_tile(problem: Problem, target: CudaTarget) -> tuple[Tile, str]:
-    """The tile that is expected to be fastest, and why."""
-    best = min(_legal(problem, target), key=lambda t: (_cycles(t, problem, target), _shared(t, 1)))
-    tiles = _count(best, problem)
-    waves = -(-tiles // target.multiprocessors)
-    why = f"tiles of {best} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
-    return best, why
+def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
+    """The tiles that are worth trying, first the one that is expected to be fastest.
+
+    Then the best of other shapes take turns with other ways to run the first.
+    """
+    legal = list(_legal(problem, target))
+    ranked = sorted(legal, key=lambda t: (_cycles(t, problem, target), _shared(t, 1)))
+    shapes = {(t.rows, t.columns): t for t in reversed(ranked)}
+    others = [t for t in ranked if t is shapes[t.rows, t.columns]]
+    turns = chain.from_iterable(zip_longest(others, _variants(ranked, problem, target)))
+    return list(islice(dict.fromkeys(t for t in turns if t), _MOST))
+
+
+def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
+    """What is to be said of a tile."""
+    waves = -(-_count(tile, problem) // target.multiprocessors)
+    return f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
+
+
+def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
+    """The first tile with more or less loaded ahead, with other steps, with other warps."""
+    best = ranked[0]
+    steps = [t for t in ranked[1:] if (t.rows, t.columns) == (best.rows, best.columns)]
+    ahead = [replace(best, stages=best.stages + n) for n in (1, -1)]
+    warps = [replace(best, warps=n) for n in (best.warps * 2, best.warps // 2)]
+    found = [ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
+    return [t for t in found if _fits(t, problem, target)]
 
 
 def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
@@ -80,9 +113,16 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
         if problem.dtype.itemsize == 1 and depth < 32:
             continue
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
-        held = rows * columns // (32 * tile.warps)
-        if held <= _REGISTERS and _shared(tile, problem.dtype.itemsize) <= target.shared:
+        if _fits(tile, problem, target):
             yield tile
+
+
+def _fits(tile: Tile, problem: Problem, target: CudaTarget) -> bool:
+    """Whether registers and shared memory suffice."""
+    if not _FEWEST_WARPS <= tile.warps <= _MOST_WARPS:
+        return False
+    held = tile.rows * tile.columns // (32 * tile.warps)
+    return held <= _REGISTERS and _shared(tile, problem.dtype.itemsize) <= target.shared
 
 
 def _warps(rows: int, columns: int) -> int:

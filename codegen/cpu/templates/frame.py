@@ -15,16 +15,13 @@ from ....ir.affine import IndexSpace
 from ....ir.dims import Dim, Shape
 from ....ir.kernel import Fused, KernelOp
 from ....ir.types import I64
+from ...choice import Option, Options, picked
 from ...kernels import found_symbols, kernel_symbols, kernel_types
 from ..builder import LoopBuilder
 from ..elements import storage_type
 from ..expression import Buffer, Scope
 from ..target import CpuTarget
 from ..uniform import Uniform
-
-# Ways to compute a kernel, by the name of what is to be chosen: plain numbers, the template's own.
-Option = tuple[int, ...]
-Options = Mapping[str, Sequence[Option]]
 
 
 @dataclass(frozen=True)
@@ -103,8 +100,7 @@ class Frame:
     def pick(self, name: str, options: Sequence[Option]) -> Option:
         """The option that was chosen for the kernel, else the first."""
         self.options[name] = options
-        chosen = self.kernel.chosen(name)
-        return chosen if chosen is not None and chosen in options else options[0]
+        return picked(self.kernel, name, options)
 
     def output(self, value: SSAValue) -> int | None:
         """The number of the buffer of a yielded value."""

@@ -16,6 +16,8 @@ rows of one block, so that keys are read once for them (Ainslie et al., "GQA", 2
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xdsl.ir import SSAValue
 
 from ....ir import scalar as s
@@ -27,6 +29,7 @@ from ....ir.ops.elementwise import broadcast_load
 from ....ir.ops.shape import TransposeOp
 from ....ir.scalar import Scalar
 from ....ir.types import DTYPES, F32, type_of
+from ...choice import Option
 from ..elements import memory_type
 from ..frame import Code, Frame, dim_text
 from ..printer import Printer, Scope
@@ -68,8 +71,8 @@ class _Attention:
         self.rows: Dim = self.share * self.queries
         tiled = (q.shape[2], self.keys, features, values)
         self.space = IndexSpace((*q.shape[:2], *(_at_least_two(n) for n in tiled), self.groups))
-        self.block = self._rows_at_once()
-        self.step = 32 if self.dtype == F32 or self.features > 128 else 64
+        options = list(self._options())
+        self.block, self.step, self.warps, self.stages = frame.pick("blocks", options)
         self.axes: dict[int, str] = dict.fromkeys(range(GROUP + 1), "0")
         self.masks: dict[int, str] = {}
 
@@ -92,11 +95,21 @@ class _Attention:
             self._keys()
         self._write()
         grid = product((self.batch, self.groups)) * count
-        return frame.finish(grid, 8 if self.block >= 128 else 4, 2)
+        return frame.finish(grid, self.warps, self.stages)
 
-    def _rows_at_once(self) -> int:
+    def _options(self) -> Iterable[Option]:
+        """Rows and keys at once, warps, steps loaded ahead."""
+        wide = self.dtype == F32 or self.features > 128
+        most, step = (64, 32) if wide else (128, 64)
+        block = self._rows_at_once(most)
+        warps = 8 if block >= 128 else 4
+        found = [(block, step, warps, 2), (block, step, warps, 3), (block, 2 * step, warps, 2)]
+        found += [(b, step, 8 if b >= 128 else 4, 2) for b in (block // 2, block * 2)]
+        found += [(block, step, 12 - warps, 2), (block, step // 2, warps, 3)]
+        return (o for o in found if _LEAST <= o[0] <= most and o[1] >= _LEAST)
+
+    def _rows_at_once(self, most: int) -> int:
         """As many as leave enough programs to keep the GPU at work."""
-        most = 64 if self.dtype == F32 or self.features > 128 else 128
         if not isinstance(self.rows, int):
             return min(most, 64)
         block = min(most, max(_LEAST, power_of_two(self.rows)))

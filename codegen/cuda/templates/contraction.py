@@ -17,7 +17,7 @@ from ..frame import Code, Frame, dim_text
 from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
-from ..tiles import Problem, choose_tile
+from ..tiles import Problem, Tile, ranked_tiles, why_tile
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .pointwise import say
@@ -53,10 +53,11 @@ class _Contraction:
         count = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
         problem = Problem(*self.size, count, product.left.dtype, inner)
-        self.tile, why = choose_tile(problem, self.frame.target)
+        tiles = ranked_tiles(problem, self.frame.target)
+        self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles]))
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
-        say(self.frame.kernel, "contraction", why)
+        say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
 
     def build(self) -> Code:
         """A program is a tile; neighbouring programs share the columns."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -52,6 +54,29 @@ def test_products_with_what_follows(size: tuple[int, int, int], dtype: np.dtype)
         lambda g, x, w, b: g(GeluOp, g(AddOp, g(MatmulOp, x, w), b)), *shapes, dtype=dtype
     )
     check(module, [values(s, dtype, n) for n, s in enumerate(shapes)])
+
+
+SPACE = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+CHOICES = {
+    "product": (lambda g, x, w: g(GeluOp, g(MatmulOp, x, w)), (17, 24), (24, 35)),
+    "conv": (lambda g, x, w: g(ConvOp, x, w, groups=1, **SPACE), (1, 3, 2, 16), (3, 3, 16, 24)),
+    "attention": (lambda g, x, k: g(AttentionOp, x, k, k), (1, 1, 37, 16), (1, 1, 70, 16)),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_candidate_computes_the_same(name: str):
+    """What is measured may be any of them."""
+    make, *shapes = CHOICES[name]
+    target = replace(target_for("cuda:sm_90"), candidates=6)
+    kernels = Interpreter(module_of(make, *shapes), target)
+    (ways,) = (launch.ways for launch in kernels.build.launches)
+    arrays = [values(shape, FLOATS[0]) for shape in shapes]
+    (wanted,) = interpret(module_of(make, *shapes), arrays)
+    for number in range(len(ways)):
+        (got,) = kernels.run(arrays, number)
+        np.testing.assert_allclose(got, wanted, 1e-5, 1e-5 * np.abs(wanted).max())
+    assert len({way.why for way in ways}) > 3
 
 
 def test_a_product_of_unknown_sizes():
