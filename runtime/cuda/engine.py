@@ -102,8 +102,8 @@ class CudaEngine:
             inputs = _addresses(lane, plan, arrays, lane.stream)
             lane.stage(plan.staged)
             outputs = [lane.staging + place for place in plan.staging[len(arrays) :]]
-            lane.launch(plan, [*inputs, *outputs], lane.stream)
-            times = lane.times(plan, [*inputs, *outputs])
+            ran = lane.launch(plan, [*inputs, *outputs], lane.stream)
+            times = lane.times(ran, [*inputs, *outputs])
             home.give(lane)
         return np.array(times, np.int64)
 

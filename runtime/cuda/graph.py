@@ -1,4 +1,4 @@
-"""A run as one CUDA graph: a chain of kernel nodes that is launched with one call.
+"""A stretch of a run as one CUDA graph: kernel nodes that are launched with one call.
 
 A graph remembers what its nodes were given. What differs at a later run, such as the address of an
 input, or a grid for another size, is given to those nodes anew, which costs a microsecond each.
@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..memory import address_of
+from .kernel import Kernel
 from .loaded import Loaded
-from .plan import Plan
-from .program import Launch
+from .steps import Launch
+from .walk import Stretch
 
 # CUDA_KERNEL_NODE_PARAMS_v2
 _NODE = np.dtype(
@@ -42,40 +43,30 @@ class Graph:
     Args:
         loaded: The model's code.
         launches: All of the program.
-        plan: What the sizes decide.
-        cells: All arguments.
-        chain: The numbers of launches to run one after the other; by default all whose grids are
-            not empty, in the program's order.
+        stretch: Those that the graph runs.
+        cells: All their arguments.
 
     Raises:
         DeviceError: The driver refuses a launch.
     """
 
     def __init__(
-        self,
-        loaded: Loaded,
-        launches: tuple[Launch, ...],
-        plan: Plan,
-        cells: np.ndarray,
-        chain: Sequence[int] | None = None,
+        self, loaded: Loaded, launches: Sequence[Launch], stretch: Stretch, cells: np.ndarray
     ):
         self._loaded = loaded
         self._cuda = loaded.device.cuda
-        self._active = plan.active
+        self._form = stretch.form
         self._cells = cells.copy()
-        self._starts = np.array([launch.first for launch in launches], np.int64)
+        self._starts = stretch.starts
         places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
         self._pointers = places + np.uint64(address_of(self._cells))
-        self._params = self._described(launches, plan)
-        self._order = np.flatnonzero(plan.active) if chain is None else np.array(chain, np.int64)
-        self._nodes = np.zeros(len(self._order), np.uint64)
+        kernels = [launches[number].kernel for number in stretch.numbers]
+        self._params = self._described(kernels, stretch)
+        self._nodes = np.zeros(len(kernels), np.uint64)
         self._exec = 0
         self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
-        waits = _waits(launches, plan.active)
-        if chain is not None:
-            waits = [range(n)[-1:] for n in range(len(chain))]
-        for place, number in enumerate(self._order):
-            self._add(place, int(number), launches[number].kernel.ctas, waits[place])
+        for place, (kernel, waits) in enumerate(zip(kernels, stretch.waits, strict=True)):
+            self._add(place, kernel.ctas, waits)
         self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
 
     def __del__(self) -> None:
@@ -84,44 +75,41 @@ class Graph:
                 self._cuda.cuGraphExecDestroy(self._exec)
             self._cuda.cuGraphDestroy(self._graph)
 
-    def fits(self, plan: Plan) -> bool:
-        """Whether the nodes are those that the plan needs."""
-        return np.array_equal(self._active, plan.active)
+    def fits(self, stretch: Stretch) -> bool:
+        """Whether the nodes are those that a stretch needs."""
+        return self._form == stretch.form
 
-    def update(self, plan: Plan, cells: np.ndarray) -> None:
+    def update(self, stretch: Stretch, cells: np.ndarray) -> None:
         """Gives the nodes what a run needs."""
-        changed = np.zeros(len(self._starts), bool)
+        changed = (self._params["grid"] != stretch.grids).any(axis=1)
+        self._params["grid"] = stretch.grids
         differs = cells != self._cells
         if differs.any():
             changed |= np.logical_or.reduceat(differs, self._starts)
             self._cells[:] = cells
-        grids = self._params["grid"] != plan.grids
-        if grids.any():
-            changed |= grids.any(axis=1)
-            self._params["grid"] = plan.grids
-        for place in np.flatnonzero(changed[self._order]):
-            node, params = int(self._nodes[place]), self._address(int(self._order[place]))
+        for place in np.flatnonzero(changed):
+            node, params = int(self._nodes[place]), self._address(int(place))
             self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, params)
 
     def launch(self, stream: int) -> None:
         """Runs all nodes in order, after what is on the stream already."""
         self._cuda.cuGraphLaunch(self._exec, stream)
 
-    def _described(self, launches: tuple[Launch, ...], plan: Plan) -> np.ndarray:
-        params = np.zeros(len(launches), _NODE)
-        params["function"] = [self._loaded.functions[launch.kernel] for launch in launches]
-        params["grid"] = plan.grids
-        params["block"] = [(launch.kernel.threads, 1, 1) for launch in launches]
-        params["shared"] = [launch.kernel.shared for launch in launches]
+    def _described(self, kernels: Sequence[Kernel], stretch: Stretch) -> np.ndarray:
+        params = np.zeros(len(kernels), _NODE)
+        params["function"] = [self._loaded.functions[kernel] for kernel in kernels]
+        params["grid"] = stretch.grids
+        params["block"] = [(kernel.threads, 1, 1) for kernel in kernels]
+        params["shared"] = [kernel.shared for kernel in kernels]
         params["arguments"] = address_of(self._pointers) + _CELL * self._starts
         return params
 
-    def _add(self, place: int, number: int, ctas: int, after: Sequence[int]) -> None:
+    def _add(self, place: int, ctas: int, after: Sequence[int]) -> None:
         """Adds a launch as the node at ``place``, behind the nodes at the places ``after``."""
         node = address_of(self._nodes) + _CELL * place
         before = self._nodes[list(after)]
         self._cuda.cuGraphAddKernelNode(
-            node, self._graph, address_of(before), len(before), self._address(number)
+            node, self._graph, address_of(before), len(before), self._address(place)
         )
         if ctas > 1:
             handle = int(self._nodes[place])
@@ -132,19 +120,6 @@ class Graph:
                 words = (ctypes.c_uint * 16)(*value)
                 self._cuda.cuGraphKernelNodeSetAttribute(handle, attribute, words)
 
-    def _address(self, number: int) -> int:
+    def _address(self, place: int) -> int:
         """Of the description of a node."""
-        return address_of(self._params) + _NODE.itemsize * number
-
-
-def _waits(launches: Sequence[Launch], active: np.ndarray) -> list[list[int]]:
-    """For each active launch, the places of those that it waits for, some through inactive ones."""
-    place, waits = 0, []
-    reached: list[set[int]] = []  # of every launch: its own place, or what it would wait for
-    for launch, runs in zip(launches, active, strict=True):
-        after = set().union(*(reached[other] for other in launch.after))
-        reached.append({place} if runs else after)
-        if runs:
-            waits.append(sorted(after))
-            place += 1
-    return waits
+        return address_of(self._params) + _NODE.itemsize * place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -15,8 +15,11 @@ from .graph import Graph
 from .loaded import Loaded
 from .plan import Plan
 from .program import Program
+from .walk import Course, Question, Stretch
 
 _GRAPHS = 8
+# Of a model whose runs are cut where the data decide.
+_MANY_GRAPHS = 64
 _REPEATS = 20
 
 
@@ -35,10 +38,12 @@ class Lane:
         self.stream = self._cuda.handle(self._cuda.cuStreamCreate, 0)
         self._event = Event(self._device)
         self._arena, self._scratch, self._memory = (Memory(self._device) for _ in range(3))
-        self._pinned = Pinned(self._device)
-        self._graphs: OrderedDict[tuple[int, ...], Graph] = OrderedDict()
+        self._pinned, self._told = Pinned(self._device), Pinned(self._device)
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
+        self._most = _MANY_GRAPHS if program.decides else _GRAPHS
+        self._each = np.array([launch.kernel.scratch for launch in program.launches], np.int64)
         self._busy: int | None = None
-        self._last: tuple[Plan, tuple[int, ...]] | None = None
+        self._last: tuple[Stretch, tuple[int, ...], Graph] | None = None
 
     def __del__(self) -> None:
         with suppress(DeviceError, AttributeError), self._device.entered():
@@ -71,74 +76,116 @@ class Lane:
             self._cuda.cuMemcpyDtoHAsync(address_of(pinned), address, size, stream)
         return pinned
 
-    def launch(self, plan: Plan, addresses: Sequence[int], stream: int) -> None:
-        """Puts a run on a stream.
+    def launch(self, plan: Plan, addresses: Sequence[int], stream: int) -> list[Stretch]:
+        """Puts a run on a stream; where the data decide how it goes on, it is waited for.
 
         Args:
             plan: Of the inputs' shapes.
             addresses: Of all inputs, then of all outputs.
             stream: May be another library's.
+
+        Returns:
+            What was run.
         """
         if self._busy not in (None, stream):
             self._event.hold(stream)
-        graph = self._ready(plan, tuple(addresses))
-        graph.launch(stream)
-        self._busy = stream
+        self._arena.reserve(plan.arena)
+        course, ran = plan.course(), []
+        stretch = next(course, None)
+        while stretch is not None:
+            if len(stretch.numbers):
+                self._ready(plan, stretch, tuple(addresses)).launch(stream)
+                self._busy = stream
+            ran.append(stretch)
+            stretch = self._following(course, stretch.question, addresses, stream)
+        return ran
+
+    def _following(
+        self, course: Course, question: Question | None, addresses: Sequence[int], stream: int
+    ) -> Stretch | None:
+        """What is run next, when it is known."""
+        if question is None:
+            return next(course, None)
+        place = int(self._bases(addresses)[question.base]) + question.offset
+        self._told.reserve(question.size)
+        told = self._told.bytes[: question.size]
+        self._cuda.cuMemcpyDtoHAsync(address_of(told), place, question.size, stream)
+        self.wait(stream)
+        return course.send(int.from_bytes(told.tobytes(), "little", signed=True))
 
     def wait(self, stream: int) -> None:
         """Until all runs of this lane are done."""
         self._cuda.cuStreamSynchronize(stream)
         self._busy = None
 
-    def times(self, plan: Plan, addresses: Sequence[int]) -> list[int]:
-        """Nanoseconds of each launch of a run, each repeated in a graph of its own."""
+    def times(self, ran: Sequence[Stretch], addresses: Sequence[int]) -> list[int]:
+        """Nanoseconds of each launch of a run, each repeated in a graph of its own.
+
+        One in a loop is timed as it was the first time, and counts as often as it ran.
+        """
         self._last = None
-        cells = self._cells(plan, addresses)
-        start, end = (Event(self._device, timed=True) for _ in range(2))
         spent = [0] * len(self._program.launches)
-        for number in np.flatnonzero(plan.active):
-            chain = [int(number)] * _REPEATS
-            graph = Graph(self._loaded, self._program.launches, plan, cells, chain)
-            graph.launch(self.stream)
-            start.record(self.stream)
-            graph.launch(self.stream)
-            end.record(self.stream)
-            spent[number] = round(1e9 * end.seconds_since(start) / _REPEATS)
+        for number, (one, count) in _counted(ran).items():
+            chain = one.repeated(0, _REPEATS)
+            graph = Graph(
+                self._loaded, self._program.launches, chain, self._cells(chain, addresses)
+            )
+            spent[number] = round(1e9 * count * self._seconds(graph) / _REPEATS)
         return spent
+
+    def _seconds(self, graph: Graph) -> float:
+        start, end = (Event(self._device, timed=True) for _ in range(2))
+        graph.launch(self.stream)
+        start.record(self.stream)
+        graph.launch(self.stream)
+        end.record(self.stream)
+        return end.seconds_since(start)
 
     def leave(self) -> None:
         """Lets the next run of this lane find the end of this one, which goes on by itself."""
         if self._busy is not None:
             self._event.record(self._busy)
 
-    def _ready(self, plan: Plan, addresses: tuple[int, ...]) -> Graph:
-        """The plan's graph, set to these addresses."""
-        if self._last != (plan, addresses):
+    def _ready(self, plan: Plan, stretch: Stretch, addresses: tuple[int, ...]) -> Graph:
+        """The graph of a stretch, set to these addresses."""
+        if self._last is None or self._last[:2] != (stretch, addresses):
             self._last = None
-            self._set(plan, addresses)
-            self._last = plan, addresses
-        return self._graphs[plan.symbols]
+            self._last = stretch, addresses, self._set(plan.symbols, stretch, addresses)
+        return self._last[2]
 
-    def _set(self, plan: Plan, addresses: tuple[int, ...]) -> None:
-        cells = self._cells(plan, addresses)
-        graph = self._graph(plan)
+    def _set(self, symbols: tuple[int, ...], stretch: Stretch, addresses: Sequence[int]) -> Graph:
+        cells = self._cells(stretch, addresses)
+        graph = self._graph((symbols, stretch.form), stretch)
         if graph is None:
-            graph = Graph(self._loaded, self._program.launches, plan, cells)
+            graph = Graph(self._loaded, self._program.launches, stretch, cells)
         else:
-            graph.update(plan, cells)
-        self._graphs[plan.symbols] = graph
+            graph.update(stretch, cells)
+        self._graphs[symbols, stretch.form] = graph
+        return graph
 
-    def _cells(self, plan: Plan, addresses: Sequence[int]) -> np.ndarray:
-        """All arguments of all launches, with an arena of the right size."""
-        self._arena.reserve(plan.arena)
-        self._scratch.reserve(plan.scratch)
+    def _cells(self, stretch: Stretch, addresses: Sequence[int]) -> np.ndarray:
+        """All arguments of all launches."""
+        each = self._each[stretch.numbers] * stretch.grids.prod(axis=1)
+        self._scratch.reserve(int(each.max(initial=0)))
+        return self._bases(addresses)[stretch.base] + stretch.offset
+
+    def _bases(self, addresses: Sequence[int]) -> np.ndarray:
         own = 0, self._arena.address, self._loaded.weights.address, self._scratch.address
-        bases = np.array([*own, *addresses], np.uint64)
-        return bases[self._program.cell_base] + plan.offsets
+        return np.array([*own, *addresses], np.uint64)
 
-    def _graph(self, plan: Plan) -> Graph | None:
-        """The plan's graph; the one not used for longest when there are many."""
-        found = self._graphs.pop(plan.symbols, None)
-        if found is None and len(self._graphs) >= _GRAPHS:
+    def _graph(self, key: Hashable, stretch: Stretch) -> Graph | None:
+        """The stretch's graph; the one not used for longest when there are many."""
+        found = self._graphs.pop(key, None)
+        if found is None and len(self._graphs) >= self._most:
             _, found = self._graphs.popitem(last=False)
-        return found if found and found.fits(plan) else None
+        return found if found and found.fits(stretch) else None
+
+
+def _counted(ran: Sequence[Stretch]) -> dict[int, tuple[Stretch, int]]:
+    """Each launch as it was the first time, and how often it ran."""
+    found: dict[int, tuple[Stretch, int]] = {}
+    for stretch in ran:
+        for position, number in enumerate(stretch.numbers.tolist()):
+            one, count = found.get(number) or (stretch.repeated(position, 1), 0)
+            found[number] = one, count + 1
+    return found

@@ -8,7 +8,8 @@ from contextlib import suppress
 from ..artifact import Artifact
 from ..errors import ArtifactError, DeviceError
 from .device import Device, Memory, upload
-from .program import Kernel, Program
+from .kernel import Kernel
+from .program import Program
 
 _DYNAMIC_SHARED, _LARGE_CLUSTERS = 8, 14
 # Less than the 48 kB that launches may have unasked: some binaries hold one of their own.

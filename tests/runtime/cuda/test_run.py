@@ -183,7 +183,7 @@ def test_clusters(gpu: StandIn):
         (lambda e: e.update(arena="M"), "a size that is none: 'M'"),
         (lambda e: e["launches"][0]["arguments"].pop(), "kernels are not described"),
         (lambda e: e["launches"][0].update(kernel=9), "kernels are not described"),
-        (lambda e: e["launches"][1].update(after=[1]), "launch 1 waits for"),
+        (lambda e: e["launches"][1].update(after=[1]), "step 1 waits for"),
         (lambda e: e["launches"][0]["arguments"].__setitem__(0, {"input": 1}), "no input 1"),
         (lambda e: e["kernels"][0]["parameters"].__setitem__(0, "i32"), "input for a parameter"),
         (lambda e: e["kernels"][0].update(ptx=[0, 10**9]), "is not in the artifact"),
