@@ -34,9 +34,10 @@ _CACHE = 256 * 1024
 _PANEL = 400 * 1024
 _WORD = 4  # bytes of what a lane takes at a step
 _NO_AXIS = -1
-# Panels that few tiles share are asked for this many elements ahead.
+# Panels that few tiles share are asked for this many elements ahead: two pages, since what the
+# machine does by itself ends with each of them.
 _FEW_TILES = 8
-AHEAD = 8192
+AHEAD = 2048
 _ROWS = 14
 # Of a first-level cache: how far apart lines of one set are, and how many rows surely fit a set.
 _SET_PITCH = 4096
@@ -288,9 +289,11 @@ class TiledProduct:
         return ahead_of(self.b, panel, tile, size, width, tiles)
 
     def _waits_for_weights(self) -> bool:
-        """Whether panels come from afar, and are read too few times for that not to matter."""
-        rows = static((self.product.rows,))
-        few = self.tiling.rows < rows <= _FEW_TILES * self.tiling.rows
+        """Whether panels come from afar, and are read too few times for that not to matter.
+
+        Where a row alone is multiplied, nothing but reading takes time, and the machine reads ahead.
+        """
+        few = 1 < static((self.product.rows,)) <= _FEW_TILES * self.tiling.rows
         return self.product.packed and few and bool(self.panels_outside)
 
     def _ask_for(self, position: SSAValue, width: int) -> None:
