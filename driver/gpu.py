@@ -54,8 +54,7 @@ class Gpu:
 
         with stages("write kernels"):
             made = build(module, self.facts, options)
-            symbols = [(name, False) for name in made.symbols]
-            manifest = signature_of(module, symbols).to_manifest()
+            manifest = signature_of(module, made.symbols).to_manifest()
         with stages("compile kernels"):
             entry, code = described(made, compile_kernels(made, self.facts), self.facts)
         with stages("lay out weights"):

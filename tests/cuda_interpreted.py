@@ -1,15 +1,25 @@
 """A stand-in GPU whose kernels are those of an artifact, interpreted from the source that it holds.
 
-Arguments come through the driver's interface and the cubin's own table of parameters.
+Arguments come through the driver's interface and the binary's own table of parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from cuda_standin import Call, StandIn
 from interpreted import Interpreted, Memory
+from mlc.codegen.cuda.build import build
+from mlc.codegen.cuda.compile import Binary
+from mlc.codegen.cuda.frame import Code
+from mlc.codegen.cuda.plan import described
+from mlc.codegen.cuda.target import target_for
+from mlc.driver.signature import signature_of
 from mlc.runtime import Artifact
+from xdsl.dialects.builtin import ModuleOp
+
+_WIDTHS = {"i1": "u8", "i8": "u8", "u8": "u8", "i32": "u32", "i64": "u64"}
 
 
 def interpreting(artifact: Artifact, arch: tuple[int, int] = (9, 0)) -> StandIn:
@@ -32,3 +42,28 @@ def _body(kernels: Interpreted, memory: Memory, types: Sequence[str]) -> Callabl
         kernels.launch(call.name, call.grid, types, values)
 
     return run
+
+
+def uncompiled(module: ModuleOp) -> Artifact:
+    """The artifact of a module whose binaries have an interface and no code, for interpreting."""
+    target = target_for("cuda:ptx")
+    made = build(module, target)
+    entry, code = described(made, [{"ptx": _hollow(c)} for c in made.codes], target)
+    manifest = {
+        **signature_of(module, made.symbols).to_manifest(),
+        "target": {"name": "cuda:ptx"},
+        "sites": made.sites,
+        "cuda": entry,
+    }
+    weights = ((offset, np.asarray(make())) for offset, make in made.weights)
+    return Artifact.assemble(manifest, code, weights, made.weights_size)
+
+
+def _hollow(code: Code) -> Binary:
+    kinds = ["u64" if t.startswith("*") else _WIDTHS[t] for t in code.signature.values()]
+    declared = ",".join(f".param .{k} p{n}" for n, k in enumerate([*kinds, "u64", "u64"]))
+    text = (
+        ".version 7.0\n.target sm_80\n.address_size 64\n"
+        f".visible .entry {code.name}({declared})\n.reqntid {32 * code.num_warps}\n{{ ret; }}\n"
+    )
+    return Binary(b"", text, code.name, code.num_warps, 0, (0, 1), 0)

@@ -69,7 +69,7 @@ class Interpreter:
         values: dict[str, int] = {}
         for type, array in zip(self.arguments, arrays, strict=True):
             values.update(zip(map(str, type.shape), array.shape, strict=True))
-        return {name: values[name] for name in self.build.symbols}
+        return {name: values[name] for name, _ in self.build.symbols}
 
     def _shape(self, type: TensorType, symbols: dict[str, int]) -> tuple[int, ...]:
         return tuple(_value(d, symbols) for d in type.shape)

@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
-from ...ir.dims import Dim, symbols_of
+from ...ir.dims import Dim, Shape, symbols_of
 from ...ir.errors import Unsupported, UnsupportedError
 from ...ir.kernel import KernelOp
+from ...ir.late import late_bounds, upper_bound
 from ...ir.module import main_function, model_name
-from ...ir.op import source_of
+from ...ir.op import GraphOp, source_of
 from ...ir.ops.constant import ConstantOp
-from ...ir.ops.control import RegionOp
-from ...ir.types import TensorType
+from ...ir.ops.control import IfOp, LoopOp, RegionOp, differences
+from ...ir.ops.shape import param_dims
+from ...ir.types import I64, TensorType, type_of
+from ...passes.lifetimes import returned
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
 from ...passes.memory_plan import ALIGNMENT, MemoryPlan, Place, base_of, plan_memory
 from ...passes.narrow_values import NarrowValues
+from ...passes.values import number
 from ..kernels import kernel_types, record
 from .copy import copy_of
 from .frame import Code
 from .library import with_library
 from .order import Buffer
-from .schedule import Scheduler, Unfit, Way, has_kernel, reads_codes
+from .reach import Reach
+from .schedule import Scheduler, Unfit, has_kernel, reads_codes
+from .steps import Branch, Launch, Repeat, Side, Step, launches_of
 from .target import CudaTarget
 
 # Positions have 32 bits, and the last block of lanes may reach beyond the end.
 _LARGEST = (1 << 31) - (1 << 16)
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch.
-
-    Attributes:
-        ways: In which the kernel can be computed, first the one that is chosen.
-        buffers: Of its operands and results.
-        node: Of the user's model.
-    """
-
-    ways: Sequence[Way]
-    buffers: tuple[Buffer, ...]
-    node: str
+# Said of branches and loops for which a run waits, to read how it goes on.
+_READ = ", decided on the host"
 
 
 @dataclass
@@ -56,24 +49,35 @@ class Build:
     Attributes:
         source: The Triton source of all kernels.
         codes: The kernels, in the order of their numbers.
-        launches: What is launched, in order.
+        steps: What a run does, in order.
         weights: Offset and data of each weight, in bytes; the data may be made on demand.
         weights_size: Bytes of all weights.
         arena: Bytes of scratch memory.
-        symbols: The names of the inputs' symbols.
+        symbols: Name of each symbol, and whether it is known only after the run.
+        outputs: The largest shapes of the results.
+        found: The symbols that a run finds out, also those that count iterations.
+        held: How many values lie where a run knows only on the way.
         sizes: Elements of tensors that positions of 32 bits must reach.
         sites: A record for each launch.
     """
 
     source: str
     codes: list[Code]
-    launches: list[Launch]
+    steps: list[Step]
     weights: list[tuple[int, Callable[[], np.ndarray]]]
     weights_size: int
     arena: Dim
-    symbols: list[str]
-    sizes: list[Dim]
+    symbols: list[tuple[str, bool]]
+    outputs: list[Shape]
+    found: list[str]
+    held: int
+    sizes: list[Dim] = field(default_factory=list)
     sites: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def launches(self) -> list[Launch]:
+        """All launches, those of regions too, in order."""
+        return launches_of(self.steps)
 
 
 def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) -> Build:
@@ -94,64 +98,164 @@ class _Builder:
         self.block: Block = main_function(module).body.block
         self.scheduler = scheduler
         self.memory: MemoryPlan = plan_memory(self.block)
+        self.reach = Reach(self.block, self.memory)
+        self.bounds = late_bounds(self.block.walk())
         self.weights = _Weights()
         self.unfit: list[Unsupported] = []
-        self.made = Build("", [], [], [], 0, self.memory.arena, _symbols(self.block), [])
+        self.sizes: list[Dim] = []
+        self.sites: list[dict[str, Any]] = []
 
     def build(self) -> Build:
-        for kernel in (op for op in self.block.ops if isinstance(op, KernelOp)):
-            self._launch(kernel, [*kernel.inputs, *kernel.outputs])
-        for op in self.block.ops:
-            if isinstance(op, RegionOp):
-                reason = "its regions run as the data decide, which takes a host"
-                self.unfit.append(Unsupported(source_of(op), op.name, reason))
-        for value, place in self.memory.copies.get(self.block, ()):
-            self._launch(copy_of(value), [value], [place])
+        steps = self._steps(self.block)
+        self._refuse_endless()
         if self.unfit:
             raise UnsupportedError(self.unfit)
-        made = self.made
-        made.codes = self.scheduler.codes
-        made.source = with_library(self.name, [c.text for c in made.codes])
-        made.weights, made.weights_size = self.weights.entries, self.weights.size
-        made.sizes = list(dict.fromkeys(d for d in made.sizes if not isinstance(d, int)))
-        return made
+        codes = self.scheduler.codes
+        return Build(
+            with_library(self.name, [c.text for c in codes]),
+            codes,
+            steps,
+            self.weights.entries,
+            self.weights.size,
+            self.memory.arena,
+            [*((n, False) for n in _symbols(self.block)), *((n, True) for n in self.bounds)],
+            [self._largest(v) for v in returned(self.block)],
+            list(dict.fromkeys([*self.bounds, *self.reach.iterations])),
+            self.memory.pointers,
+            list(dict.fromkeys(d for d in self.sizes if not isinstance(d, int))),
+            self.sites,
+        )
+
+    def _steps(self, block: Block, inside: tuple[str, ...] = ()) -> list[Step]:
+        """What is done for a block, in order."""
+        steps: list[Step] = []
+        for op in block.ops:
+            if isinstance(op, KernelOp):
+                places = [self._place(v) for v in (*op.inputs, *op.outputs)]
+                steps += self._launch(op, places, inside)
+            elif isinstance(op, IfOp):
+                steps.append(self._branch(op, inside))
+            elif isinstance(op, LoopOp):
+                steps.append(self._repeat(op, inside))
+        for value, place in self.memory.copies[block]:
+            steps += self._launch(copy_of(value), [self._place(value), place], inside)
+        return steps
 
     def _launch(
-        self, kernel: KernelOp, values: Sequence[SSAValue], places: Sequence[Place] = ()
-    ) -> None:
-        record_ = record(kernel, "")
+        self, kernel: KernelOp, places: Sequence[Place], inside: tuple[str, ...]
+    ) -> list[Launch]:
+        """The launch of a kernel; none of one that the target cannot compute."""
+        reach = self.reach
+        odd = frozenset(n for n, place in enumerate(places) if not reach.is_aligned(place))
         try:
             self._check_sizes(kernel)
-            ways = self.scheduler.ways(kernel)
+            ways = self.scheduler.ways(kernel, odd)
         except Unfit as error:
-            names = record_["nodes"] or [""]
-            self.unfit += [Unsupported(n, ", ".join(record_["ops"]), str(error)) for n in names]
-            return
-        buffers = _buffers(kernel, [*(self._place(v) for v in values), *places])
+            self._refuse(kernel, str(error))
+            return []
+        buffers: list[Buffer] = []
+        for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True)):
+            size = type.size * type.dtype.itemsize
+            buffers += reach.buffers(place, size, n >= len(kernel.inputs))
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
-        self.made.launches.append(Launch(ways, buffers, node))
-        self.made.sites.append(record(kernel, self.scheduler.codes[ways[0].number].name))
+        self.sites.append(record(kernel, self.scheduler.codes[ways[0].number].name, inside))
+        return [Launch(ways, tuple(map(self._moving, places)), tuple(buffers), node)]
+
+    def _branch(self, op: IfOp, inside: tuple[str, ...]) -> Branch:
+        pairs = zip(*(differences(*op.blocks) or ()), strict=True) if op.counts else ((), ())
+        sides = tuple(
+            Side(
+                self._steps(side, (*inside, f"{name} of {_name(op)}{_READ}")),
+                self._held(side),
+                dict(zip(op.counts, sizes, strict=True)),
+            )
+            for name, side, sizes in zip(("then", "else"), op.blocks, pairs, strict=True)
+        )
+        condition = self._place(op.condition)
+        held = [self.memory.places[r].number for r in op.results]
+        buffers = [*self._read([condition]), *_touched(s.steps for s in sides)]
+        return Branch(_name(op), self._moving(condition), held, sides, tuple(buffers))
+
+    def _repeat(self, op: LoopOp, inside: tuple[str, ...]) -> Repeat:
+        trips, conditions = self._trips(op), (op.condition, returned(op.block)[0])
+        told = [None if number(v) else self._place(v) for v in conditions]
+        asked = [p for p in (trips, *told) if isinstance(p, Place)]
+        steps = self._steps(op.block, (*inside, f"loop {_name(op)}{_READ if asked else ''}"))
+        condition, again = (None if p is None else self._moving(p) for p in told)
+        return Repeat(
+            _name(op),
+            self.reach.iterations[self.memory.loops.index(op)],
+            self._moving(trips) if isinstance(trips, Place) else trips,
+            condition,
+            again,
+            [self.memory.places[r].number for r in op.results[: op.carried]],
+            [self._moving(self._weight(p)) for p in self.reach.carried(op)],
+            self._held(op.block),
+            steps,
+            op.count,
+            (*self._read(asked), *_touched([steps])),
+        )
+
+    def _trips(self, op: LoopOp) -> Place | Dim:
+        """How often at most, where that is known before the run; else where it is said."""
+        constant = number(op.trips)
+        if constant is not None:
+            return int(constant)
+        return self._place(op.trips) if op.length is None else param_dims((op.length,))[0]
+
+    def _read(self, places: Sequence[Place]) -> list[Buffer]:
+        return [b for place in places for b in self.reach.buffers(place, I64.itemsize, False)]
+
+    def _held(self, block: Block) -> list[Place]:
+        return [self._moving(self._weight(place)) for place in self.memory.held[block]]
 
     def _check_sizes(self, kernel: KernelOp) -> None:
         for type in kernel_types(kernel):
-            if isinstance(type.size, int) and type.size >= _LARGEST:
-                raise Unfit(f"a tensor of {type.size} elements; at most {_LARGEST - 1} are reached")
-            self.made.sizes.append(type.size)
+            size = upper_bound(type.size, self.bounds)
+            if isinstance(size, int) and size >= _LARGEST:
+                raise Unfit(f"a tensor of {size} elements; at most {_LARGEST - 1} are reached")
+            self.sizes.append(size)
+
+    def _refuse_endless(self) -> None:
+        """What grows without limit has no memory on a GPU."""
+        for place in self.memory.heap:
+            self._refuse(self._maker(place), "nothing limits the size of its result before it runs")
+
+    def _largest(self, value: SSAValue) -> Shape:
+        return tuple(upper_bound(d, self.bounds) for d in type_of(value).shape)
+
+    def _maker(self, place: Place) -> Operation | Block:
+        if place.kind == "output":
+            return returned(self.block)[place.number].owner
+        there = ((v.owner, p) for v, p in self.memory.places.items())
+        return next(o for o, p in there if (p.kind, p.number) == (place.kind, place.number))
+
+    def _refuse(self, op: Operation | Block, reason: str) -> None:
+        ops = op.ops if isinstance(op, KernelOp) else [op]
+        names = dict.fromkeys(n for o in ops if isinstance(o, GraphOp) and (n := source_of(o)))
+        what = ", ".join(o.name for o in ops if isinstance(o, GraphOp))
+        self.unfit += [Unsupported(name, what, reason) for name in names or [""]]
 
     def _place(self, value: SSAValue) -> Place:
-        place = self.memory.places[base_of(value)]
+        return self._weight(self.memory.places[base_of(value)])
+
+    def _weight(self, place: Place) -> Place:
+        """A constant's place among the weights, which it gets when it is first needed."""
         if place.kind != "weight":
             return place
         return Place("weight", offset=self.weights.offset(self.memory.weights[place.number]))
 
+    def _moving(self, place: Place) -> Place:
+        """A place with the iterations of the loops around it in its offset."""
+        return replace(place, offset=self.reach.offset(place), strides=())
 
-def _buffers(kernel: KernelOp, places: Sequence[Place]) -> tuple[Buffer, ...]:
-    """Those of its operands, then of its results, which lie at ``places``."""
-    first = len(places) - len(kernel.outputs)
-    return tuple(
-        Buffer(place, type.size * type.dtype.itemsize, number >= first)
-        for number, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True))
-    )
+
+def _touched(parts: Iterable[Sequence[Step]]) -> list[Buffer]:
+    return list(dict.fromkeys(b for steps in parts for step in steps for b in step.buffers))
+
+
+def _name(op: RegionOp) -> str:
+    return source_of(op) or op.name
 
 
 class _Weights:

@@ -111,8 +111,9 @@ def _binary_of(made: Any) -> Binary:
 
 
 def pointers(code: Code) -> Sequence[int]:
-    """The numbers of the parameters that point to memory: all are aligned to 16 bytes."""
-    return [n for n, type in enumerate(code.signature.values()) if type.startswith("*")]
+    """The numbers of the parameters that point to memory at a multiple of 16 bytes."""
+    types = enumerate(code.signature.values())
+    return [n for n, type in types if type.startswith("*") and n not in code.unaligned]
 
 
 def load_source(source: str) -> dict[str, Any]:

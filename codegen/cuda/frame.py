@@ -41,6 +41,7 @@ class Code:
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
         options: What could have been chosen, by name; first what estimates say is fastest.
+        unaligned: The buffers that may lie at no multiple of 16 bytes.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Code:
     num_warps: int = 4
     num_stages: int = 3
     options: Options = field(default_factory=dict)
+    unaligned: frozenset[int] = frozenset()
 
 
 class Frame:

@@ -13,11 +13,12 @@ from typing import Any
 from ...ir.dims import Dim
 from ...ir.errors import TargetError
 from ...passes.memory_plan import Place
-from .build import Build, Launch
+from .build import Build
 from .compile import Binary, Compiler, pointers
 from .frame import Code
 from .order import waits
 from .schedule import Way
+from .steps import Branch, Launch, Repeat, Side, Step, questions_of
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
@@ -66,17 +67,17 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     there = [number for number, found in enumerate(binaries) if found]
     kernels = [_kernel(made.codes[n], binaries[n], names, code) for n in there]
     places = {number: place for place, number in enumerate(there)}
-    order = waits([launch.buffers for launch in made.launches])
     entry = {
         "archs": names,
         "arena": _size(made.arena),
         "elements": [_size(d) for d in made.sizes],
         "source": code.add(made.source.encode()),
         "kernels": kernels,
-        "launches": [
-            {**_launch(launch, made.codes, places), "after": list(after)}
-            for launch, after in zip(made.launches, order, strict=True)
-        ],
+        "launches": _Writer(made.codes, places).steps(made.steps),
+        "outputs": [[_size(d) for d in shape] for shape in made.outputs],
+        "found": made.found,
+        "held": made.held,
+        "reads": [step.node for step in questions_of(made.steps)],
     }
     return entry, code.data
 
@@ -120,28 +121,68 @@ def _kernel(
     }
 
 
-def _launch(launch: Launch, codes: Sequence[Code], places: Mapping[int, int]) -> dict[str, Any]:
-    """The entry of a launch; ``places`` are those of kernels in the manifest."""
-    first, *others = (_way(way, codes[way.number], places) for way in _usable(launch, places))
-    del first["why"]  # which the launch's site tells
-    arguments = [_argument(buffer.place) for buffer in launch.buffers]
-    arguments += [{"value": symbol} for symbol in codes[launch.ways[0].number].symbols]
-    told = {**first, "arguments": arguments, "node": launch.node}
-    return {**told, "others": others} if others else told
+class _Writer:
+    """Writes steps; ``places`` are those of kernels in the manifest."""
 
+    def __init__(self, codes: Sequence[Code], places: Mapping[int, int]):
+        self._codes = codes
+        self._places = places
 
-def _usable(launch: Launch, places: Mapping[int, int]) -> list[Way]:
-    return [way for way in launch.ways if way.number in places]
+    def steps(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
+        """The entries of steps, each with those it waits for."""
+        order = waits([step.buffers for step in steps])
+        return [
+            {**self._step(step), "after": after} for step, after in zip(steps, order, strict=True)
+        ]
 
+    def _step(self, step: Step) -> dict[str, Any]:
+        if isinstance(step, Launch):
+            return self._launch(step)
+        return self._repeat(step) if isinstance(step, Repeat) else self._branch(step)
 
-def _way(way: Way, code: Code, places: Mapping[int, int]) -> dict[str, Any]:
-    return {"kernel": places[way.number], "grid": [_size(code.grid), 1, 1], "why": way.why}
+    def _launch(self, launch: Launch) -> dict[str, Any]:
+        first, *others = (self._way(w) for w in launch.ways if w.number in self._places)
+        del first["why"]  # which the launch's site tells
+        arguments = list(map(_argument, launch.places))
+        arguments += [{"value": symbol} for symbol in self._codes[launch.ways[0].number].symbols]
+        told = {**first, "arguments": arguments, "node": launch.node}
+        return {**told, "others": others} if others else told
+
+    def _way(self, way: Way) -> dict[str, Any]:
+        grid = [_size(self._codes[way.number].grid), 1, 1]
+        return {"kernel": self._places[way.number], "grid": grid, "why": way.why}
+
+    def _branch(self, step: Branch) -> dict[str, Any]:
+        told = {"condition": _argument(step.condition), "held": list(step.held)}
+        return {"branch": told, "sides": [self._side(side) for side in step.sides]}
+
+    def _side(self, side: Side) -> dict[str, Any]:
+        return {
+            "steps": self.steps(side.steps),
+            "results": list(map(_argument, side.results)),
+            "sizes": {name: _size(size) for name, size in side.sizes.items()},
+        }
+
+    def _repeat(self, step: Repeat) -> dict[str, Any]:
+        trips = step.trips
+        told = {
+            "iteration": step.iteration,
+            "trips": _argument(trips) if isinstance(trips, Place) else _size(trips),
+            "condition": step.condition and _argument(step.condition),
+            "again": step.again and _argument(step.again),
+            "count": step.count,
+            "held": list(step.held),
+            "first": list(map(_argument, step.first)),
+            "following": list(map(_argument, step.following)),
+        }
+        return {"repeat": told, "steps": self.steps(step.steps)}
 
 
 def _argument(place: Place) -> dict[str, int | str]:
     if place.kind in ("arena", "weight"):
         return {place.kind: _size(place.offset)}
-    return {place.kind: place.number}
+    offset = {} if place.offset == 0 else {"offset": _size(place.offset)}
+    return {place.kind: place.number, **offset}
 
 
 def _size(dim: Dim) -> int | str:

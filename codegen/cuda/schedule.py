@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
@@ -71,16 +71,20 @@ class Scheduler:
         self.codes: list[Code] = []
         self._ways: dict[Hashable, list[Way]] = {}
 
-    def ways(self, kernel: KernelOp) -> list[Way]:
+    def ways(self, kernel: KernelOp, unaligned: frozenset[int] = frozenset()) -> list[Way]:
         """The ways to compute a kernel; its ``algorithm`` and ``why`` are set to the first.
+
+        Of its buffers, those ``unaligned`` may lie anywhere, as rows of odd sizes do.
 
         Raises:
             Unfit: There is no template for it, or the template no code.
         """
-        key = kernel_key(kernel)
+        key = kernel_key(kernel), unaligned
         if key not in self._ways:
-            name = f"k{len(self._ways)}_{title(kernel)}"
+            name, first = f"k{len(self._ways)}_{title(kernel)}", len(self.codes)
             self._ways[key] = list(self._written(kernel, name))
+            made = self.codes[first:]
+            self.codes[first:] = [replace(code, unaligned=unaligned) for code in made]
         first = self._ways[key][0]
         say(kernel, first.algorithm, first.why)
         return self._ways[key]

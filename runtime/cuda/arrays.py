@@ -53,6 +53,10 @@ class DeviceArray:
         memory = Memory(device, math.prod(shape) * dtype.itemsize)
         return DeviceArray(memory.address, shape, dtype, device, memory)
 
+    def first(self, shape: tuple[int, ...]) -> DeviceArray:
+        """As many of the elements, from the first one on, as a shape has."""
+        return DeviceArray(self.address, shape, self.dtype, self.device, self.owner)
+
     def data_ptr(self) -> int:
         """The address, by the name it has in torch."""
         return self.address
@@ -177,6 +181,11 @@ def torch_empty(shape: tuple[int, ...], dtype: np.dtype, device: Device) -> Any:
     """A new tensor on the device, from torch's own memory."""
     kind, place = _in_torch(dtype, device.ordinal)
     return sys.modules["torch"].empty(shape, dtype=kind, device=place)
+
+
+def torch_first(tensor: Any, shape: tuple[int, ...]) -> Any:
+    """As many of the elements of a contiguous tensor, from the first one on, as a shape has."""
+    return tensor.view(-1)[: math.prod(shape)].view(shape)
 
 
 @cache

@@ -11,7 +11,7 @@ import numpy as np
 from ..artifact import Artifact
 from ..signature import Signature
 from ..tensors import is_torch
-from .arrays import DeviceArray, on_device, torch_empty, torch_stream
+from .arrays import DeviceArray, on_device, torch_empty, torch_first, torch_stream
 from .device import Device, current_device
 from .lane import Lane
 from .loaded import Loaded
@@ -103,7 +103,7 @@ class CudaEngine:
             lane.stage(plan.staged)
             outputs = [lane.staging + place for place in plan.staging[len(arrays) :]]
             ran = lane.launch(plan, [*inputs, *outputs], lane.stream)
-            times = lane.times(ran, [*inputs, *outputs])
+            times = lane.times(ran.stretches, [*inputs, *outputs])
             home.give(lane)
         return np.array(times, np.int64)
 
@@ -131,8 +131,9 @@ def _run_on_host(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[np.nda
     lane.stage(plan.staged)
     inputs = _addresses(lane, plan, arrays, stream)
     places = plan.staging[len(arrays) :]
-    lane.launch(plan, [*inputs, *(lane.staging + p for p in places)], stream)
-    results = [np.empty(*output) for output in plan.outputs]
+    ran = lane.launch(plan, [*inputs, *(lane.staging + p for p in places)], stream)
+    shapes = plan.shapes(ran.symbols)
+    results = [np.empty(s, t) for s, (_, t) in zip(shapes, plan.outputs, strict=True)]
     fetched = [lane.fetch(p, r.nbytes, stream) for p, r in zip(places, results, strict=True)]
     lane.wait(stream)
     for result, data in zip(results, fetched, strict=True):
@@ -144,15 +145,17 @@ def _run_on_device(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[Any]
     """Results are new arrays on the device, tensors of torch if one of the inputs is."""
     there = next(a for a in arrays if isinstance(a, DeviceArray))
     if any(isinstance(a, DeviceArray) and is_torch(a.owner) for a in arrays):
-        stream, empty = torch_stream(there.device), torch_empty
+        stream, empty, first = torch_stream(there.device), torch_empty, torch_first
     else:
-        stream, empty = lane.stream, DeviceArray.empty
+        stream, empty, first = lane.stream, DeviceArray.empty, DeviceArray.first
     inputs = _addresses(lane, plan, arrays, stream)
     results = [empty(*output, there.device) for output in plan.outputs]
-    lane.launch(plan, [*inputs, *(r.data_ptr() for r in results)], stream)
+    ran = lane.launch(plan, [*inputs, *(r.data_ptr() for r in results)], stream)
     if empty is DeviceArray.empty or not all(isinstance(a, DeviceArray) for a in arrays):
         lane.wait(stream)
-    return results
+    if plan.program.late is None:
+        return results
+    return [first(r, shape) for r, shape in zip(results, plan.shapes(ran.symbols), strict=True)]
 
 
 def _addresses(lane: Lane, plan: Plan, arrays: Sequence[Array], stream: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +22,14 @@ _GRAPHS = 8
 # Of a model whose runs are cut where the data decide.
 _MANY_GRAPHS = 64
 _REPEATS = 20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run: its stretches, and the values of all symbols that it found."""
+
+    stretches: Sequence[Stretch]
+    symbols: Sequence[int]
 
 
 class Lane:
@@ -76,7 +85,7 @@ class Lane:
             self._cuda.cuMemcpyDtoHAsync(address_of(pinned), address, size, stream)
         return pinned
 
-    def launch(self, plan: Plan, addresses: Sequence[int], stream: int) -> list[Stretch]:
+    def launch(self, plan: Plan, addresses: Sequence[int], stream: int) -> Ran:
         """Puts a run on a stream; where the data decide how it goes on, it is waited for.
 
         Args:
@@ -85,12 +94,13 @@ class Lane:
             stream: May be another library's.
 
         Returns:
-            What was run.
+            What was run and found.
         """
         if self._busy not in (None, stream):
             self._event.hold(stream)
         self._arena.reserve(plan.arena)
-        course, ran = plan.course(), []
+        run, ran = plan.begin(), []
+        course = run.course()
         stretch = next(course, None)
         while stretch is not None:
             if len(stretch.numbers):
@@ -98,7 +108,7 @@ class Lane:
                 self._busy = stream
             ran.append(stretch)
             stretch = self._following(course, stretch.question, addresses, stream)
-        return ran
+        return Ran(ran, run.symbols)
 
     def _following(
         self, course: Course, question: Question | None, addresses: Sequence[int], stream: int

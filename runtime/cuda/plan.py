@@ -25,7 +25,7 @@ class Plan:
         program: The model's.
         symbols: The symbols' values.
         arena: Bytes of the arena.
-        outputs: Shape and dtype of each output.
+        outputs: Shape and dtype of each output, as large as it can be.
         staging: Where each input and each output lies in the staging memory.
         staged: Bytes of the staging memory.
         known: All launches, in stretches; none where the data decide on the way.
@@ -39,14 +39,28 @@ class Plan:
     staged: int
     known: tuple[Stretch, ...]
 
-    def course(self) -> Course:
-        """The stretches of a run; each one's question is answered by what is sent.
+    def begin(self) -> Walk | Replay:
+        """A new run."""
+        if self.known:
+            return Replay(self.known, self.symbols)
+        return Walk(self.program, self.symbols)
 
-        Raises:
-            InputError: A launch would be too large.
-            ArtifactError: An address is not what a kernel was promised.
-        """
-        return _replay(self.known) if self.known else Walk(self.program, self.symbols).course()
+    def shapes(self, symbols: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shapes of the outputs of a run that has found all ``symbols``."""
+        late = self.program.late
+        return late(symbols) if late else [shape for shape, _ in self.outputs]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run whose course is known, with the values of all symbols."""
+
+    known: tuple[Stretch, ...]
+    symbols: tuple[int, ...]
+
+    def course(self) -> Course:
+        """The stretches in order."""
+        yield from self.known
 
 
 def make_plan(program: Program, signature: Signature, arrays: Sequence[Shaped]) -> Plan:
@@ -80,10 +94,6 @@ def _plan(
     staging, staged = tuple(int(p) for p in places[:-1]), int(places[-1])
     known = () if program.decides else tuple(Walk(program, symbols).course())
     return Plan(program, symbols, arena, outputs, staging, staged, known)
-
-
-def _replay(known: Sequence[Stretch]) -> Course:
-    yield from known
 
 
 def _nbytes(shape: Sequence[int], dtype: np.dtype) -> int:

@@ -1,17 +1,18 @@
 """The ``cuda`` entry of a manifest: kernels, what a run does with them, and all sizes.
 
-    {"archs": [...], "arena": size, "elements": [size, ...], "kernels": [...], "launches": [...],
-     "found": [symbol, ...], "held": count}
+    {"archs": [...], "arena": size, "elements": [size, ...], "outputs": [[size, ...], ...],
+     "kernels": [...], "launches": [...], "found": [symbol, ...], "held": count}
 
 A kernel names its place in the artifact's code for each architecture, and what a launch of it
 needs. ``launches`` are steps (see steps.py): launches, with loops and branches around them. Sizes
 are expressions over the model's symbols, and over those that loops and branches find.
-``elements`` counts those of tensors of symbolic size.
+``elements`` counts those of tensors of symbolic size; ``outputs`` are the largest shapes of results
+whose own shapes are known after the run only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ArtifactError
@@ -19,6 +20,8 @@ from ..signature import Signature
 from .kernel import Kernel
 from .sizes import Sizes
 from .steps import Piece, Reader
+
+Late = Callable[[Sequence[int]], list[tuple[int, ...]]]
 
 
 class Program:
@@ -35,8 +38,9 @@ class Program:
         arena: The place of the arena's size.
         elements: The places of counts of elements, which kernels hold in 31 bits.
         inputs: The places of each input's dims.
-        outputs: The same of the outputs.
+        outputs: The same of the outputs, as large as they can be.
         sizes: Computes these from the values of the signature's symbols.
+        late: Computes the outputs' shapes from all symbols, where only the run tells them.
     """
 
     def __init__(self, entry: Mapping[str, Any], signature: Signature):
@@ -54,8 +58,13 @@ class Program:
         self.arena = table.add(entry["arena"])
         self.elements = [table.add(size) for size in entry.get("elements", ())]
         self.inputs = [[table.add(d) for d in i.shape] for i in signature.inputs]
-        self.outputs = [[table.add(d) for d in o.shape] for o in signature.outputs]
+        shapes = [o.shape for o in signature.outputs]
+        largest = entry.get("outputs", shapes)
+        self.outputs = [[table.add(d) for d in shape] for shape in largest]
         self.sizes = table.function()
+        self.late = None
+        if any(signature.late_outputs):
+            self.late = _shapes([*names, *found], shapes)
 
     def _counts(self, signature: Signature) -> dict[str, int]:
         numbers = len(signature.inputs), len(signature.outputs), self.held
@@ -68,9 +77,20 @@ class Program:
         Raises:
             ArtifactError: It lacks something, or something in it does not make sense.
         """
-        if any(signature.late_outputs):
-            raise ArtifactError("the artifact has outputs whose sizes a GPU run cannot tell")
         try:
             return Program(manifest["cuda"], signature)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ArtifactError(f"the artifact's kernels are not described: {error!r}") from None
+
+
+def _shapes(symbols: Sequence[str], shapes: Sequence[Sequence[int | str]]) -> Late:
+    """What computes shapes from the values of all symbols."""
+    table = Sizes(symbols)
+    places = [[table.add(d) for d in shape] for shape in shapes]
+    sizes = table.function()
+
+    def compute(values: Sequence[int]) -> list[tuple[int, ...]]:
+        found = sizes(*values)
+        return [tuple(found[p] for p in shape) for shape in places]
+
+    return compute

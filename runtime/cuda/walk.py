@@ -87,11 +87,14 @@ class Walk:
     Args:
         program: The model's.
         symbols: The values of the signature's symbols.
+
+    Attributes:
+        symbols: The values of all symbols, as far as the run has found them.
     """
 
     def __init__(self, program: Program, symbols: Sequence[int]):
         self._program = program
-        self._symbols = [*symbols, *[0] * (program.symbols - len(symbols))]
+        self.symbols = [*symbols, *[0] * (program.symbols - len(symbols))]
         self._held = np.zeros((2, program.held), np.int64)  # base addresses, and offsets
         self._cut = 0
         self._parts: list[_Part] = []
@@ -125,7 +128,7 @@ class Walk:
 
     def _piece(self, piece: Piece, block: Block, reached: list[Ends], before: Ends) -> None:
         """Notes the launches; a step without any has the ends of those that it waits for."""
-        values = np.array(piece.sizes(*self._symbols), np.int64)
+        values = np.array(piece.sizes(*self.symbols), np.int64)
         grids = _grids(piece, values)
         active = np.asarray(grids.all(axis=1))
         part = _Part(piece, grids, active, piece.base, _offsets(piece, values))
@@ -147,30 +150,30 @@ class Walk:
         return replace(part, base=base, offset=offset)
 
     def _repeat(self, loop: Repeat, ends: Ends) -> Generator[Stretch, int, Ends]:
-        values = loop.sizes(*self._symbols)
+        values = loop.sizes(*self.symbols)
         trips = yield from self._number(loop.trips, values)
         self._point(loop.held, loop.first, values)
         done, goes_on = 0, trips > 0 and (yield from self._holds(loop.condition, values))
         while goes_on:
-            self._symbols[loop.iteration] = done
+            self.symbols[loop.iteration] = done
             ends = yield from self._block(loop.block, ends)
-            values, done = loop.ending(*self._symbols), done + 1
+            values, done = loop.ending(*self.symbols), done + 1
             goes_on = done < trips and (yield from self._holds(loop.again, values))
             self._point(loop.held, loop.following, values)
             if len(self._waits) >= _MOST_LAUNCHES:
                 yield self._stretch()
         if loop.count is not None:
-            self._symbols[loop.count] = done
+            self.symbols[loop.count] = done
         return ends
 
     def _branch(self, branch: Branch, ends: Ends) -> Generator[Stretch, int, Ends]:
-        holds = yield from self._holds(branch.condition, branch.sizes(*self._symbols))
+        holds = yield from self._holds(branch.condition, branch.sizes(*self.symbols))
         side = branch.sides[0 if holds else 1]
         ends = yield from self._block(side.block, ends)
-        values = side.sizes(*self._symbols)
+        values = side.sizes(*self.symbols)
         self._point(branch.held, side.results, values)
         for symbol, place in side.found.items():
-            self._symbols[symbol] = values[place]
+            self.symbols[symbol] = values[place]
         return ends
 
     def _number(self, place: int | Place, values: Sequence[int]) -> Generator[Stretch, int, int]:
