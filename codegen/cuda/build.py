@@ -28,11 +28,12 @@ from ...passes.narrow_values import NarrowValues
 from ...passes.values import number
 from ..kernels import kernel_types, record
 from .copy import copy_of
-from .frame import Code
+from .encoded import choose_encoded
+from .frame import Code, Packing
 from .library import with_library
 from .order import Buffer
 from .reach import Reach
-from .schedule import Scheduler, Unfit, has_kernel, reads_codes
+from .schedule import Scheduler, Unfit, has_kernel
 from .steps import Branch, Launch, Repeat, Side, Step, launches_of
 from .target import CudaTarget
 
@@ -86,7 +87,7 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     Raises:
         UnsupportedError: Some nodes have no kernel on the target; it lists them all.
     """
-    passes = lowering(has_kernel, lambda op: True, reads_codes)
+    passes = lowering(has_kernel, lambda op: True, lambda op: choose_encoded(op, target))
     narrowing = (NarrowValues(),) if target.precision == "bf16" else ()
     run_passes(module, (*passes, *narrowing), options)
     return _Builder(module, Scheduler(target)).build()
@@ -131,20 +132,21 @@ class _Builder:
         steps: list[Step] = []
         for op in block.ops:
             if isinstance(op, KernelOp):
-                places = [self._place(v) for v in (*op.inputs, *op.outputs)]
+                places = [self.memory.places[base_of(v)] for v in (*op.inputs, *op.outputs)]
                 steps += self._launch(op, places, inside)
             elif isinstance(op, IfOp):
                 steps.append(self._branch(op, inside))
             elif isinstance(op, LoopOp):
                 steps.append(self._repeat(op, inside))
         for value, place in self.memory.copies[block]:
-            steps += self._launch(copy_of(value), [self._place(value), place], inside)
+            places = [self.memory.places[base_of(value)], place]
+            steps += self._launch(copy_of(value), places, inside)
         return steps
 
     def _launch(
         self, kernel: KernelOp, places: Sequence[Place], inside: tuple[str, ...]
     ) -> list[Launch]:
-        """The launch of a kernel; none of one that the target cannot compute."""
+        """The launch of a kernel on what lies at ``places``; none of one that has no code."""
         reach = self.reach
         odd = frozenset(n for n, place in enumerate(places) if not reach.is_aligned(place))
         try:
@@ -153,13 +155,26 @@ class _Builder:
         except Unfit as error:
             self._refuse(kernel, str(error))
             return []
-        buffers: list[Buffer] = []
-        for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True)):
-            size = type.size * type.dtype.itemsize
-            buffers += reach.buffers(place, size, n >= len(kernel.inputs))
+        code = self.scheduler.codes[ways[0].number]
+        parts = [
+            (n >= len(kernel.inputs), where, part.size * part.dtype.itemsize)
+            for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True))
+            for where, part in self._arrays(place, type, code.packed.get(n))
+        ]
+        buffers = [b for written, p, size in parts for b in reach.buffers(p, size, written)]
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
-        self.sites.append(record(kernel, self.scheduler.codes[ways[0].number].name, inside))
-        return [Launch(ways, tuple(map(self._moving, places)), tuple(buffers), node)]
+        self.sites.append(record(kernel, code.name, inside))
+        moving = tuple(self._moving(place) for _, place, _ in parts)
+        return [Launch(ways, moving, tuple(buffers), node)]
+
+    def _arrays(
+        self, place: Place, type: TensorType, packed: Sequence[Packing] | None
+    ) -> list[tuple[Place, TensorType]]:
+        """What lies in memory of an operand or a result: itself, or what is made of it."""
+        if packed is None:
+            return [(self._weight(place), type)]
+        constant = self.memory.weights[place.number]
+        return [(Place("weight", offset=self.weights.offset(constant, a)), a.type) for a in packed]
 
     def _branch(self, op: IfOp, inside: tuple[str, ...]) -> Branch:
         pairs = zip(*(differences(*op.blocks) or ()), strict=True) if op.counts else ((), ())
@@ -259,23 +274,25 @@ def _name(op: RegionOp) -> str:
 
 
 class _Weights:
-    """The weights in the order in which launches ask for them, equal ones once."""
+    """The weights in the order in which launches ask for them, those laid out alike once."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[int, Callable[[], np.ndarray]]] = []
         self.size = 0
         self._offsets: dict[object, int] = {}
 
-    def offset(self, constant: ConstantOp) -> int:
-        """Where a constant lies."""
+    def offset(self, constant: ConstantOp, array: Packing | None = None) -> int:
+        """Where a constant lies, or an array that is made of it."""
         data = constant.value
-        if data not in self._offsets:
-            self._offsets[data] = self.size
-            self.entries.append((self.size, lambda: data.array))
-            elements = data.type.size
-            assert isinstance(elements, int)
-            self.size += -(-elements * data.type.dtype.itemsize // ALIGNMENT) * ALIGNMENT
-        return self._offsets[data]
+        key = data, array and array.key
+        if key not in self._offsets:
+            self._offsets[key] = self.size
+            made = (lambda: array.pack(data.array)) if array else (lambda: data.array)
+            self.entries.append((self.size, made))
+            type = array.type if array else data.type
+            assert isinstance(type.size, int)
+            self.size += -(-type.size * type.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        return self._offsets[key]
 
 
 def _symbols(block: Block) -> list[str]:

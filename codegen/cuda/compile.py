@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from types import ModuleType
 from typing import Any
 
@@ -112,8 +113,13 @@ def _binary_of(made: Any) -> Binary:
 
 def pointers(code: Code) -> Sequence[int]:
     """The numbers of the parameters that point to memory at a multiple of 16 bytes."""
-    types = enumerate(code.signature.values())
-    return [n for n, type in types if type.startswith("*") and n not in code.unaligned]
+    owners = (n for n in count() for _ in code.packed.get(n, (None,)))
+    types = zip(owners, code.signature.values(), strict=False)
+    return [
+        place
+        for place, (owner, type) in enumerate(types)
+        if type.startswith("*") and owner not in code.unaligned
+    ]
 
 
 def load_source(source: str) -> dict[str, Any]:

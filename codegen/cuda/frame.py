@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from xdsl.ir import SSAValue
 
 from ...ir.dims import Atom, Dim, Shape, SymDim
 from ...ir.kernel import Fused, KernelOp
-from ...ir.types import tensor
+from ...ir.types import TensorType, tensor
 from ..choice import Option, Options, picked
 from ..kernels import kernel_symbols, kernel_types, title
 from .elements import pointer_type
@@ -29,6 +29,21 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Packing:
+    """An array that is made of a constant operand for a kernel.
+
+    Attributes:
+        key: Equal keys mean equal arrays of equal data.
+        type: The array's type.
+        pack: Makes it.
+    """
+
+    key: Hashable
+    type: TensorType
+    pack: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Code:
     """A kernel as Triton source, with what is needed to compile and launch it.
 
@@ -41,7 +56,8 @@ class Code:
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
         options: What could have been chosen, by name; first what estimates say is fastest.
-        unaligned: The buffers that may lie at no multiple of 16 bytes.
+        packed: The arrays that take the place of a constant operand, by its number.
+        unaligned: The operands and results that may lie at no multiple of 16 bytes.
     """
 
     name: str
@@ -52,6 +68,7 @@ class Code:
     num_warps: int = 4
     num_stages: int = 3
     options: Options = field(default_factory=dict)
+    packed: Mapping[int, Sequence[Packing]] = field(default_factory=dict)
     unaligned: frozenset[int] = frozenset()
 
 
@@ -79,6 +96,7 @@ class Frame:
         }
         self.lines: list[str] = []
         self.options: dict[str, Sequence[Option]] = {}
+        self.packed: dict[int, Sequence[Packing]] = {}
         self._depth = 1
         self._bound = 0
         self._numbers = len(types)
@@ -92,6 +110,21 @@ class Frame:
         """A load number for a value that is held in registers."""
         self._numbers += 1
         return self._numbers
+
+    def pack(self, number: int, *arrays: Packing) -> list[str]:
+        """Lays out a constant operand as one or several arrays; gives the names of their places."""
+        self.packed[number] = arrays
+        return [b.name for b in self._arrays(number)]
+
+    def _arrays(self, number: int) -> list[Buffer]:
+        """What lies in memory of an operand or a result."""
+        buffer = self.buffers[number]
+        packed = self.packed.get(number)
+        if packed is None:
+            return [buffer]
+        names = [buffer.name, *(f"{buffer.name}_{n}" for n in range(1, len(packed)))]
+        types = [p.type for p in packed]
+        return [Buffer(n, t.shape, t.dtype) for n, t in zip(names, types, strict=True)]
 
     def result(self, value: SSAValue) -> Buffer | None:
         """The memory of a value that the kernel yields; None of another."""
@@ -142,16 +175,17 @@ class Frame:
 
     def finish(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> Code:
         """Ends the function."""
-        signature = {b.name: pointer_type(b.dtype) for b in self.buffers.values()}
+        memory = [b for number in self.buffers for b in self._arrays(number)]
+        signature = {b.name: pointer_type(b.dtype) for b in memory}
         signature |= {symbol_name(s): "i32" for s in self.symbols}
         header = f"@triton.jit\ndef {self.name}({', '.join(signature)}):"
-        text = "\n".join([header, *self._description(), *self.lines, ""])
-        rest = grid, num_warps, num_stages, self.options
+        text = "\n".join([header, *self._description(memory), *self.lines, ""])
+        rest = grid, num_warps, num_stages, self.options, self.packed
         return Code(self.name, text, signature, self.symbols, *rest)
 
-    def _description(self) -> list[str]:
+    def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""
-        types = ", ".join(f"{b.name} {_type_text(b)}" for b in self.buffers.values())
+        types = ", ".join(f"{b.name} {_type_text(b)}" for b in memory)
         return [f"    # {title(self.kernel, ' ')}", f"    # {types}"]
 
 

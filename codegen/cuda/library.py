@@ -36,6 +36,18 @@ _FUNCTIONS = {
                         "bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)",
                         "bits = (bits + (bits >> 4)) & 0x0F0F0F0F",
                         "return ((bits * 0x01010101) >> 24).to(x.dtype)"]),
+    # Bits are put into the mantissa of 2^23, and one multiply-add moves them to their place.
+    "_code": ("words, shift: tl.constexpr, bits: tl.constexpr, offset", [
+        "place: tl.constexpr = shift % 16",
+        "half = words >> 16 if shift >= 16 else words",
+        "held = (half & ((1 << bits) - 1 << place)) | 0x4B000000",
+        "value = held.to(tl.float32, bitcast=True)",
+        "return value * (2.0 ** -place) + (offset - 2.0 ** (23 - place))"]),
+    # The exponent of e4m3 has a bias of 7, that of f32 one of 127.
+    "_float8": ("words, shift: tl.constexpr", [
+        "byte = words >> shift",
+        "held = ((byte & 0x7F) << 20) | ((byte & 0x80) << 24)",
+        "return held.to(tl.float32, bitcast=True) * (2.0 ** 120)"]),
 }  # fmt: skip
 
 

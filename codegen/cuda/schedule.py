@@ -9,14 +9,14 @@ from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp
 from ...ir.ops.attention import AttentionOp
-from ...ir.ops.matmul import MatmulOp
-from ...ir.ops.quant import DequantizeOp
-from ...ir.types import DTYPES, bit_width, is_float, type_of
+from ...ir.types import DTYPES
+from ...passes.decode_weights import note_of
 from ..kernels import kernel_key, kernel_types, title
 from .frame import Code
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
 from .templates.contraction import contraction_kernel
+from .templates.encoded import encoded_kernel
 from .templates.pointwise import pointwise_kernel, say
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
@@ -35,7 +35,7 @@ Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "row": (row_kernel, pointwise_kernel),
     "reduction": (reduction_kernel,),
-    "contraction": (contraction_kernel, reduction_kernel),
+    "contraction": (encoded_kernel, contraction_kernel, reduction_kernel),
     "attention": (attention_kernel,),
     "concat": (pointwise_kernel,),
     "pad": (pointwise_kernel,),
@@ -85,8 +85,8 @@ class Scheduler:
             self._ways[key] = list(self._written(kernel, name))
             made = self.codes[first:]
             self.codes[first:] = [replace(code, unaligned=unaligned) for code in made]
-        first = self._ways[key][0]
-        say(kernel, first.algorithm, first.why)
+        way, note = self._ways[key][0], note_of(kernel.ops)
+        say(kernel, way.algorithm, "; ".join(w for w in (way.why, note) if w))
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
@@ -116,15 +116,6 @@ class Scheduler:
             if code is not None:
                 return code
         raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
-
-
-def reads_codes(op: DequantizeOp) -> tuple[bool, str]:
-    """Whether the reader of a decoded weight decodes it in registers, and the reason."""
-    (use,) = op.result.uses
-    bits = bit_width(type_of(op.x).dtype)
-    if not isinstance(use.operation, MatmulOp) or use.index != 1 or is_float(type_of(op.x).dtype):
-        return False, "decoded ahead of time: only products read integer codes"
-    return True, f"codes of {bits} bits are decoded in registers"
 
 
 def has_kernel(op: GraphOp) -> bool:
