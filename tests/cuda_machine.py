@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 from cubins import Entry
@@ -128,10 +129,21 @@ class Node:
 
 def last_first(nodes: dict[int, Node]) -> Iterator[Node]:
     """In an order that graphs allow: of those that may run, the one that was added last."""
-    left = dict(nodes)
-    while left:
-        ready = [h for h, node in left.items() if not set(node.after) & set(left)]
-        yield left.pop(ready[-1])
+    place = {handle: -n for n, handle in enumerate(nodes)}
+    waits = {handle: len(set(node.after)) for handle, node in nodes.items()}
+    behind: dict[int, list[int]] = {}
+    for handle, node in nodes.items():
+        for other in set(node.after):
+            behind.setdefault(other, []).append(handle)
+    ready = [(place[handle], handle) for handle in nodes if not waits[handle]]
+    heapify(ready)
+    while ready:
+        _, handle = heappop(ready)
+        yield nodes[handle]
+        for other in behind.get(handle, ()):
+            waits[other] -= 1
+            if not waits[other]:
+                heappush(ready, (place[other], other))
 
 
 @dataclass

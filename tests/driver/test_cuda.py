@@ -11,6 +11,8 @@ from typing import Any
 
 import mlc
 import numpy as np
+import onnx
+import onnx_models
 import pytest
 import torch
 from cuda_interpreted import interpreting
@@ -19,6 +21,7 @@ from mlc.driver.explain import explain
 from mlc.driver.torch_compile import target_of
 from mlc.runtime import Artifact
 from torch import nn
+from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional as F
 
 WIDTH, HEADS = 64, 4
@@ -147,6 +150,61 @@ def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:
     got = model.run(*given).values()
     for a, b in zip(got, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-4, 1e-4)
+
+
+class Until(nn.Module):
+    """A layer again and again, until the sum is large."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 5)
+
+    def forward(self, x: Any) -> Any:
+        def goes_on(count: Any, h: Any) -> Any:
+            return (count < 9) & (h.sum() < 30)
+
+        def body(count: Any, h: Any) -> Any:
+            return count + 1, torch.relu(self.layer(h)) + 0.3
+
+        return while_loop(goes_on, body, (torch.zeros((), dtype=torch.int64), x.clone()))
+
+
+def lstm() -> onnx.ModelProto:
+    """A recurrent layer over any length."""
+    rng = np.random.default_rng(4)
+    shapes = {"w": (1, 32, 5), "r": (1, 32, 8), "b": (1, 64)}
+    weights = {n: rng.normal(0, 0.4, s).astype(np.float32) for n, s in shapes.items()}
+    node = onnx.helper.make_node("LSTM", ["x", *weights], ["y", "h", "c"], hidden_size=8)
+    kinds = {"x": onnx_models.Of(np.float32, ("T", 2, 5))}
+    return onnx_models.model([node], kinds, weights, outputs=("y", "h", "c"))
+
+
+def test_a_recurrent_layer_is_one_graph(tmp_path: Path):
+    path = tmp_path / "m.mlc"
+    mlc.compile(lstm(), target="cuda:sm_90", cache=False).save(path)
+    reference = mlc.compile(lstm(), target="reference", cache=False)
+    with standing_in(interpreting(Artifact.open(path))) as gpu:
+        model = mlc.load(path)
+        for runs, length in enumerate((20, 1), 1):
+            x = normal(length, 2, 5).numpy()
+            for a, b in zip(model(x), reference(x), strict=True):
+                np.testing.assert_allclose(a, b, 1e-4, 1e-5)
+            assert gpu.calls["cuGraphLaunch"] == runs
+
+
+def test_a_loop_that_ends_when_the_data_say(tmp_path: Path):
+    torch.manual_seed(1)
+    module, path = Until().eval(), tmp_path / "m.mlc"
+    target, dynamic = "cuda:sm_90", ({0: BATCH},)
+    given = normal(2, 5), normal(13, 5)
+    compiled = mlc.compile(
+        module, inputs=given[:1], dynamic_shapes=dynamic, target=target, cache=False
+    )
+    compiled.save(path)
+    with standing_in(interpreting(Artifact.open(path))) as gpu:
+        for x in given:
+            check(mlc.load(path), module, (x,))
+        assert gpu.calls["cuGraphLaunch"] > 4
 
 
 def test_ptx_serves_gpus_to_come():
