@@ -12,6 +12,8 @@ from .compression import add_compression, compression_of, tell
 from .emit import add_emit, emit, target_to_emit
 from .table import count, engineering
 
+_CANDIDATES = "for GPUs: hold N ways to compute each kernel, for mlc run --tune to measure"
+
 
 def add_to(commands: Commands) -> None:
     """Adds the command."""
@@ -26,13 +28,15 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="default: MODEL.mlc, here")
     add_emit(parser)
     add_compression(parser)
+    parser.add_argument("--candidates", type=int, metavar="N", help=_CANDIDATES)
     parser.add_argument("--verify", action="store_true", help="check the program after each pass")
 
 
 def run(chosen: argparse.Namespace) -> int:
     """Compiles and saves."""
     chosen.target = target_to_emit(chosen.target, chosen.emit)
-    model = compiled(chosen, shapes_of(chosen), chosen.verify, **compression_of(chosen))
+    asked = {"candidates": chosen.candidates, **compression_of(chosen)}
+    model = compiled(chosen, shapes_of(chosen), chosen.verify, **asked)
     if chosen.emit:
         return _emit(chosen, model)
     output = _output(chosen, ARTIFACT)

@@ -9,9 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..codegen.cpu.limits import Limits
-from ..driver.cache import cache_at
+from ..driver.cache import cache_at, notes_in
 from ..driver.explain import Explanation, Launch, explain
-from ..driver.notes import Notes
 from ..driver.roofline import limits_of
 from ..runtime.threads import thread_count
 from .arguments import Commands, add_model, command, model_of, shapes_of, write_text
@@ -64,7 +63,7 @@ def _limits(chosen: argparse.Namespace) -> Limits | None:
     """What launches are held against, where that is asked for."""
     if not chosen.profile:
         return None
-    return limits_of(thread_count(chosen.threads), Notes(cache_at(not chosen.no_cache)))
+    return limits_of(thread_count(chosen.threads), notes_in(cache_at(not chosen.no_cache)))
 
 
 def summary(title: str, found: Explanation) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from ..ir.dims import Dim, SymDim, parse_dim, substitute, symbols_of
 from ..ir.errors import MlcError
 from ..runtime import Model, TensorSpec
+from ..runtime.random_inputs import random_array
 
 Shapes = Mapping[str, int | tuple[int, ...]]
 
@@ -32,13 +33,6 @@ def feeds_of(
         else random_array(rng, spec, _shape(spec, values))
         for spec in model.inputs
     }
-
-
-def random_array(rng: np.random.Generator, spec: TensorSpec, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of the input's dtype."""
-    if spec.dtype.kind in "iub":
-        return rng.integers(0, 2, shape).astype(spec.dtype)
-    return rng.standard_normal(shape).astype(spec.dtype)
 
 
 def _symbol_values(model: Model, given: Mapping[str, np.ndarray], shapes: Shapes) -> dict[str, Dim]:

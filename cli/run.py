@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
+from ..driver.source import ARTIFACT
 from ..ir.errors import MlcError
 from .arguments import Commands, add_model, arrays_of, command, model_of, shapes_of
 from .inputs import feeds_of
@@ -20,7 +22,8 @@ def add_to(commands: Commands) -> None:
         run,
         "mlc run model.onnx --input x=x.npy -o out.npz",
         "Run a model once.\n\nInputs that are not given are random: floats are standard normal,\n"
-        "integers 0 or 1, symbolic sizes 1 unless --shape says otherwise.",
+        "integers 0 or 1, symbolic sizes 1 unless --shape says otherwise. With --tune, a .mlc file\n"
+        "for GPUs is tuned for these sizes first.",
     )
     add_model(parser)
     parser.add_argument(
@@ -39,6 +42,8 @@ def run(chosen: argparse.Namespace) -> int:
     given = arrays_of(chosen.input)
     model = model_of(chosen)
     feeds = feeds_of(model, given, shapes_of(chosen), chosen.seed)
+    if chosen.tune and Path(chosen.model).suffix == ARTIFACT:
+        model.tune(**{**given, **feeds})
     outputs = model.run({**given, **feeds})
     if chosen.output:
         _store(chosen.output, outputs)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..ir.errors import MlcError
 from ..runtime import Artifact, ArtifactError
+from ..runtime.notes import Notes, cache_folder
 
 _GIGABYTE = 1 << 30
 _DEFAULT_SIZE = 10
@@ -75,6 +76,11 @@ class Cache:
         return found
 
 
+def notes_in(cache: Cache | None) -> Notes:
+    """What was measured before, kept beside the artifacts; nothing is kept without a cache."""
+    return Notes(cache.folder if cache else None)
+
+
 def cache_at(choice: bool | str | os.PathLike[str]) -> Cache | None:
     """The cache that ``choice`` asks for: True the usual one, False none, or a folder.
 
@@ -83,8 +89,8 @@ def cache_at(choice: bool | str | os.PathLike[str]) -> Cache | None:
     """
     if choice is False:
         return None
-    usual = os.environ.get("MLC_CACHE") or Path.home() / ".cache" / "mlc"
-    return Cache(Path(usual if choice is True else choice).expanduser(), _limit())
+    folder = cache_folder() if choice is True else Path(choice).expanduser()
+    return Cache(folder, _limit())
 
 
 def _limit() -> int:

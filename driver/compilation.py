@@ -13,10 +13,11 @@ import numpy as np
 from ..ir.errors import TargetError
 from ..runtime import Artifact, Model
 from ..runtime.threads import thread_count
-from .cache import Cache, cache_at
+from .cache import Cache, cache_at, notes_in
 from .compression import Compression
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
+from .gpu import Gpu, check_tunable
 from .metric import Score
 from .source import Given, Source, source_of
 from .stages import Stages
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Bytes of weights from which on memory is worth the time to collect it.
 _LARGE = 1 << 26
+# To compute each kernel for a GPU, where they are to be measured.
+_WAYS = 6
 
 
 def compile(
@@ -45,6 +48,7 @@ def compile(
     exact: bool = False,
     precision: str = "f32",
     tune: bool = False,
+    candidates: int | None = None,
     recipe: Recipe | None = None,
     calibration: Any = None,
     validation: Any = None,
@@ -79,7 +83,9 @@ def compile(
             it was done.
         tune: Whether to measure on this machine what is otherwise chosen by estimate: algorithms
             and tile sizes of kernels whose sizes are fixed. It takes up to a minute, once: winners
-            are kept in the cache.
+            are kept in the cache. A model for a GPU can be tuned where it runs: ``Model.tune``.
+        candidates: How many ways to compute each kernel an artifact for GPUs holds, to be measured
+            where it runs; by default 6 with ``tune``, else 1.
         recipe: How to compress the model; None leaves it as it is.
         calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
             or the array of the only input; or one dict of arrays, which is cut into batches.
@@ -104,9 +110,12 @@ def compile(
     given = Given(inputs, dict(constants or {}), dict(shapes or {}), dynamic_shapes)
     stages = Stages.watched(verbose)
     source = source_of(model, given)
-    chosen = target_named(target, exact, precision)
-    if tune and not isinstance(chosen, NativeTarget):
-        raise TargetError(f"nothing can be tuned for '{target}': only CPUs have choices to measure")
+    ways = candidates or (_WAYS if tune and target.startswith("cuda") else 1)
+    chosen = target_named(target, exact, precision, ways)
+    if tune and chosen is None:
+        raise TargetError(f"nothing can be tuned for '{target}': it has no choices to measure")
+    if tune and isinstance(chosen, Gpu):
+        check_tunable(chosen)
     threads = thread_count(threads)
     judging = (validation, metric, max_drop, measure)
     asked = Compression(recipe, calibration, threads, *judging, recovery)
@@ -118,9 +127,13 @@ def compile(
         asked.apply_simplified(module, stages)
         return reference_model(module)
     kept = cache_at(cache if asked.is_reproducible else False)
-    tuned = threads if tune else 0
+    tuned = threads if tune and isinstance(chosen, NativeTarget) else 0
     artifact = _Compilation(source, chosen, kept, verify, stages, asked, tuned).artifact()
-    return model_of(artifact, threads)
+    made = model_of(artifact, threads, notes_in(kept))
+    if tune and isinstance(chosen, Gpu) and "tuned" not in made.manifest["cuda"]:
+        with stages("tune"):
+            made.tune()
+    return made
 
 
 class _Compilation:
@@ -193,10 +206,9 @@ class _Compilation:
         """What is measured to be fastest on as many threads as the model will run on."""
         if not self.tuned:
             return None
-        from .notes import Notes
         from .tuner import Tuner
 
-        tuner = Tuner(target, self.tuned, Notes(self.cache))
+        tuner = Tuner(target, self.tuned, notes_in(self.cache))
         with self.stages("tune"):
             tuner.tune(module)
         return tuner.recall

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..runtime import Artifact, ArtifactError, DeviceError, Model, ModelError, Signature
 from ..runtime.loader import check_target
+from ..runtime.notes import Notes
 
 
 class Elsewhere:
@@ -30,14 +31,17 @@ class Elsewhere:
         raise self._problem
 
 
-def model_of(artifact: Artifact, threads: int | None = None) -> Model:
-    """The model of an artifact; one for another machine is a model that refuses to run."""
+def model_of(artifact: Artifact, threads: int | None = None, notes: Notes | None = None) -> Model:
+    """The model of an artifact; one for another machine is a model that refuses to run.
+
+    ``notes`` are what was measured before.
+    """
     try:
         check_target(artifact.manifest["target"])
     except ArtifactError as problem:
         return _elsewhere(artifact, problem)
     try:
-        return Model.from_artifact(artifact, threads=threads)
+        return Model.from_artifact(artifact, threads=threads, notes=notes)
     except DeviceError as problem:
         return _elsewhere(artifact, problem)
 

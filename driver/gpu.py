@@ -76,15 +76,41 @@ class Gpu:
         return Arithmetic()
 
 
-def gpu_named(name: str, exact: bool, precision: str) -> Gpu:
+def gpu_named(name: str, exact: bool, precision: str, candidates: int = 1) -> Gpu:
     """The target of ``cuda:sm_90``; of ``cuda``, this machine's GPU.
+
+    Each kernel is written in up to ``candidates`` ways.
 
     Raises:
         TargetError: The architecture is not known, or there is no GPU here.
     """
     full = name if ":" in name else f"cuda:{_architecture_here()}"
     facts = target_for(full)
-    return Gpu(full, replace(facts, precision="f32" if exact else precision), precision)
+    used = "f32" if exact else precision
+    return Gpu(full, replace(facts, precision=used, candidates=candidates), precision)
+
+
+def check_tunable(target: Gpu) -> None:
+    """Refuses to tune for a GPU that is not here.
+
+    Raises:
+        TargetError: It is not.
+    """
+    from ..runtime.cuda.device import current_device
+    from ..runtime.cuda.loaded import runs_on
+
+    try:
+        device = current_device()
+    except DeviceError as error:
+        problem = str(error)
+    else:
+        if any(runs_on(a.name, device.arch) for a in target.facts.architectures):
+            return
+        problem = f"the GPU of this machine is {device}"
+    raise TargetError(
+        f"nothing can be measured for '{target.name}': {problem}; compile with candidates=6, and "
+        "tune the model where it runs (Model.tune, mlc run --tune)"
+    )
 
 
 def _architecture_here() -> str:

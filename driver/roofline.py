@@ -14,8 +14,8 @@ from typing import Any
 
 from ..codegen.cpu.limits import Limits, measured_limits
 from ..codegen.cpu.target import host
+from ..runtime.notes import Notes
 from .fingerprint import digest_of_values
-from .notes import Notes
 
 # The dtype of the factors, by the algorithms whose factors are not f32.
 _FACTORS = {"integer": "i8", "encoded": "i8", "bf16": "bf16"}

@@ -128,11 +128,14 @@ class NativeTarget:
         }
 
 
-def target_named(name: str, exact: bool = False, precision: str = "f32") -> Target | None:
+def target_named(
+    name: str, exact: bool = False, precision: str = "f32", candidates: int = 1
+) -> Target | None:
     """The target called ``name``; None for the reference interpreter.
 
     ``exact`` leaves out algorithms that round more than plain sums do; with ``precision`` bf16
-    products round their factors, where the target has an instruction for that.
+    products round their factors, where the target has an instruction for that. Artifacts for GPUs
+    hold up to ``candidates`` ways to compute each kernel.
 
     Raises:
         TargetError: There is none; the message lists those that there are.
@@ -145,10 +148,12 @@ def target_named(name: str, exact: bool = False, precision: str = "f32") -> Targ
     if family == "cuda":
         from .gpu import gpu_named
 
-        return gpu_named(name, exact, precision)
+        return gpu_named(name, exact, precision, candidates)
     if family != "cpu" or name not in known_targets():
         known = "".join(f"\n  {n:<16} {what}" for n, what in known_targets().items())
         raise TargetError(f"unknown target '{name}'; the targets are:{known}")
+    if candidates > 1:
+        raise TargetError("artifacts for CPUs hold no candidates: tune=True measures them")
     facts = target_for(name)
     narrow = precision == "bf16" and bool(facts.dot2)
     return NativeTarget(name, replace(facts, exact=exact, narrow=narrow), precision)

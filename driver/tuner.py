@@ -36,9 +36,10 @@ from ..ir.types import type_of
 from ..runtime import Artifact, ArtifactError, Model
 from ..runtime.loader import check_target
 from ..runtime.memory import block
+from ..runtime.notes import Notes
+from ..runtime.progress import Progress
+from ..runtime.random_inputs import random_array
 from .fingerprint import digest_of_values
-from .notes import Notes
-from .progress import Progress
 from .targets import NativeTarget
 
 T = TypeVar("T")
@@ -171,12 +172,7 @@ class Tuner:
 
 def _feeds(model: Model) -> Mapping[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {
-        spec.name: rng.standard_normal(spec.shape).astype(spec.dtype)  # pyright: ignore
-        if spec.dtype.kind == "f"
-        else np.zeros(spec.shape, spec.dtype)  # pyright: ignore
-        for spec in model.inputs
-    }
+    return {s.name: random_array(rng, s, s.shape) for s in model.inputs}  # pyright: ignore
 
 
 def _copied(weights: np.ndarray) -> np.ndarray:

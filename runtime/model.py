@@ -11,6 +11,8 @@ import numpy as np
 from .artifact import Artifact
 from .errors import ModelError
 from .native import NativeEngine
+from .notes import Notes, cache_folder
+from .random_inputs import random_array
 from .signature import Signature, TensorSpec
 from .tensors import from_torch, is_torch, plain_array, to_torch
 from .threads import thread_count
@@ -48,11 +50,13 @@ class Model:
         engine: Engine,
         artifact: Artifact | None = None,
         report: Mapping[str, Any] | None = None,
+        notes: Notes | None = None,
     ):
         self._signature = signature
         self._engine = engine
         self._artifact = artifact
         self._report = dict(report or {})
+        self._notes = notes or Notes()
         self._on_device = getattr(engine, "on_device", None)
         self._dtypes = tuple(i.dtype for i in signature.inputs)
         self._plans: dict[tuple[tuple[int, ...], ...], Any] = {}
@@ -60,17 +64,25 @@ class Model:
         self.output_names = [o.name for o in signature.outputs]
 
     @staticmethod
-    def from_artifact(artifact: Artifact, *, threads: int | None = None) -> Model:
+    def from_artifact(
+        artifact: Artifact, *, threads: int | None = None, notes: Notes | None = None
+    ) -> Model:
         """The model of an artifact, linked into this process or loaded on the GPU.
+
+        ``notes`` are what was measured before; by default there are none.
 
         Raises:
             ArtifactError: The artifact is for another machine, or makes no sense.
             DeviceError: It is for a GPU, and there is none that can run it.
         """
         signature = Signature.from_manifest(artifact.manifest)
+        if "cuda" in artifact.manifest:
+            from .cuda.tuning import remembered
+
+            artifact = remembered(artifact, notes or Notes())
         engine = _engine(artifact, signature, threads)
         report = artifact.manifest.get("report") or {}
-        return Model(signature, engine, artifact, report)
+        return Model(signature, engine, artifact, report, notes)
 
     @property
     def name(self) -> str:
@@ -150,6 +162,51 @@ class Model:
             raise ModelError("only a model compiled to native code can be profiled")
         arrays, _ = self._arrays(self._in_order((), feeds))
         return profile(self._plan(arrays), arrays).tolist()
+
+    def tune(self, *args: Any, **kwargs: Any) -> Model:
+        """Measures on this GPU which way to compute each kernel is fastest, and takes that.
+
+        The winners are remembered on this machine, and saved with the model. Nobody may call the
+        model meanwhile.
+
+        Args:
+            *args: Inputs like to a call; without any, random ones where all sizes are fixed.
+            **kwargs: Inputs by name.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ModelError: It is not for GPUs, or holds one way to compute each kernel.
+            DeviceError: There is no GPU that can run it.
+            InputError: Sizes are open and no inputs given, or they do not fit.
+        """
+        if "cuda" not in self.manifest:
+            raise ModelError(
+                "models for GPUs are tuned where they run; others when they are compiled, by "
+                "mlc.compile(…, tune=True)"
+            )
+        assert self._artifact is not None
+        values = self._in_order(args, kwargs) if args or kwargs else self._random()
+        arrays, _ = self._arrays(values)
+        self._plan(arrays)
+        from .cuda import CudaEngine
+        from .cuda.tuning import tuned
+
+        assert isinstance(self._engine, CudaEngine)
+        self._engine, self._artifact = tuned(self._engine, self._artifact, arrays, self._notes)
+        self._plans.clear()
+        return self
+
+    def _random(self) -> list[np.ndarray]:
+        """Random inputs."""
+        names = sorted({name for spec in self.inputs for name in spec.symbols()})
+        if names:
+            self._signature.refuse(
+                [f"the sizes {', '.join(names)} are open: give inputs to tune with"]
+            )
+        rng = np.random.default_rng(0)
+        return [random_array(rng, spec, spec.shape) for spec in self.inputs]  # pyright: ignore
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a file that ``load`` reads.
@@ -242,4 +299,4 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Model:
         ArtifactError: The file is no artifact, is damaged, or is for another machine.
         DeviceError: It is for a GPU, and there is none that can run it.
     """
-    return Model.from_artifact(Artifact.open(path), threads=threads)
+    return Model.from_artifact(Artifact.open(path), threads=threads, notes=Notes(cache_folder()))

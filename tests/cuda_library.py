@@ -216,14 +216,15 @@ class Library:
     def EventElapsedTime(self, place: int, start: int, end: int) -> None:
         if not self._get(start, list) or not self._get(end, list):
             raise Refusal(400, "an event that was not recorded")
-        ctypes.c_float.from_address(place).value = 0.5
+        (stream, since), (_, until) = self._get(start, list)[-1], self._get(end, list)[-1]
+        ctypes.c_float.from_address(place).value = sum(stream.costs[since:until])
 
     def EventDestroy(self, event: int) -> None:
         self._get(event, list)
         del self._objects[event]
 
-    def _later(self, stream: int, job: Callable[[], object]) -> None:
-        self._get(stream or LEGACY, Stream).work.append(job)
+    def _later(self, stream: int, job: Callable[[], object], milliseconds: float = 0.0) -> None:
+        self._get(stream or LEGACY, Stream).add(job, milliseconds)
 
     def _drain_all(self) -> None:
         for stream in list(self._streams):

@@ -101,7 +101,12 @@ class Stream:
 
     others: list[Stream]
     work: list[Callable[[], object]] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
     done: int = 0
+
+    def add(self, job: Callable[[], object], milliseconds: float) -> None:
+        self.work.append(job)
+        self.costs.append(milliseconds)
 
     def drain(self, until: int | None = None) -> None:
         until = len(self.work) if until is None else until

@@ -30,11 +30,13 @@ class StandIn(Library):
     Attributes:
         bodies: What kernels compute, by name; those without one compute nothing.
         ran: Names of the kernels that ran, in order.
+        costs: The milliseconds that kernels are said to take, by name; others take 0.025.
     """
 
     def __init__(self, arch: tuple[int, int] = (9, 0), version: int = 13000, count: int = 1):
         self.bodies: dict[str, Callable[[Call], None]] = {}
         self.ran: list[str] = []
+        self.costs: dict[str, float] = {}
         super().__init__(arch, version, count)
 
     # Modules
@@ -113,7 +115,8 @@ class StandIn(Library):
             before, until = found.last
             self._later(stream, lambda: before.done >= until)
         for node in last_first(found.nodes):
-            self._later(stream, lambda node=node: self._run(node))
+            cost = self.costs.get(node.function.entry.name, 0.025)
+            self._later(stream, lambda node=node: self._run(node), cost)
         target = self._get(stream or LEGACY, Stream)
         found.last = target, len(target.work)
 

@@ -1,7 +1,7 @@
 """What the runtime is told: the ``cuda`` entry of the manifest, and the code it points into.
 
-A launch whose kernel can be computed in several ways lists the ``others``, each with what differs
-from the launch, and its reason.
+A launch whose kernel can be computed in several ways lists them all: what each sets in the launch,
+and its reason. The first is chosen until it is measured that another one is faster.
 """
 
 from __future__ import annotations
@@ -141,16 +141,15 @@ class _Writer:
         return self._repeat(step) if isinstance(step, Repeat) else self._branch(step)
 
     def _launch(self, launch: Launch) -> dict[str, Any]:
-        first, *others = (self._way(w) for w in launch.ways if w.number in self._places)
-        del first["why"]  # which the launch's site tells
+        ways = [self._way(w) for w in launch.ways if w.number in self._places]
         arguments = list(map(_argument, launch.places))
         arguments += [{"value": symbol} for symbol in self._codes[launch.ways[0].number].symbols]
-        told = {**first, "arguments": arguments, "node": launch.node}
-        return {**told, "others": others} if others else told
+        told = {**ways[0]["launch"], "arguments": arguments, "node": launch.node}
+        return {**told, "ways": ways} if len(ways) > 1 else told
 
     def _way(self, way: Way) -> dict[str, Any]:
         grid = [_size(self._codes[way.number].grid), 1, 1]
-        return {"kernel": self._places[way.number], "grid": grid, "why": way.why}
+        return {"launch": {"kernel": self._places[way.number], "grid": grid}, "why": way.why}
 
     def _branch(self, step: Branch) -> dict[str, Any]:
         told = {"condition": _argument(step.condition), "held": list(step.held)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from ..artifact import Artifact
 from ..signature import Signature
 from ..tensors import is_torch
 from .arrays import DeviceArray, on_device, torch_empty, torch_first, torch_stream
-from .device import Device, current_device
+from .clock import Clock
+from .device import Device, Memory, current_device
 from .lane import Lane
 from .loaded import Loaded
 from .plan import Plan, make_plan
@@ -24,8 +25,10 @@ Array = np.ndarray | DeviceArray
 class _Home:
     """The model on one device, with the lanes that are free."""
 
-    def __init__(self, device: Device, program: Program, artifact: Artifact):
-        self.loaded = Loaded(device, program, artifact)
+    def __init__(
+        self, device: Device, program: Program, artifact: Artifact, weights: Memory | None
+    ):
+        self.loaded = Loaded(device, program, artifact, weights)
         self._program = program
         self._free: list[Lane] = []
 
@@ -47,15 +50,22 @@ class CudaEngine:
 
     Inputs on the host are copied through staging memory; those on a GPU are read where they lie.
     If one is a tensor of torch, the run goes to torch's current stream and is not waited for, and
-    outputs are tensors of torch. Outputs are on the GPU if one of the inputs is.
+    outputs are tensors of torch. Outputs are on the GPU if one of the inputs is. ``weights`` are
+    those that are there already, by the device's number.
 
     Raises:
         DeviceError: There is no GPU, or the artifact has no code for it.
         ArtifactError: The manifest's kernels do not make sense.
     """
 
-    def __init__(self, artifact: Artifact, signature: Signature):
+    def __init__(
+        self,
+        artifact: Artifact,
+        signature: Signature,
+        weights: Mapping[int, Memory] | None = None,
+    ):
         self._artifact = artifact
+        self._weights = weights or {}
         self._signature = signature
         self._program = Program.from_manifest(artifact.manifest, signature)
         self._homes: dict[int, _Home] = {}
@@ -86,7 +96,7 @@ class CudaEngine:
             InputError: The inputs are on different GPUs.
         """
         device = self._device_of(arrays)
-        home = self._home(device or current_device())
+        home = self._home(self.device_of(arrays))
         with home.loaded.device.entered():
             lane = home.take()
             run = _run_on_host if device is None else _run_on_device
@@ -96,16 +106,28 @@ class CudaEngine:
 
     def profile(self, plan: Plan, arrays: Sequence[Array]) -> np.ndarray:
         """Nanoseconds of each launch of a run."""
-        home = self._home(self._device_of(arrays) or current_device())
+        home = self._home(self.device_of(arrays))
         with home.loaded.device.entered():
             lane = home.take()
-            inputs = _addresses(lane, plan, arrays, lane.stream)
-            lane.stage(plan.staged)
-            outputs = [lane.staging + place for place in plan.staging[len(arrays) :]]
-            ran = lane.launch(plan, [*inputs, *outputs], lane.stream)
-            times = lane.times(ran.stretches, [*inputs, *outputs])
+            found = _clock(lane, plan, arrays).seconds()
             home.give(lane)
-        return np.array(times, np.int64)
+        count = len(self._program.launches)
+        return np.array([round(1e9 * found.get(n, 0)) for n in range(count)], np.int64)
+
+    def clock(self, arrays: Sequence[Array]) -> Clock:
+        """A clock of the launches of a run."""
+        home = self._home(self.device_of(arrays))
+        with home.loaded.device.entered():
+            return _clock(home.take(), self.plan(arrays), arrays)
+
+    def rebound(self, artifact: Artifact) -> CudaEngine:
+        """An engine of the same artifact with other launches; weights are where they are."""
+        weights = {ordinal: home.loaded.weights for ordinal, home in self._homes.items()}
+        return CudaEngine(artifact, self._signature, weights)
+
+    def device_of(self, arrays: Sequence[Array]) -> Device:
+        """Where a run on ``arrays`` takes place."""
+        return self._device_of(arrays) or current_device()
 
     def _home(self, device: Device) -> _Home:
         home = self._homes.get(device.ordinal)
@@ -113,7 +135,8 @@ class CudaEngine:
             with self._lock:
                 home = self._homes.get(device.ordinal)
                 if home is None:
-                    home = _Home(device, self._program, self._artifact)
+                    weights = self._weights.get(device.ordinal)
+                    home = _Home(device, self._program, self._artifact, weights)
                     self._homes[device.ordinal] = home
         return home
 
@@ -156,6 +179,15 @@ def _run_on_device(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[Any]
     if plan.program.late is None:
         return results
     return [first(r, shape) for r, shape in zip(results, plan.shapes(ran.symbols), strict=True)]
+
+
+def _clock(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> Clock:
+    """A clock of the launches of a run, which was done before."""
+    inputs = _addresses(lane, plan, arrays, lane.stream)
+    lane.stage(plan.staged)
+    outputs = [lane.staging + place for place in plan.staging[len(arrays) :]]
+    ran = lane.launch(plan, [*inputs, *outputs], lane.stream)
+    return lane.clock(ran.stretches, [*inputs, *outputs])
 
 
 def _addresses(lane: Lane, plan: Plan, arrays: Sequence[Array], stream: int) -> list[int]:

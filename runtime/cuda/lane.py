@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..memory import address_of
+from .clock import REPEATS, Clock
 from .device import Event, Memory, Pinned
 from .graph import Graph
 from .loaded import Loaded
@@ -21,7 +22,6 @@ from .walk import Course, Question, Stretch
 _GRAPHS = 8
 # Of a model whose runs are cut where the data decide.
 _MANY_GRAPHS = 64
-_REPEATS = 20
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,19 @@ class Lane:
     """Runs follow each other here; no two callers use a lane at once.
 
     Attributes:
+        device: Where.
         stream: For runs that no other library's stream is meant for.
     """
 
     def __init__(self, loaded: Loaded, program: Program):
         self._loaded = loaded
-        self._program = program
-        self._device = loaded.device
+        self._parts = loaded, program.launches
+        self.device = loaded.device
         self._cuda = loaded.device.cuda
         self.stream = self._cuda.handle(self._cuda.cuStreamCreate, 0)
-        self._event = Event(self._device)
-        self._arena, self._scratch, self._memory = (Memory(self._device) for _ in range(3))
-        self._pinned, self._told = Pinned(self._device), Pinned(self._device)
+        self._event = Event(self.device)
+        self._arena, self._scratch, self._memory = (Memory(self.device) for _ in range(3))
+        self._pinned, self._told = Pinned(self.device), Pinned(self.device)
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._most = _MANY_GRAPHS if program.decides else _GRAPHS
         self._each = np.array([launch.kernel.scratch for launch in program.launches], np.int64)
@@ -55,7 +56,7 @@ class Lane:
         self._last: tuple[Stretch, tuple[int, ...], Graph] | None = None
 
     def __del__(self) -> None:
-        with suppress(DeviceError, AttributeError), self._device.entered():
+        with suppress(DeviceError, AttributeError), self.device.entered():
             self._cuda.cuStreamDestroy(self.stream)
 
     def stage(self, size: int) -> None:
@@ -128,28 +129,20 @@ class Lane:
         self._cuda.cuStreamSynchronize(stream)
         self._busy = None
 
-    def times(self, ran: Sequence[Stretch], addresses: Sequence[int]) -> list[int]:
-        """Nanoseconds of each launch of a run, each repeated in a graph of its own.
+    def clock(self, ran: Sequence[Stretch], addresses: Sequence[int]) -> Clock:
+        """A clock of each launch of a run, which is repeated in a graph of its own.
 
         One in a loop is timed as it was the first time, and counts as often as it ran.
         """
         self._last = None
-        spent = [0] * len(self._program.launches)
-        for number, (one, count) in _counted(ran).items():
-            chain = one.repeated(0, _REPEATS)
-            graph = Graph(
-                self._loaded, self._program.launches, chain, self._cells(chain, addresses)
-            )
-            spent[number] = round(1e9 * count * self._seconds(graph) / _REPEATS)
-        return spent
-
-    def _seconds(self, graph: Graph) -> float:
-        start, end = (Event(self._device, timed=True) for _ in range(2))
-        graph.launch(self.stream)
-        start.record(self.stream)
-        graph.launch(self.stream)
-        end.record(self.stream)
-        return end.seconds_since(start)
+        chains = {number: (s.repeated(0, REPEATS), n) for number, (s, n) in _counted(ran).items()}
+        for chain, _ in chains.values():  # scratch memory must not move any more
+            self._cells(chain, addresses)
+        graphs = {
+            number: (Graph(*self._parts, chain, self._cells(chain, addresses)), count)
+            for number, (chain, count) in chains.items()
+        }
+        return Clock(self, graphs)
 
     def leave(self) -> None:
         """Lets the next run of this lane find the end of this one, which goes on by itself."""
@@ -167,7 +160,7 @@ class Lane:
         cells = self._cells(stretch, addresses)
         graph = self._graph((symbols, stretch.form), stretch)
         if graph is None:
-            graph = Graph(self._loaded, self._program.launches, stretch, cells)
+            graph = Graph(*self._parts, stretch, cells)
         else:
             graph.update(stretch, cells)
         self._graphs[symbols, stretch.form] = graph

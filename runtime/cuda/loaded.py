@@ -24,21 +24,24 @@ class Loaded:
 
     Attributes:
         device: Where.
-        functions: The driver's handle of each kernel.
-        weights: The artifact's.
+        functions: The driver's handle of each kernel that is launched.
+        weights: The artifact's; ``weights`` of another model of the same artifact, if there is one.
 
     Raises:
         DeviceError: The artifact has no code for the device, or the driver refuses it.
     """
 
-    def __init__(self, device: Device, program: Program, artifact: Artifact):
+    def __init__(
+        self, device: Device, program: Program, artifact: Artifact, weights: Memory | None = None
+    ):
         self.device = device
         self._program = program
         self._code = artifact.code
         self._modules: dict[tuple[int, int], int] = {}
         with device.entered():
-            self.functions = {kernel: self._function(kernel) for kernel in program.kernels}
-        self.weights: Memory = upload(device, artifact.weights)
+            launched = dict.fromkeys(launch.kernel for launch in program.launches)
+            self.functions = {kernel: self._function(kernel) for kernel in launched}
+        self.weights = weights or upload(device, artifact.weights)
 
     def __del__(self) -> None:
         with suppress(DeviceError, AttributeError), self.device.entered():

@@ -94,7 +94,10 @@ def test_run_takes_an_archive_of_inputs(mlc):
         ("run dense.onnx --shape N", "--shape N: expected NAME=VALUE"),
         ("run dense.onnx --shape x=a,b", "--shape x=a,b: expected numbers"),
         ("run dense.onnx --shape N=-3", "--shape N=-3: sizes are not negative"),
-        ("compile dense.onnx --tune --target cuda:sm_90", "nothing can be tuned for 'cuda:sm_90'"),
+        (
+            "compile dense.onnx --tune --target cuda:sm_90",
+            "nothing can be measured for 'cuda:sm_90'",
+        ),
         ("run dense.onnx -o no/such/out.npz", "cannot write 'no/such/out.npz'"),
         ("compile hard.onnx", "2 nodes of the model cannot be compiled"),
         ("opt dense.onnx --passes a,b", "unknown passes: a, b; mlc passes lists"),

@@ -217,6 +217,100 @@ def test_ptx_serves_gpus_to_come():
         check(mlc.Model.from_artifact(artifact), module, (x,))
 
 
+def two_products() -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(24, 40), nn.GELU(), nn.Linear(40, 8)), normal(17, 24)
+
+
+def test_a_model_is_tuned_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLC_CACHE", str(tmp_path))
+    (module, x), path = two_products(), tmp_path / "m.mlc"
+    with standing_in(StandIn(count=0)):
+        target = "cuda:sm_90"
+        mlc.compile(module, inputs=(x,), target=target, candidates=3, cache=False).save(path)
+    with standing_in(StandIn()) as gpu:  # whose kernels compute nothing
+        model = mlc.load(path)
+        model(x)
+        names = gpu.ran[:]
+        gpu.costs = {f"{names[0]}_2": 0.01, f"{names[1]}_1": 0.0249}  # less than 1 % faster
+        assert model.tune() is model
+        gpu.ran.clear()
+        model(x)
+        assert gpu.ran == [f"{names[0]}_2", names[1]]
+    first, second = (site["why"] for site in model.manifest["sites"])
+    assert first.endswith("; measured: 10.0 µs, as estimated it is 25.0 µs")
+    assert second.endswith("; measured: none of 2 others is faster")
+    assert model.manifest["cuda"]["tuned"] == {"device": "Stand-in 0 (sm_90)", "driver": "13.0"}
+    for file in (path, tmp_path / "tuned.mlc"):
+        with standing_in(interpreting(Artifact.open(path))) as gpu:
+            again = mlc.load(file) if file.exists() else mlc.Model.from_artifact(model._artifact)
+            check(again, module, (x,))
+            assert gpu.ran == [f"{names[0]}_2", names[1]]
+            again.save(file)
+
+
+def test_notes_of_another_gpu_or_that_make_no_sense_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLC_CACHE", str(tmp_path))
+    (module, x), path = two_products(), tmp_path / "m.mlc"
+    with standing_in(StandIn(count=0)):
+        target = "cuda:sm_90,ptx"
+        mlc.compile(module, inputs=(x,), target=target, candidates=2, cache=False).save(path)
+    notes = tmp_path / "measured.json"
+    with standing_in(StandIn()) as gpu:
+        mlc.load(path)(x)
+        names = gpu.ran[:]
+        gpu.costs = {f"{names[0]}_1": 0.01}
+        mlc.load(path).tune()
+    text = notes.read_text()
+    for wrong, version in (
+        (text, 12080),
+        (text.replace('"way": 1', '"way": 7'), 13000),
+        ("[]", 13000),
+    ):
+        notes.write_text(wrong)
+        with standing_in(StandIn(version=version)) as gpu:
+            mlc.load(path)(x)
+            assert gpu.ran == names
+
+
+def test_compiling_and_tuning_at_once(tmp_path: Path):
+    module, x = two_products()
+    held = []
+    for _ in range(2):
+        with standing_in(StandIn()) as gpu:
+            asked = {"target": "cuda", "tune": True, "candidates": 2, "cache": tmp_path}
+            model = mlc.compile(module, inputs=(x,), **asked)
+            held.append(gpu.calls["cuEventElapsedTime"] > 0)
+            assert "tuned" in model.manifest["cuda"]
+    assert held == [True, False]
+
+
+def test_what_cannot_be_tuned_says_why(tmp_path: Path):
+    (module, x), batch = two_products(), torch.export.Dim("N", min=2, max=64)
+    with standing_in(StandIn(count=0)):
+        with pytest.raises(mlc.MlcError, match="nothing can be measured for 'cuda:sm_90': the NV"):
+            mlc.compile(module, inputs=(x,), target="cuda:sm_90", tune=True, cache=False)
+        model = mlc.compile(module, inputs=(x,), target="cuda:sm_90", cache=False)
+        with pytest.raises(mlc.ModelError, match="finds no GPU"):
+            model.tune()
+    artifact = model._artifact
+    assert artifact
+    with standing_in(StandIn()):
+        with pytest.raises(mlc.ModelError, match="holds one way to compute each kernel"):
+            mlc.Model.from_artifact(artifact).tune()
+        given = {"inputs": (x,), "dynamic_shapes": ({0: batch},), "candidates": 2}
+        model = mlc.compile(module, **given, target="cuda", cache=False)
+        with pytest.raises(mlc.ModelError, match="sizes N are open: give inputs to tune with"):
+            model.tune()
+        assert model.tune(x) is model
+    with pytest.raises(mlc.ModelError, match="others when they are compiled"):
+        mlc.compile(module, inputs=(x,), cache=False).tune()
+    with pytest.raises(mlc.MlcError, match="for CPUs hold no candidates"):
+        mlc.compile(module, inputs=(x,), candidates=2, cache=False)
+
+
 def test_torch_compile_makes_code_for_the_device_of_its_inputs():
     there = SimpleNamespace(device=torch.device("cuda", 0))
     assert target_of([1, normal(2)]) == "cpu"

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from graphs import Graph, array
 from mlc.driver import tuner
-from mlc.driver.notes import Notes
-from mlc.driver.progress import Progress
 from mlc.driver.tuner import Tuner
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
@@ -19,6 +17,8 @@ from mlc.ir.interpreter import interpret
 from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.matmul import MatmulOp
+from mlc.runtime.notes import Notes
+from mlc.runtime.progress import Progress
 from xdsl.dialects.builtin import ModuleOp
 
 
@@ -97,13 +97,11 @@ def test_other_machines_cannot_be_measured():
 
 
 def test_damaged_notes_are_as_good_as_none(tmp_path):
-    from mlc.driver.cache import Cache
-
     (tmp_path / "measured.json").write_text("[1")
-    notes = Notes(Cache(tmp_path, 1))
+    notes = Notes(tmp_path)
     assert notes.find("a") is None
     notes.keep({"a": [1]})
-    Notes(Cache(tmp_path, 1)).keep({"b": 2})
+    Notes(tmp_path).keep({"b": 2})
     notes.keep({"c": 3})
     assert json.loads((tmp_path / "measured.json").read_text()) == {"a": [1], "b": 2, "c": 3}
 

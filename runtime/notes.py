@@ -9,19 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .cache import Cache
-
 _FILE = "measured.json"
 
 
 class Notes:
-    """Plain values by key; without a cache they are kept for the life of this object only.
+    """Plain values by key; without a folder they are kept for the life of this object only.
 
     What cannot be read or written is measured again.
     """
 
-    def __init__(self, cache: Cache | None):
-        self._path = cache.folder / _FILE if cache else None
+    def __init__(self, folder: Path | None = None):
+        self._path = folder / _FILE if folder else None
         self._values: dict[str, Any] = _read(self._path)
 
     def find(self, key: str) -> Any:
@@ -39,6 +37,11 @@ class Notes:
             written = self._path.with_suffix(f".{os.getpid()}.tmp")
             written.write_text(text)
             written.replace(self._path)
+
+
+def cache_folder() -> Path:
+    """Where compiled models and these notes are kept: ``$MLC_CACHE``, or ``~/.cache/mlc``."""
+    return Path(os.environ.get("MLC_CACHE") or Path.home() / ".cache" / "mlc").expanduser()
 
 
 def _read(path: Path | None) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Tuning: which way to compute each kernel is fastest on this GPU is measured, and remembered.
+
+It needs neither torch nor Triton: the artifact holds the ways as binaries. All launches of the
+model run in each way, in turns, so that what the clock of the GPU does concerns all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ..artifact import Artifact
+from ..errors import ModelError
+from ..notes import Notes
+from ..progress import Progress
+from .device import Device, current_device
+from .ways import Winner, Winners, bound, launches_of, most_ways, taking, title_of, ways_of
+
+if TYPE_CHECKING:
+    from .engine import CudaEngine
+
+# How often each way is timed at the most and at the least, and the seconds after which no more.
+_ROUNDS, _FEWEST, _SECONDS = 15, 3, 40.0
+# What must be gained for estimates to be overruled.
+_WORTH = 0.98
+
+
+def remembered(artifact: Artifact, notes: Notes) -> Artifact:
+    """The artifact that takes what was measured before on the GPU that is used now.
+
+    Raises:
+        DeviceError: There is no GPU.
+    """
+    with suppress(KeyError, TypeError, AttributeError, IndexError):  # the engine says what is wrong
+        if most_ways(artifact.manifest["cuda"]) > 1:
+            device = current_device()
+            found = _winners(notes.find(_key(artifact, device)), artifact)
+            return bound(artifact, found, _told(device)) if found else artifact
+    return artifact
+
+
+def tuned(
+    engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any], notes: Notes
+) -> tuple[CudaEngine, Artifact]:
+    """What takes the fastest ways to compute the model on ``arrays``, which is noted too.
+
+    Raises:
+        ModelError: The artifact holds one way to compute each kernel.
+        InputError: The arrays do not fit.
+        DeviceError: The driver reports a failure.
+    """
+    if artifact.manifest["target"].get("candidates", 1) == 1:
+        raise ModelError(
+            "there is nothing to measure: the artifact holds one way to compute each kernel; "
+            "compile the model with candidates=6 (--candidates 6)"
+        )
+    device = engine.device_of(arrays)
+    winners = _measured(engine, artifact, arrays)
+    notes.keep({_key(artifact, device): {t: asdict(w) for t, w in winners.items()}})
+    made = bound(artifact, winners, _told(device))
+    return engine.rebound(made), made
+
+
+def _measured(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> Winners:
+    entry = artifact.manifest["cuda"]
+    count = most_ways(entry)
+    with engine.device_of(arrays).entered():
+        clocks = [engine.rebound(taking(artifact, n)).clock(arrays) for n in range(count)]
+        spent: list[dict[int, list[float]]] = [defaultdict(list) for _ in clocks]
+        watch, end = Progress("timing kernels", _ROUNDS), time.monotonic() + _SECONDS
+        for turn in range(_ROUNDS):
+            watch.show(turn)
+            for clock, times in zip(clocks, spent, strict=True):
+                for number, seconds in clock.seconds().items():
+                    times[number].append(seconds)
+            if turn + 1 >= _FEWEST and time.monotonic() > end:
+                break
+        watch.end()
+    medians = [{n: 1e6 * median(found) for n, found in times.items()} for times in spent]
+    return _fastest(entry, medians)
+
+
+def _fastest(entry: Mapping[str, Any], medians: Sequence[Mapping[int, float]]) -> Winners:
+    """By the time that all launches of a kernel take together."""
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, launch in enumerate(launches_of(entry["launches"])):
+        if "ways" in launch and number in medians[0]:
+            groups[title_of(entry, launch), ways_of(launch)].append(number)
+    winners = {}
+    for (title, ways), numbers in groups.items():
+        times = tuple(sum(m[n] for n in numbers) / len(numbers) for m in medians[:ways])
+        best = times.index(min(times))
+        winners[title] = Winner(best if times[best] < _WORTH * times[0] else 0, times)
+    return winners
+
+
+def _key(artifact: Artifact, device: Device) -> str:
+    code = hashlib.sha256(artifact.code).hexdigest()[:16]
+    return f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
+
+
+def _told(device: Device) -> dict[str, str]:
+    return {"device": str(device), "driver": device.cuda.version()}
+
+
+def _winners(value: Any, artifact: Artifact) -> Winners:
+    """Winners from a file, which may hold anything; none if they are not of the artifact."""
+    entry = artifact.manifest["cuda"]
+    ways = {title_of(entry, x): ways_of(x) for x in launches_of(entry["launches"])}
+    with suppress(TypeError, ValueError, KeyError, AttributeError):
+        found = {
+            title: Winner(int(told["way"]), tuple(map(float, told["microseconds"])))
+            for title, told in value.items()
+        }
+        if all(0 <= w.way < len(w.microseconds) == ways[t] for t, w in found.items()):
+            return found
+    return {}
