@@ -11,7 +11,8 @@ from ...ir.op import GraphOp
 from ...ir.ops.attention import AttentionOp
 from ...ir.types import DTYPES
 from ...passes.decode_weights import note_of
-from ..kernels import kernel_key, kernel_types, title
+from ..kernels import kernel_key, title
+from .elements import pointer_type
 from .frame import Code
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
@@ -29,7 +30,7 @@ class Unfit(TargetError):
     """A kernel has no code on the target."""
 
 
-_FP8 = DTYPES["f8E4M3FN"]
+_FP8 = pointer_type(DTYPES["f8E4M3FN"])
 Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 
 _TEMPLATES: dict[str, tuple[Template, ...]] = {
@@ -109,13 +110,14 @@ class Scheduler:
         return Way(number, str(kernel.algorithm.data), str(kernel.why.data))
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
-        if not self.target.fp8 and any(t.dtype == _FP8 for t in kernel_types(kernel)):
+        templates = _TEMPLATES.get(str(kernel.algorithm.data), ())
+        made = (template(kernel, name, self.target) for template in templates)
+        code = next((code for code in made if code is not None), None)
+        if code is None:
+            raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
+        if not self.target.fp8 and _FP8 in code.signature.values():
             raise Unfit("GPUs before sm_89 have no elements of f8E4M3FN")
-        for template in _TEMPLATES.get(str(kernel.algorithm.data), ()):
-            code = template(kernel, name, self.target)
-            if code is not None:
-                return code
-        raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
+        return code
 
 
 def has_kernel(op: GraphOp) -> bool:

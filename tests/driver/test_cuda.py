@@ -19,6 +19,7 @@ from cuda_interpreted import interpreting
 from cuda_standin import StandIn, standing_in
 from mlc.driver.explain import explain
 from mlc.driver.torch_compile import target_of
+from mlc.passes.compress.recipe import Quantize
 from mlc.runtime import Artifact
 from torch import nn
 from torch._higher_order_ops.while_loop import while_loop
@@ -142,6 +143,22 @@ def test_a_model_from_end_to_end(name: str, tmp_path: Path):
         with standing_in(interpreting(artifact, arch)) as gpu:
             check(mlc.load(path), module, inputs(*size))
             assert gpu.calls["cuGraphLaunch"] == 1
+
+
+def test_weights_of_few_bits_from_end_to_end(tmp_path: Path):
+    """The same as on the CPU, from a file that holds codes."""
+    torch.manual_seed(0)
+    module, given, path = DecodeStep().eval(), caches(1, 5), tmp_path / "m.mlc"
+    options = {"recipe": mlc.Recipe(Quantize(bits=4, group=32, method="nearest")), "cache": False}
+    mlc.compile(module, inputs=given, target="cuda:sm_90", **options).save(path)
+    artifact = Artifact.open(path)
+    products = [s for s in artifact.manifest["sites"] if "mlc.matmul" in s["ops"]]
+    assert {s["algorithm"] for s in products} == {"encoded"}
+    feeds = [x.numpy() for x in given]
+    wanted = mlc.compile(module, inputs=given, target="reference", **options)(*feeds)
+    with standing_in(interpreting(artifact)):
+        for a, b in zip(mlc.load(path)(*feeds), wanted, strict=True):
+            np.testing.assert_allclose(a, b, 1e-4, 1e-4)
 
 
 def check(model: mlc.Model, module: nn.Module, given: tuple[Any, ...]) -> None:

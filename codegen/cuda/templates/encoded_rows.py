@@ -66,8 +66,9 @@ class RowsProduct(EncodedProduct):
             self.width //= 2
         self.parts = self.layout.chunks * WORDS // _VECTOR
         self.lanes = min(_THREADS, key=lambda n: (-(-self.parts // n) * n, -n))
-        what = f"{count} row{'s' * (count != 1)} by {self.width} columns of {self.layout.bits} bits"
-        say(self.frame.kernel, "encoded", f"{what} at once, {self.lanes} threads along the depth")
+        what = f"{_number(count, 'row')} by {_number(self.width, 'column')}"
+        why = f"{what} of {self.layout.bits} bits, {self.lanes} threads along the depth"
+        say(self.frame.kernel, "encoded", why)
 
     def _sums(self) -> Iterator[tuple[int, int]]:
         return pairs(range(self.count), range(self.width))
@@ -141,3 +142,7 @@ class RowsProduct(EncodedProduct):
 def _column(number: int) -> At:
     """A column of the program's."""
     return At(f"(first + {number})" if number else "first")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

@@ -31,10 +31,12 @@ from mlc.ir.ops.index import GatherOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
 from mlc.ir.ops.pool import AvgPoolOp, MaxPoolOp
+from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.scatter import ScatterElementsOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, TransposeOp
 from mlc.ir.ops.sort import ArgMaxOp, CumSumOp, TopKOp
+from mlc.ir.types import DTYPES as MLC_DTYPES
 from xdsl.ir import SSAValue
 
 SWEEP = bool(os.environ.get("MLC_CUDA_SWEEP"))
@@ -55,6 +57,14 @@ def conv(g: Graph, x: SSAValue, channels: int = 48, groups: int = 1) -> SSAValue
     return g(ConvOp, x, weights, groups=groups, **WINDOW)
 
 
+def codes(g: Graph, x: SSAValue, bits: str) -> SSAValue:
+    """A product with a weight of few bits."""
+    dtype, block = g.block.args[0].type.dtype, 16  # type: ignore[attr-defined]
+    weight = np.zeros((48, 40), MLC_DTYPES[bits])
+    scale = np.ones((48 // block, 40), np.float16)
+    return g(MatmulOp, x, g(DequantizeOp, weight, scale, to=dtype))
+
+
 def indices(g: Graph, x: SSAValue) -> SSAValue:
     return g(CastOp, x, to=I64)
 
@@ -67,6 +77,11 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "max_pool": lambda g, x: g(MaxPoolOp, x, kernel=(3, 3), **WINDOW),
     "mean": lambda g, x: g(ReduceMeanOp, x, axes=(1, 2), keepdims=False),
     "matmul": lambda g, x: g(GeluOp, g(MatmulOp, x, g(TransposeOp, x, perm=(0, 1, 3, 2)))),
+    "codes": lambda g, x: codes(g, x, "ui4"),
+    "codes of few rows": lambda g, x: codes(
+        g, g(ReduceMeanOp, x, axes=(1, 2), keepdims=False), "i2"
+    ),
+    "codes of floats": lambda g, x: codes(g, x, "f8E4M3FN"),
     "conv": conv,
     "depthwise": lambda g, x: conv(g, x, groups=48),
     "attention": attention,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import Graph
 from graphs import build as module_of
 from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.target import target_for
@@ -19,12 +20,22 @@ from mlc.ir.ops.index import GatherOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
 from mlc.ir.ops.pool import MaxPoolOp
+from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.shape import ConcatOp, TransposeOp
+from mlc.ir.types import DTYPES
+from xdsl.ir import SSAValue
 
 GOLDEN = Path(__file__).parent / "golden"
 N, S = symbol("N"), symbol("S")
 F16, F32, I64 = (np.dtype(t) for t in (np.float16, np.float32, np.int64))
 WINDOW: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+
+
+def decoded(g: Graph, depth: int, columns: int) -> SSAValue:
+    """A weight of four bits, in groups of 128."""
+    codes = np.zeros((depth, columns), DTYPES["i4"])
+    return g(DequantizeOp, codes, np.ones((depth // 128, columns), np.float16))
+
 
 # Each: a function of values, their shapes, their dtypes.
 MODELS: dict[str, tuple[Any, tuple, tuple]] = {
@@ -54,6 +65,12 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         ((1, 768), (768, 2304), (2304,)),
         (F16, F16, F16),
     ),
+    "codes": (
+        lambda g, x: g(GeluOp, g(MatmulOp, x, decoded(g, 768, 3072))),
+        ((N, 768),),
+        (F16,),
+    ),
+    "codes_of_one_row": (lambda g, x: g(MatmulOp, x, decoded(g, 256, 512)), ((1, 256),), (F16,)),
     "conv": (
         lambda g, x, w: g(ConvOp, x, w, **WINDOW),
         ((1, 56, 56, 64), (3, 3, 64, 128)),
