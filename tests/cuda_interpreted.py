@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from cuda_standin import Call, StandIn
+from cuda_standin import Call, StandIn, standing_in
 from interpreted import Interpreted, Memory
 from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.compile import Binary
@@ -16,7 +16,7 @@ from mlc.codegen.cuda.frame import Code
 from mlc.codegen.cuda.plan import described
 from mlc.codegen.cuda.target import target_for
 from mlc.driver.signature import signature_of
-from mlc.runtime import Artifact
+from mlc.runtime import Artifact, Model
 from xdsl.dialects.builtin import ModuleOp
 
 _WIDTHS = {"i1": "u8", "i8": "u8", "u8": "u8", "i32": "u32", "i64": "u64"}
@@ -57,6 +57,13 @@ def uncompiled(module: ModuleOp) -> Artifact:
     }
     weights = ((offset, np.asarray(make())) for offset, make in made.weights)
     return Artifact.assemble(manifest, code, weights, made.weights_size)
+
+
+def run_stood_in(module: ModuleOp, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results of a module, run by the runtime on a GPU that is stood in for."""
+    artifact = uncompiled(module)
+    with standing_in(interpreting(artifact)):
+        return list(Model.from_artifact(artifact).run(*arrays).values())
 
 
 def _hollow(code: Code) -> Binary:

@@ -168,7 +168,11 @@ def standing_in(standin: StandIn) -> Iterator[StandIn]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver_module, "_library", lambda: standin)
         _forget()
-        yield standin
+        try:
+            yield standin
+        except BaseException as error:
+            error.add_note("\n".join(standin.failures))
+            raise
     _forget()
     assert not standin.failures, "\n".join(standin.failures)
 

@@ -34,7 +34,7 @@ from .library import with_library
 from .order import Buffer
 from .reach import Reach
 from .schedule import Scheduler, Unfit, has_kernel
-from .steps import Branch, Launch, Repeat, Side, Step, launches_of
+from .steps import Branch, Launch, Read, Repeat, Side, Step, launches_of
 from .target import CudaTarget
 
 # Positions have 32 bits, and the last block of lanes may reach beyond the end.
@@ -99,6 +99,7 @@ class _Builder:
         self.block: Block = main_function(module).body.block
         self.scheduler = scheduler
         self.memory: MemoryPlan = plan_memory(self.block)
+        self.arena = self.memory.arena
         self.reach = Reach(self.block, self.memory)
         self.bounds = late_bounds(self.block.walk())
         self.weights = _Weights()
@@ -118,7 +119,7 @@ class _Builder:
             steps,
             self.weights.entries,
             self.weights.size,
-            self.memory.arena,
+            self.arena,
             [*((n, False) for n in _symbols(self.block)), *((n, True) for n in self.bounds)],
             [self._largest(v) for v in returned(self.block)],
             list(dict.fromkeys([*self.bounds, *self.reach.iterations])),
@@ -145,8 +146,11 @@ class _Builder:
 
     def _launch(
         self, kernel: KernelOp, places: Sequence[Place], inside: tuple[str, ...]
-    ) -> list[Launch]:
-        """The launch of a kernel on what lies at ``places``; none of one that has no code."""
+    ) -> list[Step]:
+        """The launch of a kernel on what lies at ``places``; none of one that has no code.
+
+        What it finds out is read then.
+        """
         reach = self.reach
         odd = frozenset(n for n, place in enumerate(places) if not reach.is_aligned(place))
         try:
@@ -165,7 +169,16 @@ class _Builder:
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
         self.sites.append(record(kernel, code.name, inside))
         moving = tuple(self._moving(place) for _, place, _ in parts)
-        return [Launch(ways, moving, tuple(buffers), node)]
+        reads = [self._read(node, symbol) for symbol in code.found]
+        told = [Buffer(read.place, I64.itemsize, True) for read in reads]
+        places = (*moving, *(read.place for read in reads))
+        return [Launch(ways, places, (*buffers, *told), node), *reads]
+
+    def _read(self, node: str, symbol: str) -> Read:
+        """Reading a symbol that a kernel writes behind all else in the arena."""
+        place = Place("arena", offset=self.arena)
+        self.arena += ALIGNMENT
+        return Read(node, symbol, place, (Buffer(place, I64.itemsize, False),))
 
     def _arrays(
         self, place: Place, type: TensorType, packed: Sequence[Packing] | None
@@ -188,7 +201,7 @@ class _Builder:
         )
         condition = self._place(op.condition)
         held = [self.memory.places[r].number for r in op.results]
-        buffers = [*self._read([condition]), *_touched(s.steps for s in sides)]
+        buffers = [*self._asked([condition]), *_touched(s.steps for s in sides)]
         return Branch(_name(op), self._moving(condition), held, sides, tuple(buffers))
 
     def _repeat(self, op: LoopOp, inside: tuple[str, ...]) -> Repeat:
@@ -208,7 +221,7 @@ class _Builder:
             self._held(op.block),
             steps,
             op.count,
-            (*self._read(asked), *_touched([steps])),
+            (*self._asked(asked), *_touched([steps])),
         )
 
     def _trips(self, op: LoopOp) -> Place | Dim:
@@ -218,7 +231,7 @@ class _Builder:
             return int(constant)
         return self._place(op.trips) if op.length is None else param_dims((op.length,))[0]
 
-    def _read(self, places: Sequence[Place]) -> list[Buffer]:
+    def _asked(self, places: Sequence[Place]) -> list[Buffer]:
         return [b for place in places for b in self.reach.buffers(place, I64.itemsize, False)]
 
     def _held(self, block: Block) -> list[Place]:

@@ -14,7 +14,7 @@ from ...ir.dims import Atom, Dim, Shape, SymDim
 from ...ir.kernel import Fused, KernelOp
 from ...ir.types import TensorType, tensor
 from ..choice import Option, Options, picked
-from ..kernels import kernel_symbols, kernel_types, title
+from ..kernels import found_symbols, kernel_symbols, kernel_types, title
 from .elements import pointer_type
 from .target import CudaTarget
 
@@ -58,6 +58,7 @@ class Code:
         options: What could have been chosen, by name; first what estimates say is fastest.
         packed: The arrays that take the place of a constant operand, by its number.
         unaligned: The operands and results that may lie at no multiple of 16 bytes.
+        found: The symbols it finds out: it writes them where pointers behind its buffers say.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Code:
     options: Options = field(default_factory=dict)
     packed: Mapping[int, Sequence[Packing]] = field(default_factory=dict)
     unaligned: frozenset[int] = frozenset()
+    found: tuple[str, ...] = ()
 
 
 class Frame:
@@ -81,12 +83,14 @@ class Frame:
         fused: The kernel's values as expressions.
         buffers: The memory of operands and results, by load number.
         symbols: The symbols it takes.
+        found: The symbols it finds out.
     """
 
     def __init__(self, kernel: KernelOp, name: str, target: CudaTarget):
         self.kernel, self.name, self.target = kernel, name, target
         self.fused = Fused(kernel.block)
         self.symbols = tuple(kernel_symbols(kernel))
+        self.found = tuple(found_symbols(kernel))
         names = [f"x{n}" for n in range(len(kernel.inputs))]
         names += [f"y{n}" for n in range(len(kernel.outputs))]
         types = kernel_types(kernel)
@@ -177,11 +181,12 @@ class Frame:
         """Ends the function."""
         memory = [b for number in self.buffers for b in self._arrays(number)]
         signature = {b.name: pointer_type(b.dtype) for b in memory}
+        signature |= {f"found{n}": "*i64" for n in range(len(self.found))}
         signature |= {symbol_name(s): "i32" for s in self.symbols}
         header = f"@triton.jit\ndef {self.name}({', '.join(signature)}):"
         text = "\n".join([header, *self._description(memory), *self.lines, ""])
         rest = grid, num_warps, num_stages, self.options, self.packed
-        return Code(self.name, text, signature, self.symbols, *rest)
+        return Code(self.name, text, signature, self.symbols, *rest, found=self.found)
 
     def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""

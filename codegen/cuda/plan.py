@@ -18,7 +18,7 @@ from .compile import Binary, Compiler, pointers
 from .frame import Code
 from .order import waits
 from .schedule import Way
-from .steps import Branch, Launch, Repeat, Side, Step, questions_of
+from .steps import Branch, Launch, Read, Repeat, Side, Step, questions_of
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
@@ -136,9 +136,15 @@ class _Writer:
         ]
 
     def _step(self, step: Step) -> dict[str, Any]:
-        if isinstance(step, Launch):
-            return self._launch(step)
-        return self._repeat(step) if isinstance(step, Repeat) else self._branch(step)
+        match step:
+            case Launch():
+                return self._launch(step)
+            case Repeat():
+                return self._repeat(step)
+            case Branch():
+                return self._branch(step)
+            case Read():
+                return {"read": {"symbol": step.symbol, "place": _argument(step.place)}}
 
     def _launch(self, launch: Launch) -> dict[str, Any]:
         ways = [self._way(w) for w in launch.ways if w.number in self._places]

@@ -23,6 +23,7 @@ from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.scan import scan_kernel
 from .templates.scatter import scatter_kernel
+from .templates.select import compress_kernel, non_zero_kernel
 from .templates.top_k import top_k_kernel
 
 
@@ -44,6 +45,8 @@ _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "top_k": (top_k_kernel,),
     "scatter_elements": (scatter_kernel,),
     "scatter_nd": (scatter_kernel,),
+    "non_zero": (non_zero_kernel,),
+    "compress": (compress_kernel,),
 }
 
 

@@ -107,7 +107,34 @@ class Repeat:
         return any(isinstance(p, Place) for p in (self.trips, self.condition, self.again))
 
 
-Step = Launch | Branch | Repeat
+@dataclass(frozen=True)
+class Read:
+    """A symbol that a kernel has found out, for which a run waits.
+
+    Attributes:
+        node: Of the user's model.
+        symbol: Its name.
+        place: Where its value lies.
+        buffers: The memory that is read.
+    """
+
+    node: str
+    symbol: str
+    place: Place
+    buffers: tuple[Buffer, ...]
+
+    @property
+    def parts(self) -> Iterable[Sequence[Step]]:
+        """Nothing is inside."""
+        return []
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a run has to read how it goes on."""
+        return True
+
+
+Step = Launch | Branch | Repeat | Read
 
 
 def launches_of(steps: Iterable[Step]) -> list[Launch]:
@@ -119,9 +146,9 @@ def launches_of(steps: Iterable[Step]) -> list[Launch]:
     return found
 
 
-def questions_of(steps: Iterable[Step]) -> list[Branch | Repeat]:
-    """The branches and loops for which a run has to wait and read how it goes on."""
-    found: list[Branch | Repeat] = []
+def questions_of(steps: Iterable[Step]) -> list[Branch | Repeat | Read]:
+    """The steps for which a run has to wait and read how it goes on."""
+    found: list[Branch | Repeat | Read] = []
     for step in steps:
         if not isinstance(step, Launch):
             found += [step] * step.is_read

@@ -22,6 +22,7 @@ from .walk import Course, Question, Stretch
 _GRAPHS = 8
 # Of a model whose runs are cut where the data decide.
 _MANY_GRAPHS = 64
+_WORD = 8
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Lane:
         if question is None:
             return next(course, None)
         place = int(self._bases(addresses)[question.base]) + question.offset
-        self._told.reserve(question.size)
+        self._told.reserve(_WORD)
         told = self._told.bytes[: question.size]
         self._cuda.cuMemcpyDtoHAsync(address_of(told), place, question.size, stream)
         self.wait(stream)

@@ -8,12 +8,14 @@ A list of steps in a manifest holds
      "steps": [step, …]}
     {"branch": {"condition": place, "held": [number, …]},
      "sides": [{"steps": [step, …], "results": [place, …], "sizes": {symbol: size}}, …]}
+    {"read": {"symbol": symbol, "place": place}}
 
 A place is ``{"arena": size}``, ``{"weight": size}``, or ``{"input": number}``, ``{"output":
 number}``, ``{"held": number}`` with an ``offset``. What a branch gives and what a loop carries is
 *held*: it lies where the value does that it is at the time. ``after`` of a step lists those of its
 list that it waits for; by default it is the one before. Where a number of trips or a condition is a
-place, the run reads what lies there and then goes on.
+place, the run reads what lies there and then goes on; so it does to learn a symbol that a kernel
+found out.
 """
 
 from __future__ import annotations
@@ -189,7 +191,32 @@ class Repeat:
         return any(isinstance(p, Place) for p in (self.trips, self.condition, self.again))
 
 
-Step = Piece | Repeat | Branch
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A symbol that a kernel has found out: where its value lies.
+
+    Attributes:
+        sizes: What is known before.
+        symbol: Its number.
+        place: Of the value.
+    """
+
+    sizes: Callable[..., tuple[int, ...]]
+    symbol: int
+    place: Place
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Nothing is inside."""
+        return []
+
+    @property
+    def decides(self) -> bool:
+        """Whether the run has to read how it goes on."""
+        return True
+
+
+Step = Piece | Repeat | Branch | Read
 
 
 class Reader:
@@ -236,7 +263,7 @@ class Reader:
     def _has_scratch(self, entry: Mapping[str, Any]) -> bool:
         if "kernel" in entry:
             return self._kernels[entry["kernel"]].scratch > 0
-        blocks = [side["steps"] for side in entry.get("sides", ())] or [entry["steps"]]
+        blocks = [e["steps"] for e in (entry, *entry.get("sides", ())) if "steps" in e]
         return any(self._has_scratch(e) for block in blocks for e in block)
 
     def _piece(self, entries: Sequence[Mapping[str, Any]]) -> Piece:
@@ -297,6 +324,8 @@ class Reader:
     def _region(self, entry: Mapping[str, Any]) -> Step:
         if "repeat" in entry:
             return self._repeat(entry["repeat"], self.block(entry["steps"]))
+        if "read" in entry:
+            return self._read(entry["read"])
         return self._branch(entry["branch"], [self._side(side) for side in entry["sides"]])
 
     def _repeat(self, told: Mapping[str, Any], block: Block) -> Repeat:
@@ -312,6 +341,11 @@ class Reader:
         }
         iteration, held = self._symbols.index(told["iteration"]), self._held(told)
         return Repeat(before.function(), iteration, block, behind.function(), held, **known)
+
+    def _read(self, told: Mapping[str, Any]) -> Read:
+        sizes = Sizes(self._symbols)
+        place = self._place(told["place"], sizes)
+        return Read(sizes.function(), self._symbols.index(told["symbol"]), place)
 
     def _branch(self, told: Mapping[str, Any], sides: Sequence[Side]) -> Branch:
         before = Sizes(self._symbols)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import ArtifactError, InputError
 from .program import Program
-from .steps import HELD, Block, Branch, Piece, Place, Repeat
+from .steps import HELD, Block, Branch, Piece, Place, Read, Repeat
 
 _MOST_BLOCKS = np.array([2**31 - 1, 2**16 - 1, 2**16 - 1])
 _DIVISOR = 16
@@ -120,10 +120,16 @@ class Walk:
                 self._piece(step, block, reached, before)
                 continue
             after = _union(reached, block.after[len(reached)], before)
-            if isinstance(step, Repeat):
-                reached.append((yield from self._repeat(step, after)))
-            else:
-                reached.append((yield from self._branch(step, after)))
+            match step:
+                case Repeat():
+                    after = yield from self._repeat(step, after)
+                case Branch():
+                    after = yield from self._branch(step, after)
+                case Read():
+                    values = step.sizes(*self.symbols)
+                    found = yield from self._number(step.place, values)
+                    self.symbols[step.symbol] = found
+            reached.append(after)
         return _union(reached, block.ends, before)
 
     def _piece(self, piece: Piece, block: Block, reached: list[Ends], before: Ends) -> None:

@@ -15,7 +15,7 @@ from .flat import Placement, divides, nothing_placed, place, power_of_two
 
 
 class Lines:
-    """The lines of a tensor along ``axis``; a program has several of them.
+    """The lines of a tensor along ``axis``; a program has several of them: those of its number.
 
     Attributes:
         size: How long a line is.
@@ -23,7 +23,14 @@ class Lines:
         indices: The index of an element: of its line, and along the axis.
     """
 
-    def __init__(self, frame: Frame, shape: Shape, axis: int, lanes: int):
+    def __init__(
+        self,
+        frame: Frame,
+        shape: Shape,
+        axis: int,
+        lanes: int,
+        program: str = "tl.program_id(0)",
+    ):
         self.frame, self.axis, self.size = frame, axis, shape[axis]
         # An axis of size 1 would not lead anywhere.
         extents = [2 if n == axis and size == 1 else size for n, size in enumerate(shape)]
@@ -37,8 +44,17 @@ class Lines:
         self.programs: Dim = ceildiv(count, lanes)
         self._lines = nothing_placed(len(shape))
         frame.constant("LINES", lanes)
-        frame.bind("(tl.program_id(0) * LINES + tl.arange(0, LINES))[:, None]", "i")
+        frame.bind(f"({program} * LINES + tl.arange(0, LINES))[:, None]", "i")
         place(frame, self._lines, groups, "i", divides(lanes, count))
+
+    @property
+    def masks(self) -> list[str]:
+        """Where there are lines."""
+        return list(self._lines.masks.values())
+
+    def text(self, axis: int) -> str:
+        """The index of a line along another axis."""
+        return self._lines.axes[axis]
 
     def at(self, index: Scalar) -> list[Scalar]:
         """The index of a line's element."""

@@ -1,16 +1,17 @@
 """Top-k: words that hold element and index, sorted in registers or taken out one after the other.
 
-Short lines are sorted. In longer ones the largest word below the last one is looked for, k times.
+Short lines are sorted. In longer ones the largest word below the last one is looked for, k times;
+where k is large, every element counts instead how many come before it, which is its place.
 """
 
 from __future__ import annotations
 
 from ....ir import scalar as s
-from ....ir.dims import Dim
+from ....ir.dims import Dim, ceildiv
 from ....ir.kernel import KernelOp
 from ....ir.ops.shape import param_dims
 from ....ir.ops.sort import TopKOp
-from ....ir.ops.words import fits_word, index_of, word
+from ....ir.ops.words import fits_word, index_of, key, word
 from ....ir.scalar import Scalar
 from ....ir.types import I64, type_of
 from ..frame import Code, Frame, dim_text
@@ -21,15 +22,53 @@ from .pointwise import say
 
 _SORTED = 2048
 _BLOCK = 2048
+# More than these are ranked.
+_SEARCHED = 32
+_RANKED = 64
 _LEAST = -(2**63)
 
 
-def top_k_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
-    """Code for a kernel of one top-k; None where elements are too wide for words."""
+def top_k_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
+    """Code for a kernel of one top-k."""
     (op,) = (op for op in kernel.ops if isinstance(op, TopKOp))
-    return (
-        _TopK(Frame(kernel, name, target), op).build() if fits_word(type_of(op.x).dtype) else None
-    )
+    frame, x = Frame(kernel, name, target), type_of(op.x)
+    (count,), size = param_dims((op.k,)), x.shape[op.axis]
+    if fits_word(x.dtype):
+        if isinstance(size, int) and size <= _SORTED:
+            return _TopK(frame, op).build()
+        if isinstance(count, int) and count <= _SEARCHED:
+            return _TopK(frame, op).build()
+    return _ranked(frame, op, count, size)
+
+
+def _ranked(frame: Frame, op: TopKOp, count: Dim, size: Dim) -> Code:
+    """Programs have a block of a line each, and go through all of the line."""
+    frame.constant("BLOCK", _RANKED)
+    blocks = ceildiv(size, _RANKED)
+    part = dim_text(blocks)
+    frame.bind(f"tl.program_id(0) % {part} * BLOCK + tl.arange(0, BLOCK)[:, None]", "p")
+    frame.bind(f"p < {dim_text(size)}", "p_ok")
+    lines = Lines(frame, type_of(op.x).shape, op.axis, 1, f"(tl.program_id(0) // {part})")
+    value = frame.fused.element(op.x, lines.at(s.axis(op.axis)))
+    wide = key(value)
+    frame.bind(lines.printer("p", "p_ok").value(wide), "own")
+    frame.bind("tl.full([BLOCK, 1], 0, tl.int32)", "rank")
+    with frame.loop("start", size, _RANKED):
+        frame.bind("(start + tl.arange(0, BLOCK))[None, :]", "j")
+        frame.bind(f"j < {dim_text(size)}", "j_ok")
+        frame.bind(lines.printer("j", "j_ok").value(wide), "other")
+        sooner = f"(other {'>' if op.largest else '<'} own) | ((other == own) & (j < p))"
+        frame.bind(f"tl.where(j_ok & ({sooner}), 1, 0)", "ahead")
+        frame.bind("rank + tl.reduce(ahead, 1, _add)[:, None]", "rank")
+    frame.bind(f"p_ok & (rank < {dim_text(count)})", "chosen")
+    rank = Scalar("load", (), I64, frame.new_number())
+    printer = lines.printer("p", "chosen", {rank.attr: "rank"})
+    for result, node in ((op.values, value), (op.indices, s.axis(op.axis))):
+        buffer = frame.result(result)
+        if buffer is not None:
+            printer.store(node, printer.value(node), lines.at(rank), buffer)
+    say(frame.kernel, "top_k", "every element counts those that come before it")
+    return frame.finish(lines.programs * blocks, 4)
 
 
 class _TopK:

@@ -34,6 +34,7 @@ from mlc.ir.ops.pool import AvgPoolOp, MaxPoolOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.scatter import ScatterElementsOp
+from mlc.ir.ops.select import CompressOp, NonZeroOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, TransposeOp
 from mlc.ir.ops.sort import ArgMaxOp, CumSumOp, TopKOp
 from mlc.ir.types import DTYPES as MLC_DTYPES
@@ -86,6 +87,9 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "depthwise": lambda g, x: conv(g, x, groups=48),
     "attention": attention,
     "top_k": lambda g, x: g(TopKOp, x, k=5, axis=3, largest=True),
+    "sort": lambda g, x: g(TopKOp, g(CastOp, x, to=I64), k=48, axis=3),
+    "non_zero": lambda g, x: g(NonZeroOp, x, count="K"),
+    "compress": lambda g, x: g(CompressOp, x, np.zeros(9, bool), axis=2, count="K"),
     "scan": lambda g, x: g(CumSumOp, x, axis=3),
     "arg_max": lambda g, x: g(ArgMaxOp, x, axis=3),
     "gather": lambda g, x: g(GatherOp, x, indices(g, x), axis=3),

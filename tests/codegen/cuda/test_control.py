@@ -15,8 +15,11 @@ from mlc.ir.dims import symbol
 from mlc.ir.errors import UnsupportedError
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.constant import DimsOp
-from mlc.ir.ops.elementwise import AddOp, MulOp
-from mlc.ir.ops.shape import SliceOp
+from mlc.ir.ops.elementwise import AddOp, MulOp, ReluOp
+from mlc.ir.ops.index import GatherOp
+from mlc.ir.ops.reduce import ReduceSumOp
+from mlc.ir.ops.select import NonZeroOp
+from mlc.ir.ops.shape import ReshapeOp, SliceOp
 from mlc.ir.types import I64
 from mlc.passes.manager import Options, run_passes
 from mlc.passes.pipeline import PIPELINE
@@ -98,6 +101,24 @@ def test_the_host_reads_what_the_data_decide():
         check(model, powers(), sample(powers(), 2))
         reads = gpu.calls["cuStreamSynchronize"]
         assert reads == gpu.calls["cuGraphLaunch"] > 2
+
+
+def test_sizes_that_kernels_find_out_are_read():
+    """What follows has that size; a graph ends where it is read."""
+    g = Graph((symbol("N"), 3))
+    (x,) = g.inputs
+    places = g(NonZeroOp, g(ReluOp, x), count="K")
+    rows = g(SliceOp, places, starts=(0, 0), stops=(1, "K"), steps=(1, 1))
+    rows = g.add(ReshapeOp.to(rows, (symbol("K"),)))
+    module = g.module(g(ReduceSumOp, g(GatherOp, x, rows, axis=0), axes=(1,)), places)
+    wanted = module.clone()
+    artifact = uncompiled(module)
+    assert len(artifact.manifest["cuda"]["reads"]) == 1
+    with standing_in(interpreting(artifact)) as gpu:
+        model = Model.from_artifact(artifact)
+        for runs, a in enumerate((sample(wanted, 5)[0] - 0.4, np.zeros((2, 3), np.float32)), 1):
+            check(model, wanted, [a])
+            assert gpu.calls["cuGraphLaunch"] <= 2 * runs
 
 
 def doubled(**how: str) -> ModuleOp:

@@ -21,7 +21,9 @@ from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
 from mlc.ir.ops.pool import MaxPoolOp
 from mlc.ir.ops.quant import DequantizeOp
+from mlc.ir.ops.select import NonZeroOp
 from mlc.ir.ops.shape import ConcatOp, TransposeOp
+from mlc.ir.ops.sort import TopKOp
 from mlc.ir.types import DTYPES
 from xdsl.ir import SSAValue
 
@@ -43,6 +45,8 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
     "transpose": (lambda g, x: g(TransposeOp, x, perm=(0, 2, 1)), ((4, 96, 80),), (F32,)),
     "concat": (lambda g, x, y: g(ConcatOp, x, y, axis=1), ((2, N, 8), (2, 1, 8)), (F32, F32)),
     "gather": (lambda g, x, i: g(GatherOp, x, i, axis=0), ((1000, 64), (N, S)), (F32, I64)),
+    "non_zero": (lambda g, x: g(NonZeroOp, x, count="K"), ((N, 64),), (F32,)),
+    "sort": (lambda g, x: g(TopKOp, x, k=5000, axis=1, largest=False), ((N, 5000),), (F32,)),
     "softmax": (lambda g, x: g(SoftmaxOp, x, axis=1), ((N, 1000),), (F32,)),
     "softmax_of_any_length": (lambda g, x: g(SoftmaxOp, x, axis=1), ((N, S),), (F32,)),
     "layer_norm": (
