@@ -47,6 +47,10 @@ def run(chosen: argparse.Namespace) -> int:
     for kind, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:
             print(f"  {kind:<7}{spec.name}: {spec}")
+    reads = model.manifest.get("cuda", {}).get("reads", ())
+    if reads:
+        names = ", ".join(dict.fromkeys(name or "unnamed" for name in reads))
+        print(f"  a run waits to read what the data decide: {names}")
     tell(model, chosen)
     return 0
 

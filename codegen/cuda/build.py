@@ -41,6 +41,7 @@ from .target import CudaTarget
 _LARGEST = (1 << 31) - (1 << 16)
 # Said of branches and loops for which a run waits, to read how it goes on.
 _READ = ", decided on the host"
+_ENDLESS = "nothing limits the size of its result before the model runs"
 
 
 @dataclass
@@ -247,7 +248,7 @@ class _Builder:
     def _refuse_endless(self) -> None:
         """What grows without limit has no memory on a GPU."""
         for place in self.memory.heap:
-            self._refuse(self._maker(place), "nothing limits the size of its result before it runs")
+            self._refuse(self._maker(place), _ENDLESS, "give loops a limit, or compile for a CPU")
 
     def _largest(self, value: SSAValue) -> Shape:
         return tuple(upper_bound(d, self.bounds) for d in type_of(value).shape)
@@ -258,11 +259,11 @@ class _Builder:
         there = ((v.owner, p) for v, p in self.memory.places.items())
         return next(o for o, p in there if (p.kind, p.number) == (place.kind, place.number))
 
-    def _refuse(self, op: Operation | Block, reason: str) -> None:
+    def _refuse(self, op: Operation | Block, reason: str, hint: str = "") -> None:
         ops = op.ops if isinstance(op, KernelOp) else [op]
         names = dict.fromkeys(n for o in ops if isinstance(o, GraphOp) and (n := source_of(o)))
         what = ", ".join(o.name for o in ops if isinstance(o, GraphOp))
-        self.unfit += [Unsupported(name, what, reason) for name in names or [""]]
+        self.unfit += [Unsupported(name, what, reason, hint) for name in names or [""]]
 
     def _place(self, value: SSAValue) -> Place:
         return self._weight(self.memory.places[base_of(value)])

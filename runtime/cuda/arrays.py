@@ -69,6 +69,9 @@ class DeviceArray:
                 self.device.cuda.cuMemcpyDtoH(address_of(array), self.address, self.nbytes)
         return array
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError(f"an array on {self.device} is copied to the host by its numpy() only")
+
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         if self.dtype.kind not in "biuf":

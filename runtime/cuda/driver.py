@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,12 @@ TYPES: dict[str, Any] = {
     "l": ctypes.c_ulonglong,
 }
 _NO_DEVICE = 100
-_OUT_OF_MEMORY = 2
+_ADVICE = {
+    2: "; free memory on the GPU, or run smaller batches",
+    3: "; a process that was forked from one which used a GPU cannot use it: let multiprocessing "
+    'start processes by "spawn"',
+    900: "; a model whose runs wait for what the data decide cannot be captured",
+}
 
 
 class Driver:
@@ -118,7 +124,7 @@ class Driver:
 
     def _failure(self, name: str, code: int) -> str:
         kind, text = (self._text(f, code) for f in (self.cuGetErrorName, self.cuGetErrorString))
-        advice = "; free memory on the GPU, or run smaller batches" * (code == _OUT_OF_MEMORY)
+        advice = _ADVICE.get(code, "")
         return f"{name} failed with {kind or code}: {text or 'unknown error'}{advice}"
 
     def _text(self, function: Callable[..., int], code: int) -> str:
@@ -140,13 +146,20 @@ def driver() -> Driver:
     except DeviceError as error:
         if error.code != _NO_DEVICE:
             raise
-        raise DeviceError("the NVIDIA driver of this machine finds no GPU", _NO_DEVICE) from None
+        told = f"the NVIDIA driver of this machine finds no GPU{_hidden()}"
+        raise DeviceError(told, _NO_DEVICE) from None
     if found.number(found.cuDriverGetVersion) < OLDEST:
         raise DeviceError(
             f"the NVIDIA driver of this machine is too old: it is for CUDA {found.version()}; "
             f"install one for CUDA {OLDEST // 1000} or newer"
         )
     return found
+
+
+def _hidden() -> str:
+    """A remark where the environment chooses among the GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if visible is None else f", of which CUDA_VISIBLE_DEVICES={visible!r} shows some only"
 
 
 def _library() -> Any:

@@ -40,7 +40,11 @@ def non_zero_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
             for row, index in enumerate(frame.unflatten("j", shape)):
                 where = f"{places.name} + {row} * count + number"
                 frame.line(f"tl.store({where}, ({index} + 0 * j).to(tl.int64), mask=hit)")
-    say(kernel, "non_zero", "one program counts, then writes places in order")
+    say(
+        kernel,
+        "non_zero",
+        "one program counts, then writes places in order; the host reads how many",
+    )
     return frame.finish(1, 8)
 
 
@@ -58,7 +62,7 @@ def compress_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
     if result is not None:
         with hits.each():
             _copy(lines, frame.fused.element(op.x, lines.at(s.axis(op.axis))), result)
-    say(kernel, "compress", "programs have some lines each, and all count")
+    say(kernel, "compress", "programs have some lines each, and all count; the host reads how many")
     # Without lines there is still a number to be found.
     return frame.finish(dim_max(lines.programs, 1), 4)
 

@@ -24,6 +24,7 @@ from mlc.ir.types import I64
 from mlc.passes.manager import Options, run_passes
 from mlc.passes.pipeline import PIPELINE
 from mlc.runtime import Model
+from mlc.runtime.cuda import DeviceArray, current_device
 from xdsl.dialects.builtin import ModuleOp
 
 F32 = np.dtype(np.float32)
@@ -47,6 +48,17 @@ def test_a_run_does_what_the_interpreter_does(make: Callable[[], ModuleOp], simp
         model = Model.from_artifact(artifact)
         for rows, sign in itertools.product((0, 1, 5), (-1, 1)):
             check(model, make(), [sign * a for a in sample(make(), rows)])
+
+
+def test_results_whose_sizes_the_run_finds_stay_on_the_gpu():
+    (x,) = sample(powers(), 3)
+    artifact = uncompiled(powers())
+    with standing_in(interpreting(artifact)) as gpu:
+        model = Model.from_artifact(artifact)
+        there = DeviceArray.empty(x.shape, x.dtype, current_device())
+        gpu.memory.view(there.address, x.nbytes)[:] = x.reshape(-1).view(np.uint8)
+        for a, b in zip(model(there), interpret(powers(), [x]), strict=True):
+            np.testing.assert_allclose(a.numpy(), b, 1e-4, 1e-5)
 
 
 def steps(width: int) -> ModuleOp:
@@ -144,7 +156,9 @@ def test_the_number_of_steps_may_be_an_input():
 
 
 def test_what_grows_without_limit_is_refused():
-    with pytest.raises(UnsupportedError, match="nothing limits the size of its result"):
+    with pytest.raises(
+        UnsupportedError, match=r"nothing limits the size of its result.*give loops a limit"
+    ):
         uncompiled(doubled(count="K"))
 
 

@@ -88,6 +88,8 @@ def test_results_show_the_interfaces_of_others(gpu: StandIn, model: Model):
     assert interface["typestr"] == "<f4"
     assert gpu.memory.room(interface["data"][0])
     assert y.__dlpack_device__() == (2, 0)
+    with pytest.raises(TypeError, match=r"is copied to the host by its numpy\(\) only"):
+        np.asarray(y)
     half = DeviceArray.empty((2,), np.dtype(ml_dtypes.bfloat16), current_device())
     assert not hasattr(half, "__cuda_array_interface__")
 

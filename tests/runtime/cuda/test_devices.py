@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_machine import Refusal
 from cuda_sample import expected, feed, sample, standin
 from cuda_standin import StandIn, standing_in
 from mlc.runtime import DeviceError, Model
@@ -37,8 +38,22 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch):
     driver.cache_clear()
 
 
-def test_no_gpu():
+def test_no_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert refusal(standin(count=0)) == "the NVIDIA driver of this machine finds no GPU"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "finds no GPU, of which CUDA_VISIBLE_DEVICES='' shows" in refusal(standin(count=0))
+
+
+class Forked(StandIn):
+    """The driver in a process that was forked from one which had used it."""
+
+    def Init(self, flags: int) -> None:
+        raise Refusal(3)
+
+
+def test_a_forked_process():
+    assert 'let multiprocessing start processes by "spawn"' in refusal(Forked())
 
 
 def test_an_old_driver():
