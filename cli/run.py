@@ -22,8 +22,8 @@ def add_to(commands: Commands) -> None:
         run,
         "mlc run model.onnx --input x=x.npy -o out.npz",
         "Run a model once.\n\nInputs that are not given are random: floats are standard normal,\n"
-        "integers 0 or 1, symbolic sizes 1 unless --shape says otherwise. With --tune, a .mlc file\n"
-        "for GPUs is tuned for these sizes first.",
+        "integers 0 or 1, symbolic sizes 1 unless --shape says otherwise. With --tune, a .mlc\n"
+        "file for GPUs is tuned for these sizes first.",
     )
     add_model(parser)
     parser.add_argument(

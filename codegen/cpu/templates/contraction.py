@@ -291,7 +291,7 @@ class TiledProduct:
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter.
 
-        Where a row alone is multiplied, nothing but reading takes time, and the machine reads ahead.
+        Where a row alone is multiplied, reading is all that takes time: the machine looks ahead.
         """
         few = 1 < static((self.product.rows,)) <= _FEW_TILES * self.tiling.rows
         return self.product.packed and few and bool(self.panels_outside)
