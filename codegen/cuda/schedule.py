@@ -24,6 +24,7 @@ from .templates.row import row_kernel
 from .templates.scan import scan_kernel
 from .templates.scatter import scatter_kernel
 from .templates.select import compress_kernel, non_zero_kernel
+from .templates.suppress import suppress_kernel
 from .templates.top_k import top_k_kernel
 
 
@@ -47,6 +48,7 @@ _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "scatter_nd": (scatter_kernel,),
     "non_zero": (non_zero_kernel,),
     "compress": (compress_kernel,),
+    "non_max_suppression": (suppress_kernel,),
 }
 
 

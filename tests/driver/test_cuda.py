@@ -258,9 +258,11 @@ def test_a_model_is_tuned_where_it_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert first.endswith("; measured: 10.0 µs, as estimated it is 25.0 µs")
     assert second.endswith("; measured: none of 2 others is faster")
     assert model.manifest["cuda"]["tuned"] == {"device": "Stand-in 0 (sm_90)", "driver": "13.0"}
+    artifact = model._artifact
+    assert artifact
     for file in (path, tmp_path / "tuned.mlc"):
         with standing_in(interpreting(Artifact.open(path))) as gpu:
-            again = mlc.load(file) if file.exists() else mlc.Model.from_artifact(model._artifact)
+            again = mlc.load(file) if file.exists() else mlc.Model.from_artifact(artifact)
             check(again, module, (x,))
             assert gpu.ran == [f"{names[0]}_2", names[1]]
             again.save(file)

@@ -24,6 +24,7 @@ from .pointwise import say
 
 _BLOCK = 1024
 _LANES = 4
+READ = "; the host reads how many"
 
 
 def non_zero_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
@@ -40,11 +41,7 @@ def non_zero_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
             for row, index in enumerate(frame.unflatten("j", shape)):
                 where = f"{places.name} + {row} * count + number"
                 frame.line(f"tl.store({where}, ({index} + 0 * j).to(tl.int64), mask=hit)")
-    say(
-        kernel,
-        "non_zero",
-        "one program counts, then writes places in order; the host reads how many",
-    )
+    say(kernel, "non_zero", f"one program counts, then writes places in order{READ}")
     return frame.finish(1, 8)
 
 
@@ -62,7 +59,7 @@ def compress_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
     if result is not None:
         with hits.each():
             _copy(lines, frame.fused.element(op.x, lines.at(s.axis(op.axis))), result)
-    say(kernel, "compress", "programs have some lines each, and all count; the host reads how many")
+    say(kernel, "compress", f"programs have some lines each, and all count{READ}")
     # Without lines there is still a number to be found.
     return frame.finish(dim_max(lines.programs, 1), 4)
 

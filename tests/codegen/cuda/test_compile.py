@@ -34,8 +34,8 @@ from mlc.ir.ops.pool import AvgPoolOp, MaxPoolOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.reduce import ReduceMeanOp
 from mlc.ir.ops.scatter import ScatterElementsOp
-from mlc.ir.ops.select import CompressOp, NonZeroOp
-from mlc.ir.ops.shape import ConcatOp, PadOp, TransposeOp
+from mlc.ir.ops.select import CompressOp, NonMaxSuppressionOp, NonZeroOp
+from mlc.ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from mlc.ir.ops.sort import ArgMaxOp, CumSumOp, TopKOp
 from mlc.ir.types import DTYPES as MLC_DTYPES
 from xdsl.ir import SSAValue
@@ -70,6 +70,15 @@ def indices(g: Graph, x: SSAValue) -> SSAValue:
     return g(CastOp, x, to=I64)
 
 
+def suppress(g: Graph, x: SSAValue) -> SSAValue:
+    boxes, scores = (
+        g(SliceOp, x, starts=(0, 0, 0, 0), stops=stops, steps=(1, 1, 1, 1))
+        for stops in ((2, 9, 1, 4), (2, 9, 1, 9))
+    )
+    boxes, scores = g.add(ReshapeOp.to(boxes, (2, 9, 4))), g.add(ReshapeOp.to(scores, (2, 9, 9)))
+    return g(NonMaxSuppressionOp, boxes, scores, limit=5, overlap=0.3, least_score=0.1, count="K")
+
+
 KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "pointwise": lambda g, x: g(GeluOp, g(AddOp, x, x)),
     "transpose": lambda g, x: g(TransposeOp, x, perm=(0, 2, 3, 1)),
@@ -88,6 +97,7 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "attention": attention,
     "top_k": lambda g, x: g(TopKOp, x, k=5, axis=3, largest=True),
     "sort": lambda g, x: g(TopKOp, g(CastOp, x, to=I64), k=48, axis=3),
+    "suppress": suppress,
     "non_zero": lambda g, x: g(NonZeroOp, x, count="K"),
     "compress": lambda g, x: g(CompressOp, x, np.zeros(9, bool), axis=2, count="K"),
     "scan": lambda g, x: g(CumSumOp, x, axis=3),
