@@ -148,6 +148,10 @@ def splat(e: FunctionEmitter, value: str, element: str, lanes: int) -> str:
 def _splats(e: FunctionEmitter, value: str, element: str, lanes: list[int]) -> list[str]:
     """A scalar in vectors of several widths: those that are narrower are part of the widest."""
     wide = splat(e, value, element, lanes[0])
+    if element == "float" and min(lanes) < lanes[0]:
+        # Else LLVM repeats the scalar anew for each width, which takes the multipliers' time.
+        type = f"<{lanes[0]} x float>"
+        wide = e.intrinsic(f"llvm.arithmetic.fence.v{lanes[0]}f32", type, [(type, wide)])
     parts = {lanes[0]: wide}
     for n in lanes:
         if n not in parts:
