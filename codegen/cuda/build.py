@@ -20,6 +20,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import IfOp, LoopOp, RegionOp, differences
 from ...ir.ops.shape import param_dims
 from ...ir.types import I64, TensorType, type_of
+from ...passes.float8_products import Float8Products
 from ...passes.lifetimes import returned
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
@@ -88,9 +89,10 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     Raises:
         UnsupportedError: Some nodes have no kernel on the target; it lists them all.
     """
+    before = (Float8Products(),) if target.fp8 else ()
     passes = lowering(has_kernel, lambda op: True, lambda op: choose_encoded(op, target))
     narrowing = (NarrowValues(),) if target.precision == "bf16" else ()
-    run_passes(module, (*passes, *narrowing), options)
+    run_passes(module, (*before, *passes, *narrowing), options)
     return _Builder(module, Scheduler(target)).build()
 
 

@@ -15,7 +15,7 @@ from itertools import product as pairs
 import numpy as np
 
 from ...ir.dims import Dim
-from ...ir.types import F32, is_float
+from ...ir.types import F32
 from ..choice import Option
 from .target import CudaTarget
 
@@ -148,7 +148,7 @@ def _cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
 
 def _rate(problem: Problem, target: CudaTarget) -> int:
     if problem.dtype != F32:
-        return _TENSOR if is_float(problem.dtype) else 2 * _TENSOR
+        return 2 * _TENSOR // problem.dtype.itemsize
     return _TENSOR_TF32 if target.precision == "tf32" else _PLAIN
 
 

@@ -19,8 +19,8 @@ class MatmulOp(GraphOp):
     Leading dims broadcast as in numpy; both ranks are at least 2. Floats narrower than f32 are
     summed in f32, integers in i32 or wider.
 
-    With ``to``, an integer dtype at least as wide as i32, the operands may be different narrower
-    integers, and the exact sum is the result: ``ui8`` times ``i8`` to ``i32``.
+    With ``to``, a dtype of at least 32 bits, the operands may be different narrower integers, or
+    floats, and the sum is the result as it is: ``ui8`` times ``i8`` to ``i32``.
     """
 
     name = "mlc.matmul"
@@ -74,10 +74,11 @@ def product_dtype(op: GraphOp, x: np.dtype, y: np.dtype, to: np.dtype | None) ->
         if x != y:
             raise op.fail("operands must have the same dtype")
         return x
-    if not all(is_integer(d) and d.itemsize < to.itemsize for d in (x, y)):
-        raise op.fail(f"operands of a product to {to} must be narrower integers")
+    kind = is_float if is_float(to) else is_integer
+    if not all(kind(d) and d.itemsize < to.itemsize for d in (x, y)):
+        raise op.fail(f"operands of a product to {to} must be narrower ones of its kind")
     if sum_dtype(to) != to:
-        raise op.fail(f"integers are summed in i32 or wider, not {to}")
+        raise op.fail(f"products are summed in 32 bits or wider, not {to}")
     return to
 
 

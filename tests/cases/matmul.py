@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from mlc.ir.ops import matmul
+from mlc.ir.types import DTYPES
 
 from .case import BF16, F32, I32, Case
+
+F8 = DTYPES["f8E4M3FN"]
 
 MATMUL = [
     Case(matmul.MatmulOp, ((a, d), (b, d)))
@@ -18,3 +21,4 @@ MATMUL = [
         (("N", 4, "S"), ("S", 3)),
     )
 ]
+MATMUL += [Case(matmul.MatmulOp, (((5, 37), F8), ((37, 9), F8)), {"to": F32})]

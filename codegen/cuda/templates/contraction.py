@@ -22,6 +22,7 @@ from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .pointwise import say
 from .rooted import Rooted
+from .turned import along_depth
 
 _FLIP = 128
 
@@ -32,7 +33,7 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code 
     product = product_of(rooted, target.precision)
     if product is None or not product.rows:
         return None
-    return _Contraction(rooted, product).build()
+    return _Contraction(rooted, along_depth(rooted, product)).build()
 
 
 class _Contraction:

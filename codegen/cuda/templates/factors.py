@@ -16,6 +16,7 @@ from ....ir.types import DTYPE_NAMES, DTYPES, F32, I32, bit_width, is_float, is_
 from ..target import CudaTarget
 from .rooted import Rooted
 
+_FLOAT8 = DTYPES["f8E4M3FN"]
 _TENSOR_CORES = frozenset(["f16", "bf16", "f32"])
 
 
@@ -68,6 +69,8 @@ def product_of(kernel: Rooted, precision: str) -> Product | None:
     left, right = factors
     if left is None or right is None or left.dtype != right.dtype:
         return None
+    if kernel.frame.target.fp8 and left.node.dtype == right.node.dtype == _FLOAT8:
+        left, right = (replace(f, dtype=_FLOAT8) for f in (left, right))
     if left.dtype == F32 and precision == "bf16":
         left, right = (replace(f, dtype=DTYPES["bf16"]) for f in (left, right))
     last = _last(kernel)
@@ -87,7 +90,12 @@ def product_of(kernel: Rooted, precision: str) -> Product | None:
 
 
 def precision_of(dtype: np.dtype, target: CudaTarget) -> str:
-    """The argument by which a product's factors of f32 stay as they are, or round to tf32."""
+    """What tells a product how to sum: factors of f32 stay as they are, or round to tf32.
+
+    Tensor cores drop bits of long sums of floats of 8 bits: each step is added in f32.
+    """
+    if dtype == _FLOAT8:
+        return ", max_num_imprecise_acc=DEPTH"
     if dtype != F32:
         return ""
     return f', input_precision="{"ieee" if target.precision == "f32" else "tf32"}"'

@@ -153,6 +153,17 @@ def test_large_products_are_of_tensor_cores(dtype: np.dtype, precision: str, ins
     assert binary.shared <= architecture.shared
 
 
+def test_floats_of_8_bits_are_multiplied_by_tensor_cores():
+    (architecture,) = target_for("cuda:sm_90").architectures
+    kinds, shapes = [MLC_DTYPES["f8E4M3FN"]], [(2048, 512)]
+    weight = np.zeros((512, 1024), kinds[0])
+    module = module_of(lambda g, x: g(MatmulOp, x, weight, to=F32), *shapes, dtypes=kinds)
+    made = build(module, CudaTarget((architecture,)))
+    binary = Compiler(made.source).compile(made.codes[0], architecture)
+    assert re.search(r"wgmma.mma_async.sync.aligned.m64n\d+k32.f32.e4m3.e4m3", binary.ptx)
+    assert "ld.shared.b8" not in binary.ptx
+
+
 def test_a_kernel_that_runs_out_of_registers_gets_more_warps():
     target = target_for("cuda:sm_90")
     module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1024, 64), (64, 1024), dtype=F16)

@@ -16,12 +16,13 @@ from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, MulOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
-from mlc.ir.ops.quant import DequantizeOp
+from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.shape import TransposeOp
 from xdsl.dialects.builtin import ModuleOp
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = [np.dtype(np.float32), np.dtype(np.float16), BF16]
+F8 = np.dtype(ml_dtypes.float8_e4m3fn)
 N, S = symbol("N"), symbol("S")
 
 
@@ -123,6 +124,23 @@ def test_weights_are_decoded_in_registers(codes: type, block: int, rows: int):
     (got,) = kernels.run([x])
     np.testing.assert_allclose(got, want, 1e-4, 1e-4)
     assert kernels.build.weights_size < 4 * weight.size
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 37])
+def test_floats_of_8_bits_are_multiplied_as_they_are(rows: int):
+    weight = values((70, 24), FLOATS[0], 1).astype(F8)
+    scales = np.random.default_rng(1).uniform(0.1, 0.2, (1, 24)).astype(np.float32)
+
+    def graph(g, x):
+        codes = g(QuantizeOp, x, 0.5, to=F8)
+        decoded = g(DequantizeOp, codes, 0.5), g(DequantizeOp, weight, scales)
+        return g(GeluOp, g(MatmulOp, *decoded))
+
+    module = module_of(graph, (rows, 70))
+    check(module, [values((rows, 70), FLOATS[0])])
+    kernels = Interpreter(module_of(graph, (N, 70)))
+    assert kernels.build.weights_size < 2 * weight.size
+    assert "tl.dot(left, right, total, max_num_imprecise_acc=DEPTH)" in kernels.build.source
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
