@@ -32,8 +32,8 @@ from .rooted import Rooted
 _LEAST = 1e-30
 # The tile of many rows, and the vectors that are enough for few.
 _HEIGHT, _VECTORS = 4, 4
-# How many words of codes ahead memory is asked for what comes.
-_AHEAD = 2048
+# How many words of codes ahead memory is asked for what comes: farther, less of it is kept.
+_AHEAD = 512
 _ABSOLUTE = 0x7FFFFFFF
 
 
