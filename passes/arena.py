@@ -45,7 +45,15 @@ class Inside:
     size: int
 
 
-Key = Memory | Inside
+@dataclass(frozen=True)
+class Workspace:
+    """Memory that an op needs while it is at work, besides its results; by number."""
+
+    op: Operation
+    number: int
+
+
+Key = Memory | Inside | Workspace
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ from ..ir.late import late_bounds, upper_bound
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.control import LoopOp
 from ..ir.types import type_of
-from .arena import ALIGNMENT, Inside, Life, SampleLoop, offsets, sample_bytes, with_loop
+from .arena import (
+    ALIGNMENT,
+    Inside,
+    Life,
+    SampleLoop,
+    Workspace,
+    offsets,
+    sample_bytes,
+    with_loop,
+)
 from .lifetimes import Copy, Memory, Regions, Span, base_of, is_held, life_spans, returned, spans_of
 
 
@@ -72,6 +81,7 @@ class MemoryPlan:
         late: Outputs whose size the run finds out, with the most bytes they can have.
         heap: Pointers and outputs to memory that the run gets, with the bytes; that of a stack
             grows row by row.
+        workspaces: What was asked for.
     """
 
     places: dict[SSAValue, Place]
@@ -83,11 +93,19 @@ class MemoryPlan:
     arena: Dim
     late: dict[int, Dim]
     heap: dict[Place, Dim]
+    workspaces: dict[Workspace, Place]
 
 
-def plan_memory(block: Block, loops: Sequence[SampleLoop] = ()) -> MemoryPlan:
-    """A place for every value of ``block``, whose ops run in order but for those of ``loops``."""
-    return _Planner(block).plan(loops)
+def plan_memory(
+    block: Block,
+    loops: Sequence[SampleLoop] = (),
+    workspaces: Mapping[Workspace, Dim] | None = None,
+) -> MemoryPlan:
+    """A place for every value of ``block``, whose ops run in order but for those of ``loops``.
+
+    ``workspaces`` are asked for with their bytes.
+    """
+    return _Planner(block, workspaces or {}).plan(loops)
 
 
 def size_in_bytes(value: SSAValue, bounds: Mapping[str, Dim]) -> Dim:
@@ -98,8 +116,10 @@ def size_in_bytes(value: SSAValue, bounds: Mapping[str, Dim]) -> Dim:
 
 
 class _Planner:
-    def __init__(self, block: Block):
+    def __init__(self, block: Block, asked: Mapping[Workspace, Dim]):
         self.block = block
+        self.asked = asked
+        self.workspaces: dict[Workspace, Place] = {}
         self.bounds = late_bounds(block.walk())
         self.regions = Regions.of(block, self._grows)
         self.loops = [op for op in self.regions.ops if isinstance(op, LoopOp)]
@@ -128,6 +148,7 @@ class _Planner:
             arena,
             self._late_outputs(),
             self.heap,
+            self.workspaces,
         )
 
     def _pointer(self) -> Place:
@@ -167,23 +188,33 @@ class _Planner:
         for life in endless:
             self._place_endless(life)
         lives = [life for life in lives if life not in endless]
+        lives += [
+            Life(workspace, ceildiv(size, ALIGNMENT) * ALIGNMENT, order[workspace.op])
+            for workspace, size in self.asked.items()
+        ]
         for loop in loops:
             span = Span(order[loop.ops[0]].first, order[loop.ops[-1]].last)
             lives = with_loop(lives, loop, span)
         found, end = offsets(lives)
         for value, offset in found.items():
-            if not isinstance(value, Inside):
-                self.places[value] = Place("arena", 0, offset, strides=self._turns(value))
-                continue
-            for inner, at in value.offsets:
-                size = sample_bytes(inner)
-                self.places[inner] = Place("arena", 0, offset + at, size, value.size)
+            match value:
+                case Workspace():
+                    self.workspaces[value] = Place("arena", 0, offset)
+                case Inside():
+                    self._place_inside(value, offset)
+                case _:
+                    self.places[value] = Place("arena", 0, offset, strides=self._turns(value))
         return end
+
+    def _place_inside(self, inside: Inside, offset: Dim) -> None:
+        for inner, at in inside.offsets:
+            size = sample_bytes(inner)
+            self.places[inner] = Place("arena", 0, offset + at, size, inside.size)
 
     def _place_endless(self, life: Life) -> None:
         pointer = self._pointer()
         self._note_endless(pointer, life.size)
-        assert not isinstance(life.value, Inside)
+        assert not isinstance(life.value, Inside | Workspace)
         self.places[life.value] = replace(pointer, strides=self._turns(life.value))
 
     def _grows(self, stack: SSAValue) -> bool:

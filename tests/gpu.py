@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 from interpreted import Interpreted, Memory
 from mlc.codegen.cuda.build import Build, Launch, build
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.ir.dims import Dim, substitute
+from mlc.ir.interpreter import interpret
 from mlc.ir.module import main_function
 from mlc.ir.ops.control import ReturnOp
 from mlc.ir.types import TensorType, type_of
 from mlc.passes.memory_plan import Place
 from native import aligned
 from xdsl.dialects.builtin import ModuleOp
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = [np.dtype(np.float32), np.dtype(np.float16), BF16]
 
 
 class Interpreter:
@@ -73,6 +78,26 @@ class Interpreter:
 
     def _shape(self, type: TensorType, symbols: dict[str, int]) -> tuple[int, ...]:
         return tuple(_value(d, symbols) for d in type.shape)
+
+
+def values(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def check(module: ModuleOp, *runs: list[np.ndarray], target: CudaTarget | None = None) -> None:
+    """Holds a module's kernels against the reference, on each of several inputs."""
+    wanted = [interpret(module, arrays) for arrays in runs]
+    kernels = Interpreter(module, target)
+    for arrays, want in zip(runs, wanted, strict=True):
+        for a, b in zip(kernels.run(arrays), want, strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            scale = np.abs(b.astype(np.float64)).max(initial=1)
+            loose = 1e-5 if a.dtype.itemsize >= 4 else 2e-2
+            np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), 0, loose * scale)
 
 
 def run_interpreted(module: ModuleOp, arrays: list[np.ndarray]) -> list[np.ndarray]:

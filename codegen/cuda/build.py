@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.control import IfOp, LoopOp, RegionOp, differences
 from ...ir.ops.shape import param_dims
 from ...ir.types import I64, TensorType, type_of
+from ...passes.arena import Workspace
 from ...passes.float8_products import Float8Products
 from ...passes.lifetimes import returned
 from ...passes.lowering import lowering
@@ -34,7 +36,7 @@ from .frame import Code, Packing
 from .library import with_library
 from .order import Buffer
 from .reach import Reach
-from .schedule import Scheduler, Unfit, has_kernel
+from .schedule import Scheduler, Unfit, Way, has_kernel
 from .steps import Branch, Launch, Read, Repeat, Side, Step, launches_of
 from .target import CudaTarget
 
@@ -43,6 +45,7 @@ _LARGEST = (1 << 31) - (1 << 16)
 # Said of branches and loops for which a run waits, to read how it goes on.
 _READ = ", decided on the host"
 _ENDLESS = "nothing limits the size of its result before the model runs"
+_ENDS = "it combines what the parts before it gave"
 
 
 @dataclass
@@ -111,6 +114,7 @@ class _Builder:
         self.sites: list[dict[str, Any]] = []
 
     def build(self) -> Build:
+        self._make_room()
         steps = self._steps(self.block)
         self._refuse_endless()
         if self.unfit:
@@ -131,13 +135,35 @@ class _Builder:
             self.sites,
         )
 
+    def _make_room(self) -> None:
+        """Plans memory anew where kernels need some for themselves."""
+        asked = dict(self._workspaces())
+        if asked:
+            self.memory = plan_memory(self.block, workspaces=asked)
+            self.reach = Reach(self.block, self.memory)
+            self.arena = self.memory.arena
+
+    def _workspaces(self) -> Iterator[tuple[Workspace, Dim]]:
+        """What kernels ask for, in bytes."""
+        for op in self.block.walk():
+            if isinstance(op, KernelOp):
+                with suppress(Unfit):  # which is told when it is to be launched
+                    _, code = self._code(op, self._places(op))
+                    for n, buffer in enumerate(code.workspaces):
+                        yield Workspace(op, n), upper_bound(buffer.bytes, self.bounds)
+
+    def _code(self, kernel: KernelOp, places: Sequence[Place]) -> tuple[list[Way], Code]:
+        """The ways to compute a kernel, and what the first is launched with."""
+        odd = frozenset(n for n, place in enumerate(places) if not self.reach.is_aligned(place))
+        ways = self.scheduler.ways(kernel, odd)
+        return ways, self.scheduler.codes[ways[0].number]
+
     def _steps(self, block: Block, inside: tuple[str, ...] = ()) -> list[Step]:
         """What is done for a block, in order."""
         steps: list[Step] = []
         for op in block.ops:
             if isinstance(op, KernelOp):
-                places = [self.memory.places[base_of(v)] for v in (*op.inputs, *op.outputs)]
-                steps += self._launch(op, places, inside)
+                steps += self._launch(op, self._places(op), inside)
             elif isinstance(op, IfOp):
                 steps.append(self._branch(op, inside))
             elif isinstance(op, LoopOp):
@@ -150,32 +176,32 @@ class _Builder:
     def _launch(
         self, kernel: KernelOp, places: Sequence[Place], inside: tuple[str, ...]
     ) -> list[Step]:
-        """The launch of a kernel on what lies at ``places``; none of one that has no code.
+        """The launches of a kernel on what lies at ``places``; none of one that has no code.
 
         What it finds out is read then.
         """
-        reach = self.reach
-        odd = frozenset(n for n, place in enumerate(places) if not reach.is_aligned(place))
         try:
-            self._check_sizes(kernel)
-            ways = self.scheduler.ways(kernel, odd)
+            self._check_sizes(type.size for type in kernel_types(kernel))
+            ways, code = self._code(kernel, places)
+            self._check_sizes(buffer.elements for buffer in code.workspaces)
         except Unfit as error:
             self._refuse(kernel, str(error))
             return []
-        code = self.scheduler.codes[ways[0].number]
-        parts = [
-            (n >= len(kernel.inputs), where, part.size * part.dtype.itemsize)
-            for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True))
-            for where, part in self._arrays(place, type, code.packed.get(n))
-        ]
-        buffers = [b for written, p, size in parts for b in reach.buffers(p, size, written)]
+        arrays = self._arrays(kernel, code, places)
+        moving = tuple(self._moving(place) for place, _, _ in arrays)
+        buffers = [b for array in arrays for b in self.reach.buffers(*array)]
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
-        self.sites.append(record(kernel, code.name, inside))
-        moving = tuple(self._moving(place) for _, place, _ in parts)
         reads = [self._read(node, symbol) for symbol in code.found]
-        told = [Buffer(read.place, I64.itemsize, True) for read in reads]
-        places = (*moving, *(read.place for read in reads))
-        return [Launch(ways, places, (*buffers, *told), node), *reads]
+        buffers += [Buffer(read.place, I64.itemsize, True) for read in reads]
+        told = (*moving, *(read.place for read in reads)), tuple(buffers), node
+        steps: list[Step] = [Launch(ways, *told)]
+        site = record(kernel, code.name, inside)
+        self.sites.append(site)
+        for n, end in enumerate(code.launches[1:], 1):
+            way = replace(ways[0], number=ways[0].number + n, why=_ENDS)
+            steps.append(Launch([way], *told))
+            self.sites.append(_ending(site, end.name))
+        return [*steps, *reads]
 
     def _read(self, node: str, symbol: str) -> Read:
         """Reading a symbol that a kernel writes behind all else in the arena."""
@@ -184,6 +210,18 @@ class _Builder:
         return Read(node, symbol, place, (Buffer(place, I64.itemsize, False),))
 
     def _arrays(
+        self, kernel: KernelOp, code: Code, places: Sequence[Place]
+    ) -> list[tuple[Place, Dim, bool]]:
+        """What lies in memory of operands, results and workspaces: its bytes, if it is written."""
+        found: list[tuple[Place, Dim, bool]] = []
+        for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True)):
+            parts = self._parts(place, type, code.packed.get(n))
+            found += [(p, t.size * t.dtype.itemsize, n >= len(kernel.inputs)) for p, t in parts]
+        for n, buffer in enumerate(code.workspaces):
+            found.append((self.memory.workspaces[Workspace(kernel, n)], buffer.bytes, True))
+        return found
+
+    def _parts(
         self, place: Place, type: TensorType, packed: Sequence[Packing] | None
     ) -> list[tuple[Place, TensorType]]:
         """What lies in memory of an operand or a result: itself, or what is made of it."""
@@ -240,9 +278,8 @@ class _Builder:
     def _held(self, block: Block) -> list[Place]:
         return [self._moving(self._weight(place)) for place in self.memory.held[block]]
 
-    def _check_sizes(self, kernel: KernelOp) -> None:
-        for type in kernel_types(kernel):
-            size = upper_bound(type.size, self.bounds)
+    def _check_sizes(self, sizes: Iterable[Dim]) -> None:
+        for size in (upper_bound(s, self.bounds) for s in sizes):
             if isinstance(size, int) and size >= _LARGEST:
                 raise Unfit(f"a tensor of {size} elements; at most {_LARGEST - 1} are reached")
             self.sizes.append(size)
@@ -267,6 +304,9 @@ class _Builder:
         what = ", ".join(o.name for o in ops if isinstance(o, GraphOp))
         self.unfit += [Unsupported(name, what, reason, hint) for name in names or [""]]
 
+    def _places(self, kernel: KernelOp) -> list[Place]:
+        return [self.memory.places[base_of(v)] for v in (*kernel.inputs, *kernel.outputs)]
+
     def _place(self, value: SSAValue) -> Place:
         return self._weight(self.memory.places[base_of(value)])
 
@@ -287,6 +327,12 @@ def _touched(parts: Iterable[Sequence[Step]]) -> list[Buffer]:
 
 def _name(op: RegionOp) -> str:
     return source_of(op) or op.name
+
+
+def _ending(site: dict[str, Any], kernel: str) -> dict[str, Any]:
+    """The record of a launch that ends the work of the one before it."""
+    nothing = {"inputs": [], "weights": [], "operations": "0"}
+    return {**site, "kernel": kernel, "why": _ENDS, **nothing}
 
 
 class _Weights:

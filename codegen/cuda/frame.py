@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from xdsl.ir import SSAValue
 
-from ...ir.dims import Atom, Dim, Shape, SymDim
+from ...ir.dims import Atom, Dim, Shape, SymDim, product
 from ...ir.kernel import Fused, KernelOp
 from ...ir.types import TensorType, tensor
 from ..choice import Option, Options, picked
@@ -26,6 +26,16 @@ class Buffer:
     name: str
     shape: Shape
     dtype: np.dtype
+
+    @property
+    def elements(self) -> Dim:
+        """How many there are."""
+        return product(self.shape)
+
+    @property
+    def bytes(self) -> Dim:
+        """How many they take."""
+        return self.elements * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,17 @@ class Code:
     Attributes:
         name: The function's name.
         text: Its source.
-        signature: Triton's name of each parameter's type: operands, results, symbols.
+        signature: Triton's name of each parameter's type: operands, results, workspaces, symbols.
         symbols: The symbols it takes, in order, behind its buffers.
         grid: How many programs there are.
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
         options: What could have been chosen, by name; first what estimates say is fastest.
         packed: The arrays that take the place of a constant operand, by its number.
+        workspaces: Memory that it needs besides, by parameter; it may hold anything before.
         unaligned: The operands and results that may lie at no multiple of 16 bytes.
         found: The symbols it finds out: it writes them where pointers behind its buffers say.
+        then: What is launched after it, with the same arguments, to end its work.
     """
 
     name: str
@@ -70,8 +82,15 @@ class Code:
     num_stages: int = 3
     options: Options = field(default_factory=dict)
     packed: Mapping[int, Sequence[Packing]] = field(default_factory=dict)
+    workspaces: tuple[Buffer, ...] = ()
     unaligned: frozenset[int] = frozenset()
     found: tuple[str, ...] = ()
+    then: Code | None = None
+
+    @property
+    def launches(self) -> list[Code]:
+        """The code and what is launched after it, in order."""
+        return [self, *(self.then.launches if self.then else ())]
 
 
 class Frame:
@@ -81,7 +100,7 @@ class Frame:
         kernel: What it computes.
         target: What it is for.
         fused: The kernel's values as expressions.
-        buffers: The memory of operands and results, by load number.
+        buffers: The memory of operands and results, then workspaces, by load number.
         symbols: The symbols it takes.
         found: The symbols it finds out.
     """
@@ -98,9 +117,11 @@ class Frame:
             n: Buffer(name, type.shape, type.dtype)
             for n, (name, type) in enumerate(zip(names, types, strict=True))
         }
+        self.workspaces: tuple[Buffer, ...] = ()
         self.lines: list[str] = []
         self.options: dict[str, Sequence[Option]] = {}
         self.packed: dict[int, Sequence[Packing]] = {}
+        self._done: list[Code] = []
         self._depth = 1
         self._bound = 0
         self._numbers = len(types)
@@ -129,6 +150,13 @@ class Frame:
         names = [buffer.name, *(f"{buffer.name}_{n}" for n in range(1, len(packed)))]
         types = [p.type for p in packed]
         return [Buffer(n, t.shape, t.dtype) for n, t in zip(names, types, strict=True)]
+
+    def workspace(self, shape: Shape, dtype: np.dtype) -> int:
+        """The load number of memory that the kernel has for itself; to be asked for first."""
+        number = self.new_number()
+        self.buffers[number] = Buffer(f"w{len(self.workspaces)}", shape, dtype)
+        self.workspaces += (self.buffers[number],)
+        return number
 
     def result(self, value: SSAValue) -> Buffer | None:
         """The memory of a value that the kernel yields; None of another."""
@@ -161,10 +189,13 @@ class Frame:
         yield
         self._depth -= 1
 
-    def loop(self, variable: str, stop: Dim, step: int = 1) -> AbstractContextManager[None]:
-        """Lines that are repeated for 0, ``step``, … below ``stop``."""
+    def loop(
+        self, variable: str, stop: Dim | str, step: int = 1, start: str = "0"
+    ) -> AbstractContextManager[None]:
+        """Lines that are repeated for ``start``, ``start + step``, … below ``stop``."""
         stride = f", {step}" if step != 1 else ""
-        return self.block(f"for {variable} in range(0, {dim_text(stop)}{stride})")
+        end = stop if isinstance(stop, str) else dim_text(stop)
+        return self.block(f"for {variable} in range({start}, {end}{stride})")
 
     def unflatten(self, position: str, sizes: Sequence[Dim]) -> list[str]:
         """The index along each dim of a row-major position."""
@@ -177,16 +208,28 @@ class Frame:
             position = f"({position} // {dim_text(size)})"
         return [position, *indices] if sizes else []
 
+    def then(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> None:
+        """Ends the function, and begins the one that is launched after it."""
+        self._done.append(self._code(grid, num_warps, num_stages))
+        self.lines, self._bound = [], 0
+
     def finish(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> Code:
-        """Ends the function."""
+        """Ends the last function; gives the first."""
+        code = self._code(grid, num_warps, num_stages)
+        for before in reversed(self._done):
+            code = replace(before, then=code)
+        return code
+
+    def _code(self, grid: Dim, num_warps: int, num_stages: int) -> Code:
+        name = self.name + f"_then{len(self._done)}" * bool(self._done)
         memory = [b for number in self.buffers for b in self._arrays(number)]
         signature = {b.name: pointer_type(b.dtype) for b in memory}
         signature |= {f"found{n}": "*i64" for n in range(len(self.found))}
         signature |= {symbol_name(s): "i32" for s in self.symbols}
-        header = f"@triton.jit\ndef {self.name}({', '.join(signature)}):"
+        header = f"@triton.jit\ndef {name}({', '.join(signature)}):"
         text = "\n".join([header, *self._description(memory), *self.lines, ""])
-        rest = grid, num_warps, num_stages, self.options, self.packed
-        return Code(self.name, text, signature, self.symbols, *rest, found=self.found)
+        rest = grid, num_warps, num_stages, self.options, self.packed, self.workspaces
+        return Code(name, text, signature, self.symbols, *rest, found=self.found)
 
     def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""

@@ -96,33 +96,39 @@ class Scheduler:
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
-        """First as estimates have it, then what else is worth measuring."""
+        """First as estimates have it, then what else is worth measuring: of one launch each."""
         planned = str(kernel.algorithm.data)
-        yield self._way(kernel, name)
-        options = self.codes[-1].options
+        first = self._generate(kernel, name)
+        yield self._way(kernel, first)
+        options = {} if first.then else first.options
         others = [{what: option} for what, offered in options.items() for option in offered[1:]]
         for number, choice in enumerate(others[: self.target.candidates - 1], 1):
             say(kernel, planned, "")
             kernel.choose(choice)
-            yield self._way(kernel, f"{name}_{number}")
+            code = self._generate(kernel, f"{name}_{number}")
+            if not code.then:
+                yield self._way(kernel, code)
 
-    def _way(self, kernel: KernelOp, name: str) -> Way:
-        try:
-            self.codes.append(self._generate(kernel, name))
-        except TargetError as error:
-            raise Unfit(str(error)) from error
-        number = len(self.codes) - 1
+    def _way(self, kernel: KernelOp, code: Code) -> Way:
+        number = len(self.codes)
+        self.codes += code.launches
         return Way(number, str(kernel.algorithm.data), str(kernel.why.data))
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
-        templates = _TEMPLATES.get(str(kernel.algorithm.data), ())
-        made = (template(kernel, name, self.target) for template in templates)
-        code = next((code for code in made if code is not None), None)
+        try:
+            code = self._templated(kernel, name)
+        except TargetError as error:
+            raise Unfit(str(error)) from error
         if code is None:
             raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
         if not self.target.fp8 and _FP8 in code.signature.values():
             raise Unfit("GPUs before sm_89 have no elements of f8E4M3FN")
         return code
+
+    def _templated(self, kernel: KernelOp, name: str) -> Code | None:
+        templates = _TEMPLATES.get(str(kernel.algorithm.data), ())
+        made = (template(kernel, name, self.target) for template in templates)
+        return next((code for code in made if code is not None), None)
 
 
 def has_kernel(op: GraphOp) -> bool:

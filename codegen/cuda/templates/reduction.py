@@ -1,33 +1,36 @@
 """The reduction template: a block of results a program, with a loop over what is reduced.
 
 Small windows, as in pooling and depthwise convolution, are combined element by element: one result
-a lane. Longer reductions take a block of elements at once, and combine across it at the end.
+a lane. Longer reductions take a block of elements at once, and combine across it at the end; those
+with few results are taken in parts.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ....ir.dims import Dim, ceildiv
+from ....ir.dims import Dim, ceildiv, product
 from ....ir.kernel import KernelOp
 from ....ir.scalar import Scalar, const
 from ....ir.structure import neutral
 from ....ir.types import I64
 from ..arithmetic import combined, combiner
+from ..blocks import Blocks, Sums, choose_blocks
 from ..elements import literal, register_type
-from ..frame import Code, Frame
+from ..frame import Buffer, Code, Frame, dim_text
 from ..layout import Access, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
 from .flat import Placement, divides, nothing_placed, place, power_of_two
+from .parts import Parts
 from .pointwise import say
 from .rooted import Rooted
 
 _WINDOW = 64
 _UNROLLED = 9
 _LANES = 256
-_ELEMENTS = 4096
-_LEAST = 16
+_UNKNOWN = 1 << 31
+_PROGRAM = "tl.program_id(0)"
 
 
 def reduction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code:
@@ -86,7 +89,7 @@ class _Reduction(Rooted):
             for step in steps:
                 body = self.frame.fused.inline(self.structure.body(self.indices, step), self.root)
                 self._step(placement, body=body)
-        self._finish(placement)
+        self.write(Printer(self._scope(placement)))
         return frame.finish(self._grid(_LANES), max(1, self._lanes(_LANES) // 128))
 
     def _window_steps(self) -> list[tuple[Scalar, ...]]:
@@ -97,36 +100,45 @@ class _Reduction(Rooted):
     def _blocks(self) -> Code:
         """A block of results by a block of elements."""
         frame, count = self.frame, self.count
-        lanes, depth = self._block_sizes()
+        blocks = self._chosen_blocks()
+        lanes, depth = blocks.lanes, blocks.depth
         why = "along memory" if self.along else "across memory"
+        why += f", in {blocks.parts} parts" * (blocks.parts > 1)
         say(frame.kernel, "reduction", f"{lanes} results by {depth} elements at once, {why}")
-        placement = self._place_results(lanes, "[:, None]")
+        parts = Parts(self, blocks.parts, count, depth) if blocks.parts > 1 else None
+        first, last, program = self._placed_part(parts, lanes)
+        placement = self._place_results(lanes, "[:, None]", program)
         dtype, combine = self.body.dtype, self.structure.combine
         start = literal(neutral(combine, dtype), dtype)
         frame.constant("DEPTH", depth)
         frame.bind(f"tl.full({self._shape('DEPTH')}, {start}, {register_type(dtype)})", "total")
-        with frame.loop("step", count, depth):
+        with frame.loop("step", last, depth, first):
             frame.bind("(step + tl.arange(0, DEPTH))[None, :]", "r")
             here = nothing_placed(0)
             place(frame, here, self.inner, "r", divides(depth, count))
             axes = {**placement.axes, **here.axes}
             self._step(Placement(axes, {**placement.masks, **here.masks}), here.masks, start)
         frame.bind(f"tl.reduce(total, 1, {combiner(combine, dtype)})[:, None]", "total")
-        self._finish(placement)
-        return frame.finish(self._grid(lanes), max(1, min(8, lanes * depth // 512)))
+        grid, warps = self._grid(lanes), max(1, min(8, lanes * depth // 512))
+        if parts:
+            parts.store(self._scope(placement))
+            return parts.finish(grid * blocks.parts, warps)
+        self.write(Printer(self._scope(placement)))
+        return frame.finish(grid, warps)
 
-    def _block_sizes(self) -> tuple[int, int]:
-        """Results and elements at once: more along memory, and enough programs to go round."""
-        count = self.count if isinstance(self.count, int) else _ELEMENTS
-        if self.along:
-            depth = min(power_of_two(count), 1024)
-            lanes = self._lanes(max(1, min(4, _ELEMENTS // depth)))
-            return lanes, depth
-        lanes, results = self._lanes(64), total(self.groups)
-        wanted = self.frame.target.multiprocessors
-        while isinstance(results, int) and lanes > _LEAST and results < lanes * wanted:
-            lanes //= 2
-        return lanes, min(power_of_two(count), _ELEMENTS // lanes)
+    def _chosen_blocks(self) -> Blocks:
+        operands = list(self.frame.buffers.values())[: len(self.frame.kernel.inputs)]
+        read = max(operands, key=_elements).dtype if operands else self.body.dtype
+        sums = Sums(total(self.groups), self.count, read.itemsize, self.along)
+        return choose_blocks(sums, self.frame.target)
+
+    def _placed_part(self, parts: Parts | None, lanes: int) -> tuple[str, str, str]:
+        """Where a program's loop begins and ends, and which block of results is its own."""
+        if parts is None:
+            return "0", dim_text(self.count), _PROGRAM
+        self.frame.bind(_PROGRAM, "program")
+        part, block = self.frame.unflatten("program", [parts.count, self._grid(lanes)])
+        return *parts.bounds(part), block
 
     def _lanes(self, most: int) -> int:
         results = total(self.groups)
@@ -138,11 +150,11 @@ class _Reduction(Rooted):
     def _grid(self, lanes: int) -> Dim:
         return ceildiv(total(self.groups), self._lanes(lanes))
 
-    def _place_results(self, most: int, spread: str) -> Placement:
+    def _place_results(self, most: int, spread: str, program: str = _PROGRAM) -> Placement:
         frame, lanes = self.frame, self._lanes(most)
         placement = nothing_placed(len(self.indices))
         frame.constant("LANES", lanes)
-        frame.bind(f"(tl.program_id(0) * LANES + tl.arange(0, LANES)){spread}", "i")
+        frame.bind(f"({program} * LANES + tl.arange(0, LANES)){spread}", "i")
         place(frame, placement, self.groups, "i", divides(lanes, total(self.groups)))
         return placement
 
@@ -161,8 +173,14 @@ class _Reduction(Rooted):
         step = combined(self.structure.combine, self.body.dtype, "total", value)
         self.frame.bind(step, "total")
 
-    def _finish(self, placement: Placement) -> None:
+    def _scope(self, placement: Placement) -> Scope:
+        """Where the combined value is at hand."""
         axes = {**dict.fromkeys(range(len(self.space.extents)), "0"), **placement.axes}
         registers = {self.result.attr: "total"}
-        scope = Scope(self.frame, self.space, axes, placement.masks, registers, lanes="i")
-        self.write(Printer(scope))
+        return Scope(self.frame, self.space, axes, placement.masks, registers, lanes="i")
+
+
+def _elements(buffer: Buffer) -> int:
+    """How many there are, for comparing: unknown sizes are large."""
+    size = product(buffer.shape)
+    return size if isinstance(size, int) else _UNKNOWN

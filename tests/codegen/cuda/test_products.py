@@ -7,7 +7,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
-from gpu import Interpreter
+from gpu import FLOATS, Interpreter, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.ir.dims import symbol
@@ -18,32 +18,9 @@ from mlc.ir.ops.elementwise import AddOp, GeluOp, MulOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.shape import TransposeOp
-from xdsl.dialects.builtin import ModuleOp
 
-BF16 = np.dtype(ml_dtypes.bfloat16)
-FLOATS = [np.dtype(np.float32), np.dtype(np.float16), BF16]
 F8 = np.dtype(ml_dtypes.float8_e4m3fn)
 N, S = symbol("N"), symbol("S")
-
-
-def values(shape: tuple[int, ...], dtype: np.dtype, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    if dtype.kind in "iu":
-        info = np.iinfo(dtype)
-        return rng.integers(info.min, info.max + 1, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
-
-
-def check(module: ModuleOp, *runs: list[np.ndarray], target: CudaTarget | None = None) -> None:
-    """Holds a module's kernels against the reference, on each of several inputs."""
-    wanted = [interpret(module, arrays) for arrays in runs]
-    kernels = Interpreter(module, target)
-    for arrays, want in zip(runs, wanted, strict=True):
-        for a, b in zip(kernels.run(arrays), want, strict=True):
-            assert (a.dtype, a.shape) == (b.dtype, b.shape)
-            scale = np.abs(b.astype(np.float64)).max(initial=1)
-            loose = 1e-5 if a.dtype.itemsize >= 4 else 2e-2
-            np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), 0, loose * scale)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])

@@ -1,0 +1,86 @@
+"""Kernels whose depth is taken in parts that a second launch combines, interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from gpu import BF16, FLOATS, check, values
+from graphs import build as module_of
+from mlc.codegen.cuda.build import build
+from mlc.codegen.cuda.target import target_for
+from mlc.ir.dims import symbol
+from mlc.ir.ops.elementwise import AddOp, GeluOp
+from mlc.ir.ops.matmul import MatmulOp
+from mlc.ir.ops.reduce import ReduceMaxOp, ReduceMeanOp, ReduceSumOp
+from mlc.passes.arena import Workspace
+from mlc.passes.memory_plan import plan_memory
+from xdsl.dialects.builtin import ModuleOp
+
+S = symbol("S")
+F32 = FLOATS[0]
+
+
+def in_parts(module: ModuleOp) -> ModuleOp:
+    """The module, whose first kernel surely has two launches."""
+    first = build(module.clone(), target_for("cuda:sm_90")).codes[0]
+    assert first.then
+    assert first.workspaces
+    return module
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("size", [(4096, 17), (9973, 1), (6144, 48)], ids=str)
+def test_a_row_times_a_matrix(size: tuple[int, int], dtype: np.dtype):
+    depth, columns = size
+    shapes = (1, depth), size, (columns,)
+    module = module_of(
+        lambda g, x, w, b: g(GeluOp, g(AddOp, g(MatmulOp, x, w), b)), *shapes, dtype=dtype
+    )
+    check(in_parts(module), [values(s, dtype, n) for n, s in enumerate(shapes)])
+
+
+@pytest.mark.parametrize(
+    "reduce",
+    [
+        lambda g, x: g(ReduceSumOp, x, axes=(0,), keepdims=True),
+        lambda g, x: g(ReduceMaxOp, x, axes=(0,), keepdims=False),
+        lambda g, x: g(ReduceMeanOp, x, axes=(0,), keepdims=False),
+    ],
+    ids=["sum", "max", "mean"],
+)
+@pytest.mark.parametrize("dtype", [F32, BF16], ids=["f32", "bf16"])
+def test_few_results_of_much(reduce: Callable, dtype: np.dtype):
+    shape = 20011, 3
+    check(in_parts(module_of(reduce, shape, dtype=dtype)), [values(shape, dtype)])
+
+
+def test_sums_of_integers_are_exact():
+    shape, dtype = (30_000, 2), np.dtype(np.int32)
+    module = module_of(
+        lambda g, x: g(ReduceSumOp, x, axes=(0,), keepdims=False), shape, dtype=dtype
+    )
+    check(in_parts(module), [values(shape, dtype)])
+
+
+def test_a_depth_that_only_the_run_knows():
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1, S), (S, 5))
+    sizes = (0, 1, 131, 8192)
+    check(in_parts(module), *([values((1, n), F32), values((n, 5), F32, 1)] for n in sizes))
+
+
+def test_workspaces_lie_where_nothing_else_is_needed():
+    def graph(g, x):
+        y = g(GeluOp, x)
+        z = g(AddOp, y, x)
+        return g(AddOp, g(GeluOp, z), y)
+
+    block = module_of(graph, (16,)).body.block.first_op.regions[0].block  # type: ignore[union-attr]
+    ops = list(block.ops)
+    asked = Workspace(ops[1], 0), Workspace(ops[1], 1)
+    plan = plan_memory(block, workspaces=dict.fromkeys(asked, 100))
+    taken = [plan.places[op.results[0]] for op in ops[:2]]
+    starts = [p.offset for p in (*taken, *(plan.workspaces[w] for w in asked))]
+    assert set(starts) == {0, 128, 256, 320}
+    assert plan.arena == 384
