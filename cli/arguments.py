@@ -20,7 +20,7 @@ from .torch_file import TorchFile, names_torch_file, read_torch_file
 
 Commands = Any  # what add_subparsers returns; argparse keeps its type private
 MODELS = "ONNX file, IR text (.mlir), FILE.py:FUNCTION that returns (torch module, inputs)"
-_PRECISION = "bf16: store and multiply 16 bits where the CPU can (default: f32)"
+_PRECISION = "store and multiply 16 bits where the target can; tf32: on GPUs (default: f32)"
 _TUNE = "measure what is otherwise estimated, on this machine, in about a minute, once"
 _SETTING = re.compile(r"([^=]+)=(.+)", re.DOTALL)
 

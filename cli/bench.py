@@ -22,7 +22,7 @@ from .table import count, engineering, table
 from .timing import interleave
 from .torch_file import example_arrays, export_onnx, names_torch_file, read_torch_file
 
-_TOLERANCE = {"f32": 1e-3, "bf16": 5e-2}
+_TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "f16": 1e-2, "tf32": 1e-2}
 Tell = Callable[[str], None]
 
 

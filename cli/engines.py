@@ -80,7 +80,7 @@ def openvino(job: Job) -> Loaded:
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": job.threads,
-        "INFERENCE_PRECISION_HINT": job.precision,
+        "INFERENCE_PRECISION_HINT": {"tf32": "f32"}.get(job.precision, job.precision),
         "ENABLE_CPU_PINNING": False,
     }
     core = ov.Core()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..passes.manager import Options
 
 REFERENCE = "reference"
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "f16", "tf32")
 
 
 class Target(Protocol):
@@ -141,7 +141,7 @@ def target_named(
         TargetError: There is none; the message lists those that there are.
     """
     if precision not in PRECISIONS:
-        raise TargetError(f"unknown precision '{precision}': it is {' or '.join(PRECISIONS)}")
+        raise TargetError(f"unknown precision '{precision}': it is one of {', '.join(PRECISIONS)}")
     if name == REFERENCE:
         return None
     family, _, _ = name.partition(":")

@@ -1,11 +1,12 @@
-"""Stores in bf16 what products read and what comes out of them; arithmetic stays in f32.
+"""Stores in 16 bits what products read and what comes out of them; arithmetic stays in f32.
 
 %y = "kernel.kernel"(%x, %w) ({        %y = "kernel.kernel"(%x, %w) ({        x, w and y are bf16
     %r = "mlc.matmul"(%0, %1)     ->       %a, %b = "mlc.cast"(%0), …(%1)     to f32
     kernel.yield %r                        %r = "mlc.matmul"(%a, %b)
 })                                         kernel.yield "mlc.cast"(%r)        to bf16
 
-A product of two bf16 is exact in f32, so that a target may multiply the stored factors as they are.
+A product of two bf16, or of two f16, is exact in f32, so that a target may multiply the stored
+factors as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 
@@ -23,7 +25,7 @@ from ..ir.module import main_function
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import CastOp
-from ..ir.types import DTYPES, F32, type_of
+from ..ir.types import DTYPES, F32, TensorType, type_of
 from .contract import Pass, Promise
 from .lifetimes import is_view
 from .narrow_choice import MOVES, Choice, choose
@@ -39,10 +41,12 @@ class NarrowValues(Pass):
     Attributes:
         multiplies: Whether the target multiplies narrow factors in a kernel.
         reads: Whether its kernel takes narrow values though it computes in f32.
+        dtype: To what: f16 has an error of 2^-12, and nothing above 65504.
     """
 
     multiplies: Callable[[KernelOp], bool] = lambda kernel: True
     reads: Callable[[KernelOp], bool] = lambda kernel: True
+    dtype: np.dtype = _BF16
 
     name = "narrow-values"
     promise = Promise.LOSSY
@@ -52,7 +56,7 @@ class NarrowValues(Pass):
     def apply(self, module: ModuleOp) -> None:
         """Rebuilds the kernels that read or write what becomes narrow."""
         block = main_function(module).body.block
-        _Narrower(block, choose(block, self.multiplies, self.reads)).run()
+        _Narrower(block, choose(block, self.multiplies, self.reads), self.dtype).run()
 
 
 class _Narrower:
@@ -63,8 +67,8 @@ class _Narrower:
         rounded: Narrow copies of values that stay as well.
     """
 
-    def __init__(self, block: Block, choice: Choice):
-        self.block, self.choice = block, choice
+    def __init__(self, block: Block, choice: Choice, dtype: np.dtype):
+        self.block, self.choice, self.dtype = block, choice, dtype
         self.stored: dict[SSAValue, SSAValue] = {}
         self.rounded: dict[SSAValue, SSAValue] = {}
 
@@ -105,7 +109,7 @@ class _Narrower:
         types = [self._type(r) for r in kernel.results]
         body = kernel.body.block
         narrowed = {n: v for n, v in enumerate(inputs) if v is not kernel.inputs[n]}
-        _retype(body, narrowed) if moves else _widen_inside(body, narrowed, types)
+        _retype(body, narrowed, self.dtype) if moves else _widen_inside(body, narrowed, types)
         region = kernel.detach_region(0)
         new = KernelOp(inputs, types, region, str(kernel.algorithm.data), str(kernel.why.data))
         new.location = kernel.location
@@ -118,10 +122,10 @@ class _Narrower:
 
     def _type(self, value: SSAValue) -> Attribute:
         type = type_of(value)
-        return type.with_dtype(_BF16) if self._is_stored(value) else type
+        return type.with_dtype(self.dtype) if self._is_stored(value) else type
 
     def narrow(self, value: SSAValue) -> SSAValue:
-        """A value in bf16: stored so, or a copy made where it becomes known."""
+        """A value in 16 bits: stored so, or a copy made where it becomes known."""
         if value in self.stored:
             return self.stored[value]
         if value not in self.rounded:
@@ -131,11 +135,11 @@ class _Narrower:
     def _copy(self, value: SSAValue) -> SSAValue:
         owner = value.owner
         if isinstance(owner, ConstantOp):
-            return self._after(value, _constant(owner))
+            return self._after(value, _constant(owner, self.dtype))
         if isinstance(owner, GraphOp) and is_view(owner):
             return self._view(owner, self.narrow(owner.operands[0]))
         body = Block(arg_types=[value.type])
-        cast = CastOp(body.args[0], to=_BF16)
+        cast = CastOp(body.args[0], to=self.dtype)
         body.add_ops([cast, YieldOp(operands=[[cast.results[0]]])])
         return self._after(value, KernelOp([value], [cast.results[0].type], Region(body), "row"))
 
@@ -154,10 +158,10 @@ class _Narrower:
         return new.results[0]
 
 
-def _constant(op: ConstantOp) -> ConstantOp:
-    """The constant in bf16, rounded when it is written."""
+def _constant(op: ConstantOp, dtype: np.dtype) -> ConstantOp:
+    """The constant in 16 bits, rounded when it is written."""
     data = op.value
-    lazy = DataAttr.lazy(data.type.with_dtype(_BF16), lambda: data.array.astype(_BF16))
+    lazy = DataAttr.lazy(data.type.with_dtype(dtype), lambda: data.array.astype(dtype))
     return ConstantOp(value=lazy)
 
 
@@ -176,13 +180,14 @@ def _widen_inside(body: Block, inputs: Mapping[int, SSAValue], types: list[Attri
     for number, type in enumerate(types):
         value = last.operands[number]
         if value.type != type:
-            cast = CastOp(value, to=_BF16)
+            assert isinstance(type, TensorType)
+            cast = CastOp(value, to=type.dtype)
             copy_source(value.owner if isinstance(value.owner, Operation) else first, cast)
             body.insert_op_before(cast, last)
             last.operands[number] = cast.results[0]
 
 
-def _retype(body: Block, inputs: Mapping[int, SSAValue]) -> None:
+def _retype(body: Block, inputs: Mapping[int, SSAValue], dtype: np.dtype) -> None:
     """The ops of a body that only moves elements, on narrow ones."""
     narrow: dict[SSAValue, SSAValue] = {}
     stale: list[BlockArgument] = []
@@ -195,7 +200,7 @@ def _retype(body: Block, inputs: Mapping[int, SSAValue]) -> None:
             continue
         assert isinstance(op, GraphOp)
         floats = all(type_of(r).dtype == F32 for r in op.results)
-        new = _constant(op) if isinstance(op, ConstantOp) and floats else None
+        new = _constant(op, dtype) if isinstance(op, ConstantOp) and floats else None
         new = new or again(op, *(narrow.get(v, v) for v in op.operands))
         copy_source(op, new)
         body.insert_op_before(new, op)

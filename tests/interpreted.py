@@ -106,8 +106,15 @@ def _dot(
     wide = d.data.dtype
     left, right = (_real(x).astype(wide) for x in (a, b))
     if a.dtype == tl.float32 and str(precision).rpartition(".")[2] == "TF32":
-        left, right = ti._round_f32_to_tf32(left), ti._round_f32_to_tf32(right)
+        left, right = _tf32(left), _tf32(right)
     return ti.TensorHandle(np.matmul(left, right) + d.data, d.dtype.scalar)
+
+
+def _tf32(x: np.ndarray) -> np.ndarray:
+    """Rounded to ten bits of mantissa, ties to even."""
+    bits = x.view(np.uint32)
+    rounded = (bits + 0xFFF + (bits >> 13 & 1)) & np.uint32(0xFFFFE000)
+    return np.where(np.isfinite(x), rounded.view(np.float32), x)
 
 
 def _binary(
@@ -231,6 +238,8 @@ def _patched(memory: Memory) -> Iterator[None]:
     }
     kept = {n: getattr(ti.InterpreterBuilder, n) for n in replaced}
     scope = ti._patch_lang(anything)
+    # As Triton 3.6 has it, it fails with numpy 2.4.
+    scope.set_attr(tl.tensor, "__index__", lambda self: self.handle.data.item())
     for name, method in replaced.items():
         setattr(ti.InterpreterBuilder, name, method)
     try:

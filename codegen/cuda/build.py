@@ -94,7 +94,7 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     """
     before = (Float8Products(),) if target.fp8 else ()
     passes = lowering(has_kernel, lambda op: True, lambda op: choose_encoded(op, target))
-    narrowing = (NarrowValues(),) if target.precision == "bf16" else ()
+    narrowing = (NarrowValues(dtype=target.narrow),) if target.narrow else ()
     run_passes(module, (*before, *passes, *narrowing), options)
     return _Builder(module, Scheduler(target)).build()
 

@@ -102,7 +102,7 @@ def _ratio(op: DequantizeOp, reader: MatmulOp, target: CudaTarget) -> float:
     rows = product(type_of(reader.result).shape[:-1])
     count = rows if isinstance(rows, int) else _FEW
     dtype = type_of(op.result).dtype
-    narrow = dtype == F32 and target.precision == "bf16"
+    narrow = dtype == F32 and target.narrow is not None
     work = max(count, 1) / _rate(dtype, target)
     dense = max(work, (2 if narrow else dtype.itemsize) / _READ)
     decoding = -(-count // _TILE) / _DECODED
@@ -111,6 +111,6 @@ def _ratio(op: DequantizeOp, reader: MatmulOp, target: CudaTarget) -> float:
 
 
 def _rate(dtype: np.dtype, target: CudaTarget) -> int:
-    if dtype != F32 or target.precision == "bf16":
+    if dtype != F32 or target.narrow:
         return _TENSOR
     return _TENSOR_TF32 if target.precision == "tf32" else _PLAIN

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...ir.errors import TargetError
+from ...ir.types import DTYPES
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class CudaTarget:
     Attributes:
         architectures: Each gets code of its own from one source.
         precision: To what products of f32 round their factors: ``f32``, ``tf32`` (10 bits of
-            mantissa) or ``bf16`` (7 bits); sums are in f32.
+            mantissa), ``f16`` (10 bits, up to 65504) or ``bf16`` (7 bits); sums are in f32.
         candidates: In how many ways at most each kernel is written, for one to be measured best.
     """
 
@@ -69,6 +72,11 @@ class CudaTarget:
     def multiprocessors(self) -> int:
         """How many programs at least keep all of them at work."""
         return max(a.multiprocessors for a in self.architectures)
+
+    @property
+    def narrow(self) -> np.dtype | None:
+        """In what weights and values between kernels are stored that were f32; None as they are."""
+        return DTYPES[self.precision] if self.precision in ("f16", "bf16") else None
 
     @property
     def fp8(self) -> bool:

@@ -49,7 +49,7 @@ def test_a_cpu_without_instructions_says_why_it_stays_in_f32():
 
 
 def test_unknown_precisions_are_refused():
-    with pytest.raises(TargetError, match="unknown precision 'f8': it is f32 or bf16"):
+    with pytest.raises(TargetError, match="unknown precision 'f8': it is one of f32, bf16, f16"):
         model(precision="f8")
 
 

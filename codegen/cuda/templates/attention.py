@@ -28,7 +28,7 @@ from ....ir.ops.attention import AttentionOp
 from ....ir.ops.elementwise import broadcast_load
 from ....ir.ops.shape import TransposeOp
 from ....ir.scalar import Scalar
-from ....ir.types import DTYPES, F32, type_of
+from ....ir.types import F32, type_of
 from ...choice import Option
 from ..elements import memory_type
 from ..frame import Code, Frame, dim_text
@@ -65,8 +65,7 @@ class _Attention:
         assert isinstance(features, int)
         assert isinstance(values, int)
         self.features, self.values = features, values
-        narrow = q.dtype == F32 and frame.target.precision == "bf16"
-        self.dtype = DTYPES["bf16"] if narrow else q.dtype
+        self.dtype = (q.dtype == F32 and frame.target.narrow) or q.dtype
         self.share: Dim = self.heads // self.groups
         self.rows: Dim = self.share * self.queries
         tiled = (q.shape[2], self.keys, features, values)

@@ -30,7 +30,7 @@ _FLIP = 128
 def contraction_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
     """Code for a kernel around a matrix product; None where it has one row, or is none."""
     rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted, target.precision)
+    product = product_of(rooted, target)
     if product is None or not product.rows:
         return None
     return _Contraction(rooted, along_depth(rooted, product)).build()

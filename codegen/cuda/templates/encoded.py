@@ -22,7 +22,7 @@ def encoded_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | No
     if decode is None or problem_of(decode) or not _is_read_alone(decode):
         return None
     rooted = Rooted(Frame(kernel, name, target))
-    product = product_of(rooted, target.precision)
+    product = product_of(rooted, target)
     if product is None or product.batch or len(product.columns) != 1 or len(product.depth) != 1:
         return None
     rows = RowsProduct.rows_of(rooted, product)

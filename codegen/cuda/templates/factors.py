@@ -57,10 +57,10 @@ class Product:
         return not is_float(self.left.dtype)
 
 
-def product_of(kernel: Rooted, precision: str) -> Product | None:
+def product_of(kernel: Rooted, target: CudaTarget) -> Product | None:
     """The reduction as a matrix product; None where it is none that has an instruction.
 
-    With ``precision`` bf16, factors of f32 are rounded to that.
+    Factors of f32 are rounded where the target is to store them in 16 bits.
     """
     body = kernel.body
     if kernel.structure.combine != "add" or body.op != "mul":
@@ -71,8 +71,8 @@ def product_of(kernel: Rooted, precision: str) -> Product | None:
         return None
     if kernel.frame.target.fp8 and left.node.dtype == right.node.dtype == _FLOAT8:
         left, right = (replace(f, dtype=_FLOAT8) for f in (left, right))
-    if left.dtype == F32 and precision == "bf16":
-        left, right = (replace(f, dtype=DTYPES["bf16"]) for f in (left, right))
+    if left.dtype == F32 and target.narrow:
+        left, right = (replace(f, dtype=target.narrow) for f in (left, right))
     last = _last(kernel)
     if last is None:
         return None

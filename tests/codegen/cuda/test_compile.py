@@ -140,8 +140,9 @@ def test_kernels_compile(name: str, dtype: str):
         (BF16, "f32", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.bf16"),
         (F32, "tf32", r"wgmma.mma_async.sync.aligned.m64n\d+k8.f32.tf32"),
         (F32, "bf16", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.bf16"),
+        (F32, "f16", r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.f16"),
     ],
-    ids=["f16", "bf16", "tf32", "f32 as bf16"],
+    ids=["f16", "bf16", "tf32", "f32 as bf16", "f32 as f16"],
 )
 def test_large_products_are_of_tensor_cores(dtype: np.dtype, precision: str, instruction: str):
     (architecture,) = target_for("cuda:sm_90").architectures

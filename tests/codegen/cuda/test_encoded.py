@@ -108,7 +108,7 @@ def test_activations_and_scales_of_few_bits(dtype: np.dtype, rows: int):
     check(module, (rows, 128), dtype=dtype)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("precision", ["tf32", "f16", "bf16"])
 @pytest.mark.parametrize("rows", [1, 5])
 def test_factors_round_as_asked(precision: str, rows: int):
     check(model((rows,), weight(128, 12, "i8"), 64), (rows, 128), precision=precision)

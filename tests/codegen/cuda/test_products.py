@@ -173,7 +173,7 @@ def test_attention_over_unknown_lengths():
     )
 
 
-@pytest.mark.parametrize(("precision", "error"), [("tf32", 2e-3), ("bf16", 2e-2)])
+@pytest.mark.parametrize(("precision", "error"), [("tf32", 2e-3), ("f16", 2e-3), ("bf16", 2e-2)])
 def test_factors_round_as_asked(precision: str, error: float):
     module = module_of(lambda g, x, w: g(MatmulOp, x, w), (16, 64), (64, 16))
     arrays = [values((16, 64), FLOATS[0]), values((64, 16), FLOATS[0], 1)]
@@ -184,7 +184,8 @@ def test_factors_round_as_asked(precision: str, error: float):
     assert error / 50 < difference < error
 
 
-def test_values_between_kernels_are_narrow_with_precision_bf16():
+@pytest.mark.parametrize(("precision", "error"), [("f16", 5e-3), ("bf16", 3e-2)])
+def test_values_between_kernels_are_narrow(precision: str, error: float):
     w, v = values((16, 16), FLOATS[0], 1), values((16, 8), FLOATS[0], 2)
 
     def graph(g, x):
@@ -194,8 +195,8 @@ def test_values_between_kernels_are_narrow_with_precision_bf16():
 
     module, x = module_of(graph, (2, 3, 17, 16)), values((2, 3, 17, 16), FLOATS[0])
     (want,) = interpret(module, [x])
-    target = CudaTarget(target_for("cuda:sm_90").architectures, "bf16")
+    target = CudaTarget(target_for("cuda:sm_90").architectures, precision)
     kernels = Interpreter(module, target)
     (got,) = kernels.run([x])
-    assert np.abs(got - want).max() < 3e-2 * np.abs(want).max()
+    assert np.abs(got - want).max() < error * np.abs(want).max()
     assert kernels.build.weights_size == 2 * (w.size + v.size)
