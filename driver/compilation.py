@@ -18,6 +18,7 @@ from .compression import Compression
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
 from .gpu import Gpu, check_tunable
+from .known_files import KnownFiles
 from .metric import Score
 from .source import Given, Source, source_of
 from .stages import Stages
@@ -228,7 +229,7 @@ class _Compilation:
         if not self.cache:
             return ""
         with self.stages("read"):
-            return self.source.digest()
+            return self.source.digest(KnownFiles(notes_in(self.cache)))
 
     def _digest_of(self, module: ModuleOp) -> str:
         from .fingerprint import digest_of_module

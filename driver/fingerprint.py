@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..runtime.digest import block_digest
+from .known_files import KnownFiles
 from .protobuf import external_names
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ _EXTRAS = ("triton",)
 _PLUGINS = ("mlc.passes", "mlc.onnx")
 
 
-def digest_of_file(path: Path) -> str:
+def digest_of_file(path: Path, known: KnownFiles) -> str:
     """The digest of an ONNX file and of the files of external data that it names.
+
+    Large files that are ``known`` are not read.
 
     Raises:
         OSError: The file cannot be read.
@@ -39,8 +42,8 @@ def digest_of_file(path: Path) -> str:
     if path.stat().st_size == 0:
         return digest_of_bytes(b"")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        parts = [digest_of_bytes(data)]
-        parts += [_digest_of_external(path.parent / n) for n in external_names(data)]
+        parts = [known.digest(path, lambda: digest_of_bytes(data))]
+        parts += [_digest_of_external(path.parent / n, known) for n in external_names(data)]
     return digest_of_values(*parts)
 
 
@@ -90,10 +93,10 @@ def _plugin(entry: EntryPoint) -> list[str]:
     return [entry.name, entry.value, entry.dist.version if entry.dist else "", source]
 
 
-def _digest_of_external(path: Path) -> str:
+def _digest_of_external(path: Path, known: KnownFiles) -> str:
     if not path.is_file() or path.stat().st_size == 0:
         return ""
-    return block_digest(np.memmap(path, np.uint8, mode="r"))
+    return known.digest(path, lambda: block_digest(np.memmap(path, np.uint8, mode="r")))
 
 
 def _plain(value: object) -> object:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..ir.errors import InvalidModelError
 from .fingerprint import digest_of_bytes, digest_of_file, digest_of_values
+from .known_files import KnownFiles
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -45,7 +46,7 @@ class Given:
 class Source(ABC):
     """A model as the user gave it."""
 
-    def digest(self) -> str:
+    def digest(self, known: KnownFiles) -> str:
         """Tells the model apart from others before it is read; empty where that is not cheap."""
         return ""
 
@@ -65,9 +66,9 @@ class OnnxSource(Source):
     model: Any
     given: Given
 
-    def digest(self) -> str:
+    def digest(self, known: KnownFiles) -> str:
         """Of the file and the files it names, and of what was given beside it."""
-        return digest_of_values(self._content(), self._options())
+        return digest_of_values(self._content(known), self._options())
 
     def load(self) -> ModuleOp:
         """Imports the graph."""
@@ -75,9 +76,9 @@ class OnnxSource(Source):
 
         return load_onnx(self.model, **self._options())
 
-    def _content(self) -> str:
+    def _content(self, known: KnownFiles) -> str:
         if isinstance(self.model, (str, os.PathLike)):
-            return _digest_of_file(Path(self.model))
+            return _digest_of_file(Path(self.model), known)
         data = self.model if isinstance(self.model, bytes) else self.model.SerializeToString()
         return digest_of_bytes(data)
 
@@ -146,9 +147,9 @@ def _file(path: Path, given: Given) -> Source:
     return IrSource(path) if path.suffix in _IR else OnnxSource(path, _by_name(given))
 
 
-def _digest_of_file(path: Path) -> str:
+def _digest_of_file(path: Path, known: KnownFiles) -> str:
     try:
-        return digest_of_file(path)
+        return digest_of_file(path, known)
     except OSError as error:
         raise InvalidModelError(f"'{path}' cannot be read: {error.strerror}") from None
 

@@ -17,9 +17,11 @@ from mlc.driver.fingerprint import (
     digest_of_module,
     digest_of_values,
 )
+from mlc.driver.known_files import KnownFiles
 from mlc.driver.protobuf import external_names
 from mlc.frontends.onnx import load_onnx
 from mlc.runtime import Artifact
+from mlc.runtime.notes import Notes
 from small_models import WEIGHT, dense, dense_result, dense_rows
 
 
@@ -122,12 +124,13 @@ def test_external_data_is_part_of_the_file(tmp_path):
     name = "weights" * 30  # its length takes two bytes
     onnx.save(dense(weight), path, save_as_external_data=True, location=name, size_threshold=0)
     assert external_names(path.read_bytes()) == [name]
-    before = digest_of_file(path)
-    assert digest_of_file(path) == before
+    unknown = KnownFiles(Notes())
+    before = digest_of_file(path, unknown)
+    assert digest_of_file(path, unknown) == before
     (tmp_path / name).write_bytes(b"\1" * weight.nbytes)
-    assert digest_of_file(path) != before
+    assert digest_of_file(path, unknown) != before
     (tmp_path / name).unlink()
-    assert digest_of_file(path) != before
+    assert digest_of_file(path, unknown) != before
 
 
 def test_names_are_found_in_attributes_but_not_in_weights():
