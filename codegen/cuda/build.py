@@ -39,6 +39,7 @@ from .reach import Reach
 from .schedule import Scheduler, Unfit, Way, has_kernel
 from .steps import Branch, Launch, Read, Repeat, Side, Step, launches_of
 from .target import CudaTarget
+from .unique import UniqueBySorting
 
 # Positions have 32 bits, and the last block of lanes may reach beyond the end.
 _LARGEST = (1 << 31) - (1 << 16)
@@ -92,7 +93,7 @@ def build(module: ModuleOp, target: CudaTarget, options: Options | None = None) 
     Raises:
         UnsupportedError: Some nodes have no kernel on the target; it lists them all.
     """
-    before = (Float8Products(),) if target.fp8 else ()
+    before = (UniqueBySorting(), *((Float8Products(),) if target.fp8 else ()))
     passes = lowering(has_kernel, lambda op: True, lambda op: choose_encoded(op, target))
     narrowing = (NarrowValues(dtype=target.narrow),) if target.narrow else ()
     run_passes(module, (*before, *passes, *narrowing), options)

@@ -14,6 +14,7 @@ SORT = [
     for largest in (True, False)
     for shape, dtype, k, axis in (
         ((1,), F32, 1, 0),
+        ((0,), F32, 0, 0),
         ((7,), I8, 0, 0),
         ((3, 13), I32, 5, 1),
         ((13, 2), BF16, 13, 0),

@@ -88,7 +88,7 @@ class _TopK:
         else:
             say(self.frame.kernel, "top_k", f"the {self.count} largest are looked for in turn")
             self._search()
-        return self.frame.finish(self.lines.programs, 4)
+        return self.frame.finish(0 if self.size == 0 else self.lines.programs, 4)
 
     def _sort(self) -> None:
         frame, size = self.frame, self.size

@@ -14,7 +14,7 @@ from mlc.ir.interpreter import run_op
 from mlc.ir.module import model_module
 from mlc.ir.op import GraphOp
 from mlc.ir.ops.control import ReturnOp
-from mlc.ir.ops.select import CountOp, NonMaxSuppressionOp
+from mlc.ir.ops.select import CountOp, NonMaxSuppressionOp, UniqueOp
 from mlc.ir.structure import Special
 from mlc.ir.symbols import known_symbols
 from mlc.ir.types import DTYPE_NAMES, is_float, tensor, type_of
@@ -33,8 +33,8 @@ def module_of(op: GraphOp) -> ModuleOp:
 
 
 # What the target has no kernels for: algorithms, and floats that no GPU of NVIDIA's converts;
-# also choosing any number of boxes.
-LEFT_OUT = frozenset("unique roi_align".split())
+# also choosing any number of boxes, and comparing slices.
+LEFT_OUT = frozenset("roi_align".split())
 FOREIGN = frozenset("f8E4M3FNUZ f8E5M2FNUZ f8E8M0FNU f4E2M1FN".split())
 
 
@@ -44,6 +44,9 @@ def _is_supported(case: Case) -> bool:
     named = isinstance(structure, Special) and structure.name in LEFT_OUT
     if isinstance(op, NonMaxSuppressionOp) and not isinstance(op.limit, int):
         return False
+    if isinstance(op, UniqueOp):
+        shape = types[0].shape
+        return {*shape[: op.axis], *shape[op.axis + 1 :]} <= {1}
     return not named and not any(DTYPE_NAMES[t.dtype] in FOREIGN for t in types)
 
 
