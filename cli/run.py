@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from ..driver.measured import export_measured
 from ..driver.source import ARTIFACT
 from ..ir.errors import MlcError
 from .arguments import Commands, add_model, arrays_of, command, model_of, shapes_of
@@ -34,6 +36,9 @@ def add_to(commands: Commands) -> None:
         help="an input; or FILE.npz with several",
     )
     parser.add_argument("-o", "--output", metavar="FILE.npz", help="store the outputs")
+    parser.add_argument(
+        "--export", metavar="FILE.json", help="add what --tune found to a file of measurements"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random inputs")
 
 
@@ -44,6 +49,9 @@ def run(chosen: argparse.Namespace) -> int:
     feeds = feeds_of(model, given, shapes_of(chosen), chosen.seed)
     if chosen.tune and Path(chosen.model).suffix == ARTIFACT:
         model.tune(**{**given, **feeds})
+    if chosen.export:
+        count = export_measured(model, chosen.export)
+        print(f"{chosen.export}: {count} measurements", file=sys.stderr)
     outputs = model.run({**given, **feeds})
     if chosen.output:
         _store(chosen.output, outputs)

@@ -74,7 +74,8 @@ def digest_of_module(module: ModuleOp) -> str:
 @cache
 def digest_of_compiler() -> str:
     """The digest of mlc's own source, of the versions it works with, and of what is plugged in."""
-    files = sorted(f for room in _ROOMS for f in (_ROOT / room).rglob("*.py"))
+    kinds = ("*.py", "*.json")
+    files = sorted(f for room in _ROOMS for kind in kinds for f in (_ROOT / room).rglob(kind))
     sources = [(str(f.relative_to(_ROOT)), f.read_text()) for f in files]
     versions = [(name, version(name)) for name in _PACKAGES]
     for name in _EXTRAS:

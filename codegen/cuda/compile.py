@@ -131,6 +131,11 @@ def load_source(source: str) -> dict[str, Any]:
     return names
 
 
+def triton_version() -> str:
+    """The version of Triton that compiles here."""
+    return str(_triton().__version__)
+
+
 def _triton() -> ModuleType:
     try:
         import triton

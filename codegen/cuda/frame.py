@@ -66,6 +66,7 @@ class Code:
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
         options: What could have been chosen, by name; first what estimates say is fastest.
+        subject: What the choice depends on: dtypes, layout and sizes.
         packed: The arrays that take the place of a constant operand, by its number.
         workspaces: Memory that it needs besides, by parameter; it may hold anything before.
         unaligned: The operands and results that may lie at no multiple of 16 bytes.
@@ -81,6 +82,7 @@ class Code:
     num_warps: int = 4
     num_stages: int = 3
     options: Options = field(default_factory=dict)
+    subject: Mapping[str, int | str] = field(default_factory=dict)
     packed: Mapping[int, Sequence[Packing]] = field(default_factory=dict)
     workspaces: tuple[Buffer, ...] = ()
     unaligned: frozenset[int] = frozenset()
@@ -120,15 +122,23 @@ class Frame:
         self.workspaces: tuple[Buffer, ...] = ()
         self.lines: list[str] = []
         self.options: dict[str, Sequence[Option]] = {}
+        self.subject: dict[str, int | str] = {}
         self.packed: dict[int, Sequence[Packing]] = {}
         self._done: list[Code] = []
         self._depth = 1
         self._bound = 0
         self._numbers = len(types)
 
-    def pick(self, name: str, options: Sequence[Option]) -> Option:
-        """The option that was chosen for the kernel, else the first."""
+    def pick(
+        self, name: str, options: Sequence[Option], subject: Mapping[str, Dim | str] | None = None
+    ) -> Option:
+        """The option that was chosen for the kernel, else the first.
+
+        ``subject`` is what the choice depends on; without it, nothing measured elsewhere holds.
+        """
         self.options[name] = options
+        sizes = {k: v if isinstance(v, int) else str(v) for k, v in (subject or {}).items()}
+        self.subject |= sizes
         return picked(self.kernel, name, options)
 
     def new_number(self) -> int:
@@ -228,8 +238,10 @@ class Frame:
         signature |= {symbol_name(s): "i32" for s in self.symbols}
         header = f"@triton.jit\ndef {name}({', '.join(signature)}):"
         text = "\n".join([header, *self._description(memory), *self.lines, ""])
-        rest = grid, num_warps, num_stages, self.options, self.packed, self.workspaces
-        return Code(name, text, signature, self.symbols, *rest, found=self.found)
+        choice = {"options": self.options, "subject": self.subject}
+        memory_ = {"packed": self.packed, "workspaces": self.workspaces, "found": self.found}
+        rest = grid, num_warps, num_stages
+        return Code(name, text, signature, self.symbols, *rest, **choice, **memory_)
 
     def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""

@@ -14,7 +14,7 @@ from ...ir.dims import Dim
 from ...ir.errors import TargetError
 from ...passes.memory_plan import Place
 from .build import Build
-from .compile import Binary, Compiler, pointers
+from .compile import Binary, Compiler, pointers, triton_version
 from .frame import Code
 from .order import waits
 from .schedule import Way
@@ -69,6 +69,7 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     places = {number: place for place, number in enumerate(there)}
     entry = {
         "archs": names,
+        "triton": triton_version(),
         "arena": _size(made.arena),
         "elements": [_size(d) for d in made.sizes],
         "source": code.add(made.source.encode()),
@@ -151,11 +152,14 @@ class _Writer:
         arguments = list(map(_argument, launch.places))
         arguments += [{"value": symbol} for symbol in self._codes[launch.ways[0].number].symbols]
         told = {**ways[0]["launch"], "arguments": arguments, "node": launch.node}
-        return {**told, "ways": ways} if len(ways) > 1 else told
+        if len(ways) == 1:
+            return told
+        return {**told, "ways": ways, "subject": self._codes[launch.ways[0].number].subject}
 
     def _way(self, way: Way) -> dict[str, Any]:
         grid = [_size(self._codes[way.number].grid), 1, 1]
-        return {"launch": {"kernel": self._places[way.number], "grid": grid}, "why": way.why}
+        launch = {"kernel": self._places[way.number], "grid": grid}
+        return {"launch": launch, "why": way.why, "choice": way.choice}
 
     def _branch(self, step: Branch) -> dict[str, Any]:
         told = {"condition": _argument(step.condition), "held": list(step.held)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ...ir.errors import TargetError
 from ...ir.kernel import KernelOp
@@ -11,7 +11,9 @@ from ...ir.op import GraphOp
 from ...ir.ops.attention import AttentionOp
 from ...ir.types import DTYPES
 from ...passes.decode_weights import note_of
-from ..kernels import kernel_key, title
+from ..choice import Option
+from ..kernels import kernel_key, kernel_types, title
+from .database import Database
 from .elements import pointer_type
 from .frame import Code
 from .target import CudaTarget
@@ -60,11 +62,13 @@ class Way:
         number: Of its code.
         algorithm: What it is.
         why: The reason for it.
+        choice: What was chosen for it, by name.
     """
 
     number: int
     algorithm: str
     why: str
+    choice: Mapping[str, Option] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,6 +78,7 @@ class Scheduler:
     target: CudaTarget
 
     def __post_init__(self) -> None:
+        self.database = Database.of(self.target)
         self.codes: list[Code] = []
         self._ways: dict[Hashable, list[Way]] = {}
 
@@ -96,23 +101,39 @@ class Scheduler:
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
-        """First as estimates have it, then what else is worth measuring: of one launch each."""
+        """First what is chosen, then what else is worth measuring: of one launch each."""
         planned = str(kernel.algorithm.data)
-        first = self._generate(kernel, name)
-        yield self._way(kernel, first)
+        first, chosen = self._first(kernel, name)
+        yield self._way(kernel, first, chosen)
         options = {} if first.then else first.options
-        others = [{what: option} for what, offered in options.items() for option in offered[1:]]
+        others = [{what: option} for what, offered in options.items() for option in offered]
+        others = [choice for choice in others if choice != chosen]
         for number, choice in enumerate(others[: self.target.candidates - 1], 1):
             say(kernel, planned, "")
             kernel.choose(choice)
             code = self._generate(kernel, f"{name}_{number}")
-            if not code.then:
-                yield self._way(kernel, code)
+            if not code.then and _memory(code) == _memory(first):
+                yield self._way(kernel, code, choice)
 
-    def _way(self, kernel: KernelOp, code: Code) -> Way:
+    def _first(self, kernel: KernelOp, name: str) -> tuple[Code, Mapping[str, Option]]:
+        """As it was measured to be fastest, else as estimates have it."""
+        planned = str(kernel.algorithm.data)
+        code = self._generate(kernel, name)
+        subject = _subject(kernel, code, self.target)
+        found = self.database.find(subject, code.options)
+        if found is None:
+            choice = {what: options[0] for what, options in code.options.items()}
+            return replace(code, subject=subject), choice
+        say(kernel, planned, "")
+        kernel.choose(found.choice)
+        code = self._generate(kernel, name)
+        say(kernel, str(kernel.algorithm.data), f"{kernel.why.data}; {found.why}")
+        return replace(code, subject=subject), found.choice
+
+    def _way(self, kernel: KernelOp, code: Code, choice: Mapping[str, Option]) -> Way:
         number = len(self.codes)
         self.codes += code.launches
-        return Way(number, str(kernel.algorithm.data), str(kernel.why.data))
+        return Way(number, str(kernel.algorithm.data), str(kernel.why.data), choice)
 
     def _generate(self, kernel: KernelOp, name: str) -> Code:
         try:
@@ -129,6 +150,21 @@ class Scheduler:
         templates = _TEMPLATES.get(str(kernel.algorithm.data), ())
         made = (template(kernel, name, self.target) for template in templates)
         return next((code for code in made if code is not None), None)
+
+
+def _subject(kernel: KernelOp, code: Code, target: CudaTarget) -> Mapping[str, int | str]:
+    """What a choice depends on; empty where the template does not say."""
+    if not code.subject:
+        return {}
+    types = " ".join(str(type.dtype) for type in kernel_types(kernel))
+    said = {"template": str(kernel.algorithm.data), "ops": title(kernel, " "), "types": types}
+    return {**said, "precision": target.precision, **code.subject}
+
+
+def _memory(code: Code) -> object:
+    """What ways to compute a kernel have in common: the memory that they are given."""
+    packed = {n: [p.key for p in packings] for n, packings in code.packed.items()}
+    return packed, code.workspaces, list(code.signature.values())
 
 
 def has_kernel(op: GraphOp) -> bool:

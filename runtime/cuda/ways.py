@@ -8,7 +8,7 @@ known by the name of the first way's kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..artifact import Artifact
@@ -78,7 +78,8 @@ def bound(artifact: Artifact, winners: Winners, told: Entry) -> Artifact:
             why = winner.told(launch["ways"][winner.way]["why"])
             name = entry["kernels"][launch["kernel"]]["name"]
             sites[number] = {**sites[number], "kernel": name, "why": why}
-    changed = {"sites": sites, "cuda": {**entry, "tuned": dict(told)}}
+    found = {title: asdict(winner) for title, winner in winners.items()}
+    changed = {"sites": sites, "cuda": {**entry, "tuned": {**told, "winners": found}}}
     return replace(made, manifest={**made.manifest, **changed})
 
 

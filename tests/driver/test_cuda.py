@@ -5,6 +5,7 @@ The binaries are real: every argument of every launch goes where the cubin's tab
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 import torch
 from cuda_interpreted import interpreting
 from cuda_standin import StandIn, standing_in
+from mlc.codegen.cuda import database
 from mlc.driver.explain import explain
+from mlc.driver.measured import export_measured
 from mlc.driver.torch_compile import target_of
 from mlc.passes.compress.recipe import Quantize
 from mlc.runtime import Artifact
@@ -257,7 +260,8 @@ def test_a_model_is_tuned_where_it_runs(tmp_path: Path, monkeypatch: pytest.Monk
     first, second = (site["why"] for site in model.manifest["sites"])
     assert first.endswith("; measured: 10.0 µs, as estimated it is 25.0 µs")
     assert second.endswith("; measured: none of 2 others is faster")
-    assert model.manifest["cuda"]["tuned"] == {"device": "Stand-in 0 (sm_90)", "driver": "13.0"}
+    tuned = model.manifest["cuda"]["tuned"]
+    assert (tuned["device"], tuned["driver"]) == ("Stand-in 0 (sm_90)", "13.0")
     artifact = model._artifact
     assert artifact
     for file in (path, tmp_path / "tuned.mlc"):
@@ -292,6 +296,45 @@ def test_notes_of_another_gpu_or_that_make_no_sense_are_not_taken(
         with standing_in(StandIn(version=version)) as gpu:
             mlc.load(path)(x)
             assert gpu.ran == names
+
+
+def test_what_was_measured_is_chosen_before_any_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Through a file of measurements; the made-up times are those of the stand-in."""
+    monkeypatch.setattr(database, "FOLDER", tmp_path)
+    (module, x), file = two_products(), tmp_path / "stand-in.json"
+    given = {"inputs": (x,), "cache": False}
+    with standing_in(StandIn()) as gpu:
+        model = mlc.compile(module, **given, target="cuda", candidates=3)
+        with pytest.raises(mlc.MlcError, match="was not tuned on this GPU"):
+            export_measured(model, str(file))
+        model(x)
+        gpu.costs = {f"{gpu.ran[0]}_2": 0.01}
+        assert export_measured(model.tune(), str(file)) == 2
+        export_measured(model, str(file))
+    first, _ = json.loads(file.read_text())["entries"]
+    assert (first["microseconds"], first["default"]) == pytest.approx((10, 25))
+    assert first["subject"]["ops"] == "matmul add gelu"
+    assert (first["subject"]["rows"], first["subject"]["depth"]) == (17, 24)
+    database._all.cache_clear()
+
+    def why(target: str, rows: int) -> str:
+        y = normal(rows, 24)
+        made = mlc.compile(module, inputs=(y,), target=target, cache=False)
+        return made.manifest["sites"][0]["why"]
+
+    tile = "x".join(map(str, first["choice"]["tile"][:3]))
+    with standing_in(StandIn(count=0)):
+        assert why("cuda:sm_90", 17).startswith(f"tiles of {tile} ")
+        assert why("cuda:sm_90", 17).endswith("; measured: 10.0 µs on Stand-in 0")
+        assert why("cuda:sm_90", 30).endswith("; measured at 17 rows: 10.0 µs on Stand-in 0")
+        for target, rows in (("cuda:sm_90", 40), ("cuda:sm_80", 17), ("cuda:sm_90,sm_80", 17)):
+            assert "measured" not in why(target, rows)
+    file.write_text(file.read_text().replace("Stand-in 0", "Another"))
+    with pytest.raises(mlc.MlcError, match="it is of Another, this is Stand-in 0"):
+        export_measured(model, str(file))
+    database._all.cache_clear()
 
 
 def test_compiling_and_tuning_at_once(tmp_path: Path):

@@ -71,7 +71,14 @@ class _Attention:
         tiled = (q.shape[2], self.keys, features, values)
         self.space = IndexSpace((*q.shape[:2], *(_at_least_two(n) for n in tiled), self.groups))
         options = list(self._options())
-        self.block, self.step, self.warps, self.stages = frame.pick("blocks", options)
+        subject = {
+            "rows": self.rows,
+            "keys": self.keys,
+            "features": features,
+            "values": values,
+            "groups": product((self.batch, self.groups)),
+        }
+        self.block, self.step, self.warps, self.stages = frame.pick("blocks", options, subject)
         self.axes: dict[int, str] = dict.fromkeys(range(GROUP + 1), "0")
         self.masks: dict[int, str] = {}
 

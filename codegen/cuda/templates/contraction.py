@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ....ir.dims import Dim, ceildiv
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
+from ....ir.scalar import Scalar
 from ..elements import memory_type
 from ..frame import Code, Frame, dim_text
 from ..layout import Access, Group, access_of, groups_of, total
@@ -42,7 +43,7 @@ class _Contraction:
         self.frame, self.space = rooted.frame, rooted.space
         own = self.space.position(rooted.indices, rooted.type.shape)
         everything = [rooted.body, *rooted.results]
-        access = access_of(everything, self.space, self.frame.buffers)
+        access = self._access(everything)
         access = Access((*access.forms, own), access.values)
         extents = self.space.extents
         self.rows = groups_of(product.rows, extents, access)
@@ -55,10 +56,23 @@ class _Contraction:
         inner = self.depth[-1].size if self.depth else 1
         problem = Problem(*self.size, count, product.left.dtype, inner)
         tiles = ranked_tiles(problem, self.frame.target)
-        self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles]))
+        subject = {**vars(problem), "dtype": str(problem.dtype), "layout": self._layout()}
+        self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
+
+    def _layout(self) -> str:
+        """Which factors have neighbours in memory along the depth: ``k``, and ``-`` otherwise."""
+        axis = self.product.depth[-1] if self.product.depth else -1
+        factors = [f.node for f in (self.product.left, self.product.right)]
+        along = [
+            any(f.coefficient(axis) == 1 for f in self._access([node]).forms) for node in factors
+        ]
+        return "".join("k" if a else "-" for a in along)
+
+    def _access(self, nodes: Sequence[Scalar]) -> Access:
+        return access_of(nodes, self.space, self.frame.buffers)
 
     def build(self) -> Code:
         """A program is a tile; neighbouring programs share the columns."""
