@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 
 from ...ir.errors import TargetError
-from ...ir.types import DTYPES
+
+_NARROW = {"f16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class CudaTarget:
     @property
     def narrow(self) -> np.dtype | None:
         """In what weights and values between kernels are stored that were f32; None as they are."""
-        return DTYPES[self.precision] if self.precision in ("f16", "bf16") else None
+        return _NARROW.get(self.precision)
 
     @property
     def fp8(self) -> bool:
