@@ -54,7 +54,8 @@ def choose_encoded(op: DequantizeOp, target: CpuTarget) -> EncodedChoice:
         return EncodedChoice(False, f"decoded ahead of time: {problem}")
     rows, bits = _rows(op), bit_width(type_of(op.x).dtype)
     depth, columns = (static((d,)) for d in type_of(op.x).shape)
-    dense = depth * columns * max(rows / 2 / _DENSE / target.lanes(32), F32.itemsize / _READ)
+    dense = rows / target.multipliers / _DENSE / target.lanes(32)
+    dense = depth * columns * max(dense, F32.itemsize / _READ)
     ratio = dense / encoded_cycles(rows, depth, columns, bits, target)
     predicted = f"predicted {ratio:.2f}x the speed of the dense product"
     if ratio < 1:
@@ -69,11 +70,11 @@ def encoded_cycles(rows: int, depth: int, columns: int, bits: int, target: CpuTa
     """Predicted cycles of a product with a matrix of codes."""
     lanes = target.lanes(32)
     if lanes in target.dot4:
-        work = rows * 3 / 8 / _DIGITS / lanes
+        work = rows * 3 / 4 / target.multipliers / _DIGITS / lanes
     elif lanes in target.pairs:
-        work = rows * 2 / 3 / lanes
+        work = rows * 4 / 3 / target.multipliers / lanes
     else:
-        work = rows / 2 / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
+        work = rows / target.multipliers / _DENSE / lanes + _DECODE[bits] / lanes * -(-rows // 32)
     padded = -(-columns // lanes) * lanes
     read = bits / 8 / _READ
     return depth * (padded * max(work, read) + rows * ELEMENT)

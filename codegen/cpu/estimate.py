@@ -86,10 +86,10 @@ class Estimate:
         return min(dense, encoded_cycles(rows, depth, columns, bits, self.target))
 
     def _work(self, op: MatmulOp | ConvOp, bits: int, has_dot: bool = True) -> float:
-        """Multiply-adds, two vectors of them a cycle; bytes without their instruction as words."""
+        """Multiply-adds at their rate; bytes without their instruction as words."""
         lanes = self.target.lanes(bits if has_dot else 2 * bits)
         rows, weight = _count(type_of(op.results[0]).shape[:-1]), _count(op.operand_type(1).shape)
-        return rows * weight / lanes / 2 / _RATE
+        return rows * weight / lanes / self.target.multipliers / _RATE
 
     def _read(self, weight: SSAValue) -> float:
         """Cycles to read the constant as it is stored."""

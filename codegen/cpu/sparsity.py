@@ -34,8 +34,9 @@ _FEW = 1024
 _GAIN = 1.1
 _NO_PRODUCT = "zeros are not skipped: no product of rows with a constant matrix"
 _CACHE = 1 << 20
-# Measured cycles: of a step for each that it needs by what it loads, of a vector of sums that is
-# read and written, of a vector turned and turned back, of a byte of results beyond the cache.
+# Measured cycles, of one that multiplies two vectors: of a step for each that it needs by what it
+# loads, of a vector of sums that is read and written, of a vector turned and turned back, of a byte
+# of results beyond the cache.
 _STEP, _SUM, _TURN, _TURN_BACK, _WRITE = 1.15, 5.7, 4.5, 5.5, 0.18
 
 
@@ -129,7 +130,7 @@ def block_density(matrix: np.ndarray, height: int) -> float:
 
 def _dense_cycles(rows: int, root: GraphOp, matrix: np.ndarray, target: CpuTarget) -> float:
     saved = gain(root, target) if isinstance(root, ConvOp) else 1.0
-    return rows * matrix.size / target.lanes(32) / 2 / 0.93 / saved
+    return rows * matrix.size / target.lanes(32) / target.multipliers / 0.93 / saved
 
 
 def _sparse_cycles(rows: int, density: float, cut: Blocking, target: CpuTarget) -> float:
@@ -137,9 +138,10 @@ def _sparse_cycles(rows: int, density: float, cut: Blocking, target: CpuTarget) 
     tiles = -(-rows // cut.rows)
     blocks = density * layout.depth * layout.blocks
     fmas = layout.height * vectors
-    step = max(fmas / 2 + 0.5, (vectors + layout.height + 1) / 2)
-    sums = layout.slabs * layout.blocks * fmas
+    rate = target.multipliers
+    step = max(fmas / rate + 0.5, vectors / rate + (layout.height + 1) / 2)
+    sums = layout.slabs * layout.blocks * fmas * _SUM
     turned = (layout.depth * _TURN + layout.columns * _TURN_BACK) * vectors
     results = rows * layout.columns * F32.itemsize
     written = results * _WRITE if results > _CACHE else 0.0
-    return tiles * (blocks * step * _STEP + sums * _SUM + turned) + written
+    return tiles * (blocks * step * _STEP + (sums + turned) * 2 / rate) + written

@@ -28,6 +28,7 @@ class CpuTarget:
         packs: LLVM's intrinsics that pack two machine vectors of i32 to i16, and those to bytes
             without and with sign, within each 128 bits, saturating; may be empty.
         choose: LLVM's intrinsic that chooses 64 of 128 bytes by their numbers; may be empty.
+        multipliers: How many machine vectors of products begin in a cycle, and as many are loaded.
         exact: Whether to leave out algorithms that round more than plain sums do.
         narrow: Whether products may round their factors to bf16.
     """
@@ -44,6 +45,7 @@ class CpuTarget:
     exact: bool = False
     narrow: bool = False
     pairs: Mapping[int, str] = field(default_factory=dict, hash=False)
+    multipliers: int = 2
 
     def lanes(self, bits: int) -> int:
         """How many elements of ``bits`` a machine vector holds."""
@@ -55,6 +57,8 @@ _PACKS_256 = tuple(f"llvm.x86.avx2.{step}" for step in _STEPS)
 _PACKS_512 = tuple(f"llvm.x86.avx512.{step}.512" for step in _STEPS)
 _PAIRS_256 = {8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 _PAIRS_512 = {16: "llvm.x86.avx512.pmaddw.d.512", **_PAIRS_256}
+# CPUs that take vectors of 512 bits in halves.
+_HALVING = frozenset(["znver4", "icelake-client", "rocketlake", "tigerlake"])
 _SYSTEM = "x86_64-unknown-linux-gnu"
 _NAMED = {
     "x86-64-v3": CpuTarget(_SYSTEM, "x86-64-v3", "", 256, 16, packs=_PACKS_256, pairs=_PAIRS_256),
@@ -103,6 +107,7 @@ def host() -> CpuTarget:
         *narrow,
         choose,
         pairs=_pairs(features),
+        multipliers=1 if name in _HALVING and wide else 2,
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
 from mlc.codegen.cpu.estimate import Estimate
+from mlc.codegen.cpu.sparsity import predicted_cycles
 from mlc.codegen.cpu.target import target_for
 from mlc.ir.op import GraphOp
 from mlc.ir.ops.constant import ConstantOp
@@ -47,6 +50,17 @@ def test_zeros_are_skipped(rows: int):
     times = [seconds(rows, floats(d)) for d in (1.0, 0.5, 0.2, 0.1, 0.05)]
     assert sorted(times, reverse=True) == times
     assert times[0] > 2 * times[3]
+
+
+def test_zeros_save_more_where_vectors_are_multiplied_in_halves():
+    (weight,) = floats(0.55)
+    assert isinstance(weight, ConstantOp)
+    cycles = [
+        predicted_cycles(weight, 128, weight.value.array, replace(TARGET, multipliers=n))
+        for n in (2, 1)
+    ]
+    whole, halves = (c[1] / c[0] for c in cycles)
+    assert halves < min(1, whole)
 
 
 def test_few_bits_are_read_faster():
