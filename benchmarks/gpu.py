@@ -1,14 +1,15 @@
 """Checks and times a zoo of torch models on an NVIDIA GPU, beside torch and ONNX Runtime.
 
     python benchmarks/gpu.py --zoo zoo.py [--models resnet50 …] [--batches 1 32] [--dtypes bf16] \\
-        [--recipes none w4]
+        [--recipes none w4] [--tune]
 
 The zoo is a Python file with ``MODELS``, a mapping of names, ``build(name, batch)``, which gives a
 module in f32 and its inputs as a dict of arrays, and, for ONNX Runtime, ``export(name, batch,
 path)``. First every model is compiled, on all CPU cores at once, checked, and timed beside torch
 eager. Then, as long as the budget lasts, it is timed beside ``torch.compile(mode="max-autotune")``
 and, where it is installed, ONNX Runtime's CUDA provider. ``--resume`` goes on with what an earlier
-run did not reach.
+run did not reach. By default all dtypes are compared, and the recipes in one dtype. With
+``--tune`` mlc's models hold six ways to compute each kernel, and are tuned before they are timed.
 
 Outputs are held against torch eager in f32, without TF32: in f32 they may differ by 1e-3 of their
 norm, in narrower dtypes by twice as much as torch eager does in that dtype. With a recipe (weights
@@ -58,6 +59,8 @@ from gpu_cases import (
 from mlc.runtime import ModelError
 
 BUDGET, MARGIN, CASE_LIMIT = 570, 10, 240
+_WAYS = 6
+_DTYPES = ["f32", "f16", "bf16"]
 
 
 class Session:
@@ -65,12 +68,13 @@ class Session:
 
     def __init__(self, chosen: argparse.Namespace):
         self.end = time.monotonic() + chosen.budget - MARGIN
-        self.setting = Setting(chosen.zoo, _named(chosen.target), chosen.device)
+        ways = _WAYS if chosen.tune else 1
+        self.setting = Setting(chosen.zoo, _named(chosen.target), chosen.device, ways)
         self.out = Path(chosen.out)
         self.engines = chosen.engines
         self.results = _read(self.out) if chosen.resume else {}
-        forms = product(chosen.recipes, chosen.dtypes, chosen.batches, chosen.models)
-        self.cases = [Case(m, b, d, "" if r == "none" else r) for r, d, b, m in forms]
+        forms = product(_forms(chosen), chosen.batches, chosen.models)
+        self.cases = [Case(m, b, d, "" if r == "none" else r) for (r, d), b, m in forms]
         self.worker = Worker(self.setting)
 
     def run(self, folder: str, jobs: int) -> None:
@@ -119,6 +123,12 @@ class Session:
 
     def _left(self) -> float:
         return self.end - time.monotonic()
+
+
+def _forms(chosen: argparse.Namespace) -> list[tuple[str, str]]:
+    """Recipes with dtypes: compressed weights are compared in one dtype, the last."""
+    plain = [("none", d) for d in chosen.dtypes if "none" in chosen.recipes]
+    return plain + [(r, chosen.dtypes[-1]) for r in chosen.recipes if r != "none"]
 
 
 def _named(target: str) -> str:
@@ -221,8 +231,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--zoo", required=True, metavar="FILE.py")
     parser.add_argument("--models", nargs="+", help="by default all of the zoo")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=["bf16"])
-    parser.add_argument("--recipes", nargs="+", choices=["none", *RECIPES], default=["none"])
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=_DTYPES)
+    recipes = ["none", *RECIPES]
+    parser.add_argument("--recipes", nargs="+", choices=recipes, default=["none", "int8", "w4"])
+    parser.add_argument("--tune", action="store_true", help="measure mlc's candidates first")
     known = ["mlc", "eager", "inductor", "onnxruntime"]
     parser.add_argument("--engines", nargs="+", choices=known, default=known)
     parser.add_argument("--target", default="cuda", help="what mlc compiles for")
