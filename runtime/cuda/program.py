@@ -4,7 +4,7 @@
      "kernels": [...], "launches": [...], "found": [symbol, ...], "held": count}
 
 A kernel names its place in the artifact's code for each architecture, and what a launch of it
-needs. ``launches`` are steps (see steps.py): launches, with loops and branches around them. Sizes
+needs. ``launches`` are steps (see reader.py): launches, with loops and branches around them. Sizes
 are expressions over the model's symbols, and over those that loops and branches find.
 ``elements`` counts those of tensors of symbolic size; ``outputs`` are the largest shapes of results
 whose own shapes are known after the run only.
@@ -18,8 +18,9 @@ from typing import Any
 from ..errors import ArtifactError
 from ..signature import Signature
 from .kernel import Kernel
+from .reader import Reader
 from .sizes import Sizes
-from .steps import Piece, Reader
+from .steps import Piece
 
 Late = Callable[[Sequence[int]], list[tuple[int, ...]]]
 
