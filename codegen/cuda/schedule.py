@@ -22,6 +22,7 @@ from .templates.contraction import contraction_kernel
 from .templates.encoded import encoded_kernel
 from .templates.pointwise import pointwise_kernel, say
 from .templates.reduction import reduction_kernel
+from .templates.roi_align import roi_align_kernel
 from .templates.row import row_kernel
 from .templates.scan import scan_kernel
 from .templates.scatter import scatter_kernel
@@ -50,6 +51,7 @@ _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "scatter_nd": (scatter_kernel,),
     "non_zero": (non_zero_kernel,),
     "compress": (compress_kernel,),
+    "roi_align": (roi_align_kernel,),
     "non_max_suppression": (suppress_kernel,),
 }
 

@@ -15,7 +15,6 @@ from mlc.ir.module import model_module
 from mlc.ir.op import GraphOp
 from mlc.ir.ops.control import ReturnOp
 from mlc.ir.ops.select import CountOp, NonMaxSuppressionOp, UniqueOp
-from mlc.ir.structure import Special
 from mlc.ir.symbols import known_symbols
 from mlc.ir.types import DTYPE_NAMES, is_float, tensor, type_of
 from xdsl.dialects.builtin import ModuleOp
@@ -32,22 +31,20 @@ def module_of(op: GraphOp) -> ModuleOp:
     return model_module(block, names, [f"y{k}" for k in range(len(op.results))])
 
 
-# What the target has no kernels for: algorithms, and floats that no GPU of NVIDIA's converts;
-# also choosing any number of boxes, and comparing slices.
-LEFT_OUT = frozenset("roi_align".split())
+# What the target has no kernels for: floats that no GPU of NVIDIA's converts, choosing any number
+# of boxes, comparing slices.
 FOREIGN = frozenset("f8E4M3FNUZ f8E5M2FNUZ f8E8M0FNU f4E2M1FN".split())
 
 
 def _is_supported(case: Case) -> bool:
     op = build(case)
-    structure, types = op.structure(), [type_of(v) for v in (*op.operands, *op.results)]
-    named = isinstance(structure, Special) and structure.name in LEFT_OUT
+    types = [type_of(v) for v in (*op.operands, *op.results)]
     if isinstance(op, NonMaxSuppressionOp) and not isinstance(op.limit, int):
         return False
     if isinstance(op, UniqueOp):
         shape = types[0].shape
         return {*shape[: op.axis], *shape[op.axis + 1 :]} <= {1}
-    return not named and not any(DTYPE_NAMES[t.dtype] in FOREIGN for t in types)
+    return not any(DTYPE_NAMES[t.dtype] in FOREIGN for t in types)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if _is_supported(c)], ids=str)

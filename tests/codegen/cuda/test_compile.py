@@ -33,6 +33,7 @@ from mlc.ir.ops.norm import LayerNormOp, SoftmaxOp
 from mlc.ir.ops.pool import AvgPoolOp, MaxPoolOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.reduce import ReduceMeanOp
+from mlc.ir.ops.roi import RoiAlignOp
 from mlc.ir.ops.scatter import ScatterElementsOp
 from mlc.ir.ops.select import CompressOp, NonMaxSuppressionOp, NonZeroOp
 from mlc.ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp
@@ -79,6 +80,12 @@ def suppress(g: Graph, x: SSAValue) -> SSAValue:
     return g(NonMaxSuppressionOp, boxes, scores, limit=5, overlap=0.3, least_score=0.1, count="K")
 
 
+def regions(g: Graph, x: SSAValue) -> SSAValue:
+    boxes = g(SliceOp, x, starts=(0, 0, 0, 0), stops=(2, 1, 1, 4), steps=(1, 1, 1, 1))
+    boxes = g.add(ReshapeOp.to(boxes, (2, 4)))
+    return g(RoiAlignOp, x, boxes, np.zeros(2, np.int64), size=(3, 3))
+
+
 KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "pointwise": lambda g, x: g(GeluOp, g(AddOp, x, x)),
     "transpose": lambda g, x: g(TransposeOp, x, perm=(0, 2, 3, 1)),
@@ -98,6 +105,7 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "top_k": lambda g, x: g(TopKOp, x, k=5, axis=3, largest=True),
     "sort": lambda g, x: g(TopKOp, g(CastOp, x, to=I64), k=48, axis=3),
     "suppress": suppress,
+    "roi_align": regions,
     "non_zero": lambda g, x: g(NonZeroOp, x, count="K"),
     "compress": lambda g, x: g(CompressOp, x, np.zeros(9, bool), axis=2, count="K"),
     "scan": lambda g, x: g(CumSumOp, x, axis=3),
