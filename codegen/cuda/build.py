@@ -11,6 +11,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
+from ...ir.data import DataAttr
 from ...ir.dims import Dim, Shape, symbols_of
 from ...ir.errors import Unsupported, UnsupportedError
 from ...ir.kernel import KernelOp
@@ -346,16 +347,24 @@ class _Weights:
 
     def offset(self, constant: ConstantOp, array: Packing | None = None) -> int:
         """Where a constant lies, or an array that is made of it."""
-        data = constant.value
-        key = data, array and array.key
+        key = constant.value, array and array.key
         if key not in self._offsets:
+            size, make = _laid_out(constant.value, array)
             self._offsets[key] = self.size
-            made = (lambda: array.pack(data.array)) if array else (lambda: data.array)
-            self.entries.append((self.size, made))
-            type = array.type if array else data.type
-            assert isinstance(type.size, int)
-            self.size += -(-type.size * type.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+            self.entries.append((self.size, make))
+            self.size += -(-size // ALIGNMENT) * ALIGNMENT
         return self._offsets[key]
+
+
+def _laid_out(data: DataAttr, array: Packing | None) -> tuple[int, Callable[[], np.ndarray]]:
+    """The bytes of a constant, or of what is made of it, and what makes it."""
+    if array is not None and array.varies:
+        made = array.pack(data.array)
+        return made.nbytes, lambda: made
+    type = array.type if array else data.type
+    assert isinstance(type.size, int)
+    size = type.size * type.dtype.itemsize
+    return size, (lambda: array.pack(data.array)) if array else (lambda: data.array)
 
 
 def _symbols(block: Block) -> list[str]:

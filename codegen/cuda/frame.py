@@ -44,13 +44,15 @@ class Packing:
 
     Attributes:
         key: Equal keys mean equal arrays of equal data.
-        type: The array's type.
+        type: The array's type, or the largest that it may have.
         pack: Makes it.
+        varies: Whether the data tell how large it is.
     """
 
     key: Hashable
     type: TensorType
     pack: Callable[[np.ndarray], np.ndarray]
+    varies: bool = False
 
 
 @dataclass(frozen=True)

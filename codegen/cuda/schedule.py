@@ -16,6 +16,7 @@ from ..kernels import kernel_key, kernel_types, title
 from .database import Database
 from .elements import pointer_type
 from .frame import Code
+from .sparsity import choose_sparse
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
 from .templates.contraction import contraction_kernel
@@ -27,6 +28,7 @@ from .templates.row import row_kernel
 from .templates.scan import scan_kernel
 from .templates.scatter import scatter_kernel
 from .templates.select import compress_kernel, non_zero_kernel
+from .templates.sparse import sparse_kernel
 from .templates.suppress import suppress_kernel
 from .templates.top_k import top_k_kernel
 
@@ -41,7 +43,7 @@ Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 _TEMPLATES: dict[str, tuple[Template, ...]] = {
     "row": (row_kernel, pointwise_kernel),
     "reduction": (reduction_kernel,),
-    "contraction": (encoded_kernel, contraction_kernel, reduction_kernel),
+    "contraction": (sparse_kernel, encoded_kernel, contraction_kernel, reduction_kernel),
     "attention": (attention_kernel,),
     "concat": (pointwise_kernel,),
     "pad": (pointwise_kernel,),
@@ -92,14 +94,16 @@ class Scheduler:
         Raises:
             Unfit: There is no template for it, or the template no code.
         """
-        key = kernel_key(kernel), unaligned
+        sparse = choose_sparse(kernel, self.target)
+        key = kernel_key(kernel), unaligned, sparse.tile
         if key not in self._ways:
             name, first = f"k{len(self._ways)}_{title(kernel)}", len(self.codes)
             self._ways[key] = list(self._written(kernel, name))
             made = self.codes[first:]
             self.codes[first:] = [replace(code, unaligned=unaligned) for code in made]
-        way, note = self._ways[key][0], note_of(kernel.ops)
-        say(kernel, way.algorithm, "; ".join(w for w in (way.why, note) if w))
+        way = self._ways[key][0]
+        reasons = way.why, note_of(kernel.ops), sparse.why
+        say(kernel, way.algorithm, "; ".join(filter(None, reasons)))
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:

@@ -79,7 +79,7 @@ def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
     Then the best of other shapes take turns with other ways to run the first.
     """
     legal = list(_legal(problem, target))
-    ranked = sorted(legal, key=lambda t: (_cycles(t, problem, target), _shared(t, 1)))
+    ranked = sorted(legal, key=lambda t: (cycles(t, problem, target), _shared(t, 1)))
     shapes = {(t.rows, t.columns): t for t in reversed(ranked)}
     others = [t for t in ranked if t is shapes[t.rows, t.columns]]
     turns = chain.from_iterable(zip_longest(others, _variants(ranked, problem, target)))
@@ -99,7 +99,7 @@ def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[
     ahead = [replace(best, stages=best.stages + n) for n in (1, -1)]
     warps = [replace(best, warps=n) for n in (best.warps * 2, best.warps // 2)]
     found = [ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
-    return [t for t in found if _fits(t, problem, target)]
+    return [t for t in found if fits(t, problem, target)]
 
 
 def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
@@ -113,11 +113,11 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
         if problem.dtype.itemsize == 1 and depth < 32:
             continue
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
-        if _fits(tile, problem, target):
+        if fits(tile, problem, target):
             yield tile
 
 
-def _fits(tile: Tile, problem: Problem, target: CudaTarget) -> bool:
+def fits(tile: Tile, problem: Problem, target: CudaTarget) -> bool:
     """Whether registers and shared memory suffice."""
     if not _FEWEST_WARPS <= tile.warps <= _MOST_WARPS:
         return False
@@ -135,7 +135,8 @@ def _shared(tile: Tile, itemsize: int) -> int:
     return tile.stages * (tile.rows + tile.columns) * tile.depth * itemsize
 
 
-def _cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
+def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
+    """The cycles that all tiles are expected to take."""
     depth = _number(problem.depth)
     steps = -(-depth // tile.depth)
     work = tile.rows * tile.columns * tile.depth * steps

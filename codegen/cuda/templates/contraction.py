@@ -21,9 +21,9 @@ from ..target import CudaTarget
 from ..tiles import Problem, Tile, ranked_tiles, why_tile
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
+from .matrices import along_depth
 from .pointwise import say
 from .rooted import Rooted
-from .turned import along_depth
 
 _FLIP = 128
 

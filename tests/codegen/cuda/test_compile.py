@@ -67,6 +67,13 @@ def codes(g: Graph, x: SSAValue, bits: str) -> SSAValue:
     return g(MatmulOp, x, g(DequantizeOp, weight, scale, to=dtype))
 
 
+def stripes(g: Graph) -> np.ndarray:
+    """A weight of which few blocks are not zero."""
+    weight = np.zeros((48, 400), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
+    weight[:16] = 1
+    return weight
+
+
 def indices(g: Graph, x: SSAValue) -> SSAValue:
     return g(CastOp, x, to=I64)
 
@@ -99,6 +106,7 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
         g, g(ReduceMeanOp, x, axes=(1, 2), keepdims=False), "i2"
     ),
     "codes of floats": lambda g, x: codes(g, x, "f8E4M3FN"),
+    "sparse": lambda g, x: g(MatmulOp, x, stripes(g)),
     "conv": conv,
     "depthwise": lambda g, x: conv(g, x, groups=48),
     "attention": attention,

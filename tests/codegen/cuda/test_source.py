@@ -31,6 +31,8 @@ GOLDEN = Path(__file__).parent / "golden"
 N, S = symbol("N"), symbol("S")
 F16, F32, I64 = (np.dtype(t) for t in (np.float16, np.float32, np.int64))
 WINDOW: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+STRIPES = np.zeros((512, 512), F16)
+STRIPES[:64] = 1
 
 
 def decoded(g: Graph, depth: int, columns: int) -> SSAValue:
@@ -75,6 +77,7 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         (F16,),
     ),
     "codes_of_one_row": (lambda g, x: g(MatmulOp, x, decoded(g, 256, 512)), ((1, 256),), (F16,)),
+    "sparse": (lambda g, x: g(ReluOp, g(MatmulOp, x, STRIPES)), ((N, 512),), (F16,)),
     "conv": (
         lambda g, x, w: g(ConvOp, x, w, **WINDOW),
         ((1, 56, 56, 64), (3, 3, 64, 128)),
