@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,15 @@ class Compression:
     recovery: Recovery | None = None
 
     def __post_init__(self):
-        self.calibration = _kept(self.calibration)
-        self.validation = _kept(self.validation)
+        from ..passes.compress.recipe import Recipe
+
+        if not isinstance(self.recipe, Recipe | None):
+            raise MlcError(
+                f"recipe is {self.recipe!r}: expected an mlc.Recipe, such as "
+                "mlc.Recipe.of(quantize='int8'), or what read_recipe(path) gives"
+            )
+        self.calibration = _kept(self.calibration, "calibration")
+        self.validation = _kept(self.validation, "validation")
         judges = (self.validation, self.metric, self.max_drop)
         if self.recipe is None and any(j is not None for j in judges):
             raise MlcError("validation, metric and max_drop judge a compression: give a recipe too")
@@ -237,6 +244,8 @@ class _Run:
         ]
 
 
-def _kept(data: Any) -> Any:
+def _kept(data: Any, what: str) -> Any:
     """Data that can be gone through again and again."""
+    if isinstance(data, str) or not isinstance(data, Iterable | None):
+        raise MlcError(f"{what} is {data!r}: expected batches of arrays, or a dict of arrays")
     return data if data is None or isinstance(data, Mapping) else list(data)

@@ -63,6 +63,8 @@ def check_recipe(
         RecipeError: An option or a pattern is unknown, a block fits no layer, calibration data is
             missing or does not fit the model.
     """
+    if wrong := recipe.wrong_types():
+        raise RecipeError(wrong)
     layers = layers_of(module)
     problems = [*recipe.problems(), *_unmatched(recipe, layers), *_unfit(recipe, layers)]
     if not layers:

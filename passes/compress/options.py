@@ -6,7 +6,8 @@ This file imports neither xDSL nor numpy, like the recipe that it is a part of.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 SCHEMES = ("weights", "static", "dynamic")
 ROUNDINGS = ("auto", "nearest", "hqq", "gptq", "awq")
@@ -18,6 +19,8 @@ FORMS = ("matrix", "tucker", "cp", "train")
 MEASURES = ("rank", "energy", "error", "time")
 _BLOCK = re.compile(r"(\d+)x(\d+)")
 _N_OF_M = re.compile(r"(\d+):(\d+)")
+_FITS = {int: Integral, float: Real, bool: bool, str: str}
+_KIND = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,17 @@ class LowRank:
     def needs_data(self) -> bool:
         """Whether this cannot be done without calibration data."""
         return self.method == "activation"
+
+
+def wrong_types(options: Quantize | Sparsify | LowRank) -> list[str]:
+    """Options that are no numbers where numbers are due, and the like; an integer is a float."""
+    kind = _KIND.sub("_", type(options).__name__).lower()
+    given = [(f.name, getattr(options, f.name), type(f.default)) for f in fields(options)]
+    return [
+        f"{kind}.{name} is {value!r}: expected {wanted.__name__}"
+        for name, value, wanted in given
+        if isinstance(value, bool) != (wanted is bool) or not isinstance(value, _FITS[wanted])
+    ]
 
 
 def _unless(fine: bool, problem: str) -> list[str]:

@@ -17,7 +17,7 @@ from ...ir.errors import MlcError
 from .options import LowRank as LowRank
 from .options import Quantize as Quantize
 from .options import Sparsify as Sparsify
-from .options import one_of
+from .options import one_of, wrong_types
 
 Options = Quantize | Sparsify | LowRank
 OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
@@ -137,6 +137,10 @@ class Recipe:
         """What is wrong whatever the model."""
         found = [p for o in self.options() for p in o.problems()]
         return found if self.options() else [*found, "it asks for nothing"]
+
+    def wrong_types(self) -> list[str]:
+        """Options of types that cannot be judged any further."""
+        return [p for o in self.options() for p in wrong_types(o)]
 
     def needs_data(self) -> bool:
         """Whether this cannot be done without calibration data."""

@@ -86,6 +86,8 @@ class Samples:
             missing = [n for n in self.names if n not in batch]
             if missing:
                 return [f"{where} lacks the input '{n}'" for n in missing]
+        if isinstance(batch, str) or not isinstance(batch, Iterable):
+            return [f"{where} is {batch!r}: expected arrays, by name or in the order of the inputs"]
         arrays = [batch] if isinstance(batch, np.ndarray) else list(batch)
         if len(arrays) != len(self.names):
             return [f"{where} has {len(arrays)} arrays; the model takes {', '.join(self.names)}"]
@@ -136,6 +138,8 @@ def _misfits(array: np.ndarray, type: TensorType) -> Iterator[str]:
     sizes = zip(array.shape, type.shape, strict=False)
     if array.ndim != type.rank or any(isinstance(d, int) and d != n for n, d in sizes):
         yield f"has the shape {list(array.shape)}: expected {type}"
+    elif array.shape[:1] == (0,) != type.shape[:1]:
+        yield f"is empty: it has the shape {list(array.shape)}"
     if array.dtype.kind not in "biuf" and array.dtype != type.dtype:
         yield f"holds {array.dtype}: expected numbers ({type})"
     elif array.dtype.kind == "f" and not is_float(type.dtype):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlc
 import numpy as np
 import onnx
 import pytest
 from mlc.cli.main import main
-from mlc.passes.compress.recipe import Quantize, RecipeError, Sparsify
+from mlc.ir.errors import MlcError
+from mlc.passes.compress.recipe import Quantize, Sparsify
 from small_models import dense, dense_result, dense_rows
 
 RECIPE = mlc.Recipe(Quantize(bits=4), Sparsify(0.5, method="sparsegpt"))
@@ -59,9 +61,20 @@ def test_the_cache_knows_recipes_and_data(tmp_path: Path):
     assert compiled(RECIPE, BATCHES) == found[1]
 
 
-def test_bad_data_is_refused():
-    with pytest.raises(RecipeError, match=r"'x' has the shape \[3, 5\]"):
-        mlc.compile(dense(), recipe=RECIPE, calibration=[np.zeros((3, 5))], cache=False)
+@pytest.mark.parametrize(
+    ("recipe", "data", "problem"),
+    [
+        (RECIPE, [np.zeros((3, 5))], r"'x' has the shape \[3, 5\]"),
+        (RECIPE, [dense_rows(0)], "batch 0: 'x' is empty"),
+        (RECIPE, [None], "batch 0 is None: expected arrays"),
+        (RECIPE, "data.npz", "calibration is 'data.npz': expected batches"),
+        ("int8", BATCHES, "recipe is 'int8': expected an mlc.Recipe"),
+        (mlc.Recipe(sparsify=Sparsify("0.9")), None, "sparsity is '0.9': expected float"),  # type: ignore
+    ],
+)
+def test_bad_recipes_and_data_are_refused(recipe: Any, data: Any, problem: str):
+    with pytest.raises(MlcError, match=problem):
+        mlc.compile(dense(), recipe=recipe, calibration=data, cache=False)
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

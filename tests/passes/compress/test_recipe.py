@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlc.ir.errors import MlcError
 from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
@@ -73,6 +74,11 @@ def test_short_forms():
 def test_impossible_options(options: Quantize | Sparsify | LowRank, problem: str):
     (found,) = options.problems()
     assert problem in found
+
+
+def test_options_of_other_types():
+    recipe = Recipe(Quantize(bits="4", group=np.int64(32)), Sparsify(np.float32(0.5)))  # type: ignore
+    assert recipe.wrong_types() == ["quantize.bits is '4': expected int"]
 
 
 def test_a_file_is_told_all_its_mistakes():
