@@ -1,8 +1,9 @@
 """The choice of a product's tile, by an estimate of the time that all tiles take.
 
 A tile loads its strips of both factors from the second-level cache while it multiplies; tiles run
-in waves over the multiprocessors. What does not fit shared memory, or the registers of its warps,
-is left out. Estimates err: what else is worth measuring follows the first choice.
+in waves over the multiprocessors. Where tiles are few, programs take parts of the depth, and a
+second launch adds these. What does not fit shared memory, or the registers of its warps, is left
+out. Estimates err: what else is worth measuring follows the first choice.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from .target import CudaTarget
 # Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache.
 _TENSOR, _TENSOR_TF32, _PLAIN, _BYTES = 1024, 512, 96, 48
 _LATENCY = 1500
+# Until a launch begins that waits for another.
+_LAUNCH = 2500
+_MOST_PARTS = 32
 _UNKNOWN = 1024
 _REGISTERS = 128
 _FEWEST_WARPS, _MOST_WARPS = 2, 16
@@ -32,7 +36,7 @@ _MOST = 12
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``.
+    """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``, in ``parts``.
 
     Its fields, in order, are the option that it is called by.
     """
@@ -42,6 +46,7 @@ class Tile:
     depth: int
     warps: int
     stages: int
+    parts: int = 1
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
@@ -89,7 +94,8 @@ def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
 def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
     """What is to be said of a tile."""
     waves = -(-_count(tile, problem) // target.multiprocessors)
-    return f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
+    parts = f", the depth in {tile.parts} parts" * (tile.parts > 1)
+    return f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}{parts}"
 
 
 def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
@@ -115,6 +121,17 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
         if fits(tile, problem, target):
             yield tile
+            yield from _in_parts(tile, problem, target)
+
+
+def _in_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
+    """The same tile in parts of several steps, as long as that fills multiprocessors."""
+    if not all(isinstance(d, int) for d in (problem.rows, problem.columns, problem.batch)):
+        return
+    steps, parts = -(-_number(problem.depth) // tile.depth), 2
+    while parts <= min(steps // 2, _MOST_PARTS, target.multiprocessors // _count(tile, problem)):
+        yield replace(tile, parts=-(-steps // -(-steps // parts)))
+        parts *= 2
 
 
 def fits(tile: Tile, problem: Problem, target: CudaTarget) -> bool:
@@ -137,14 +154,17 @@ def _shared(tile: Tile, itemsize: int) -> int:
 
 def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     """The cycles that all tiles are expected to take."""
-    depth = _number(problem.depth)
-    steps = -(-depth // tile.depth)
+    steps = -(-_number(problem.depth) // (tile.depth * tile.parts))
     work = tile.rows * tile.columns * tile.depth * steps
     load = (tile.rows + tile.columns) * tile.depth * steps * problem.dtype.itemsize
     small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
     waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
     one = max(work / _rate(problem, target) * waste, load / _BYTES) + 40 * steps + _LATENCY
-    return -(-_count(tile, problem) // target.multiprocessors) * one
+    whole = -(-_count(tile, problem) // target.multiprocessors) * one
+    if tile.parts == 1:
+        return whole
+    partial = 8 * tile.rows * tile.columns * _count(tile, problem) / target.multiprocessors
+    return whole + partial / _BYTES + _LAUNCH
 
 
 def _rate(problem: Problem, target: CudaTarget) -> int:
@@ -156,7 +176,7 @@ def _rate(problem: Problem, target: CudaTarget) -> int:
 def _count(tile: Tile, problem: Problem) -> int:
     down = -(-_number(problem.rows) // tile.rows)
     across = -(-_number(problem.columns) // tile.columns)
-    return max(1, down * across * _number(problem.batch))
+    return max(1, down * across * _number(problem.batch)) * tile.parts
 
 
 def _number(dim: Dim) -> int:

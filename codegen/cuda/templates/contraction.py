@@ -2,7 +2,8 @@
 
 A tile of results stays in registers for the whole depth; then come the epilogue and the stores.
 Factors are expressions of their axes: what comes before the product is computed as it is read, and
-a convolution's window is nothing but its indices.
+a convolution's window is nothing but its indices. Where tiles are few, each program takes a part of
+the depth.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..tiles import Problem, Tile, ranked_tiles, why_tile
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .matrices import along_depth
+from .parts import Parts
 from .pointwise import say
 from .rooted import Rooted
 
@@ -51,6 +53,8 @@ class _Contraction:
         self.depth = groups_of(product.depth, extents, access)
         self.size = (total(self.rows), total(self.columns), total(self.depth))
         self.window: dict[int, str] = {}
+        self.parts: Parts | None = None
+        self.bounds = "0", dim_text(self.size[2])
         self.batch = [Group((a,), extents[a]) for a in product.batch]
         count = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
@@ -58,6 +62,8 @@ class _Contraction:
         tiles = ranked_tiles(problem, self.frame.target)
         subject = {**vars(problem), "dtype": str(problem.dtype), "layout": self._layout()}
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
+        if self.tile.parts > 1:
+            self.parts = Parts(rooted, self.tile.parts, self.size[2], self.tile.depth)
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
@@ -90,8 +96,11 @@ class _Contraction:
         registers = {self.rooted.result.attr: "total"}
         masks = {**rows.masks, **columns.masks}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
+        count = dims_product([*(g.size for g in self.batch), down, across]) * tile.parts
+        if self.parts:
+            self.parts.store(scope)
+            return self.parts.finish(count, tile.warps, tile.stages)
         self.rooted.write(Printer(scope))
-        count = dims_product([*(g.size for g in self.batch), down, across])
         return frame.finish(count, tile.warps, tile.stages)
 
     def _counts(self) -> tuple[Dim, Dim]:
@@ -99,12 +108,16 @@ class _Contraction:
         return ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
 
     def _place_batch(self, down: Dim, across: Dim) -> dict[int, str]:
-        """The axes of the batch at this program, all others at 0."""
+        """The axes of the batch at this program, all others at 0; also its part of the depth."""
         frame = self.frame
         frame.bind("tl.program_id(0)", "program")
-        *outer, column, row = frame.unflatten(
-            "program", [*(g.size for g in self.batch), across, down]
-        )
+        sizes = [*(g.size for g in self.batch), across, down]
+        if self.parts:
+            part, *places = frame.unflatten("program", [self.tile.parts, *sizes])
+            self.bounds = self.parts.bounds(part)
+        else:
+            places = frame.unflatten("program", sizes)
+        *outer, column, row = places
         frame.bind(row, "row")
         frame.bind(column, "column")
         axes = dict.fromkeys(range(len(self.space.extents)), "0")
@@ -130,7 +143,8 @@ class _Contraction:
         flips = [f for f in (product.left, product.right) if f.flipped]
         if flips:
             frame.bind("tl.full([ROWS, COLUMNS], 0, tl.int32)", "moved")
-        with frame.loop("step", self.size[2], self.tile.depth):
+        first, last = self.bounds
+        with frame.loop("step", last, self.tile.depth, first):
             if self.by_place:
                 self._place_window()
             left = self._factor(product.left, rows, "ka", "[None, :]", "[ROWS, DEPTH]")

@@ -181,6 +181,16 @@ def test_floats_of_8_bits_are_multiplied_by_tensor_cores():
     assert "ld.shared.b8" not in binary.ptx
 
 
+def test_products_in_parts_are_of_tensor_cores_too():
+    (architecture,) = target_for("cuda:sm_90").architectures
+    shapes = (64, 4096), (4096, 1024)
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=F16)
+    result = build(module, CudaTarget((architecture,)))
+    first, last = (Compiler(result.source).compile(c, architecture) for c in result.codes)
+    assert "wgmma.mma_async" in first.ptx
+    assert (first.spilled, last.spilled) == (0, 0)
+
+
 def test_a_kernel_that_runs_out_of_registers_gets_more_warps():
     target = target_for("cuda:sm_90")
     module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1024, 64), (64, 1024), dtype=F16)

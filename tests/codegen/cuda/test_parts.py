@@ -11,7 +11,8 @@ from graphs import build as module_of
 from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.target import target_for
 from mlc.ir.dims import symbol
-from mlc.ir.ops.elementwise import AddOp, GeluOp
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import AddOp, GeluOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceMaxOp, ReduceMeanOp, ReduceSumOp
 from mlc.passes.arena import Workspace
@@ -41,6 +42,37 @@ def test_a_row_times_a_matrix(size: tuple[int, int], dtype: np.dtype):
     check(in_parts(module), [values(s, dtype, n) for n, s in enumerate(shapes)])
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("size", [(7, 2053, 17)], ids=str)
+def test_a_few_rows_times_a_matrix(size: tuple[int, int, int], dtype: np.dtype):
+    rows, depth, columns = size
+    shapes = (rows, depth), (depth, columns), (columns,)
+    module = module_of(
+        lambda g, x, w, b: g(GeluOp, g(AddOp, g(MatmulOp, x, w), b)), *shapes, dtype=dtype
+    )
+    check(in_parts(module), [values(s, dtype, n) for n, s in enumerate(shapes)])
+
+
+def test_a_batch_of_products():
+    shapes = (2, 1, 5, 523), (2, 1, 523, 7)
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes)
+    check(in_parts(module), [values(s, F32, n) for n, s in enumerate(shapes)])
+
+
+def test_products_of_bytes_are_exact():
+    kinds, to = (np.dtype(np.uint8), np.dtype(np.uint8)), np.dtype(np.int32)
+    shapes = (5, 3001), (3001, 7)
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w, to=to), *shapes, dtypes=kinds)
+    check(in_parts(module), [values(s, k, 3) for s, k in zip(shapes, kinds, strict=True)])
+
+
+def test_a_convolution_of_many_channels():
+    window = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    shapes = (1, 3, 5, 64), (3, 3, 64, 24)
+    module = module_of(lambda g, x, w: g(ReluOp, g(ConvOp, x, w, **window)), *shapes)
+    check(in_parts(module), [values(s, F32, n) for n, s in enumerate(shapes)])
+
+
 @pytest.mark.parametrize(
     "reduce",
     [
@@ -65,9 +97,10 @@ def test_sums_of_integers_are_exact():
 
 
 def test_a_depth_that_only_the_run_knows():
-    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (1, S), (S, 5))
-    sizes = (0, 1, 131, 8192)
-    check(in_parts(module), *([values((1, n), F32), values((n, 5), F32, 1)] for n in sizes))
+    for rows, sizes in ((1, (0, 1, 131, 8192)), (6, (0, 1, 331))):
+        module = module_of(lambda g, x, w: g(MatmulOp, x, w), (rows, S), (S, 5))
+        runs = ([values((rows, n), F32), values((n, 5), F32, 1)] for n in sizes)
+        check(in_parts(module), *runs)
 
 
 def test_workspaces_lie_where_nothing_else_is_needed():
