@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from xdsl.ir import SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 
 from ..ir.cost import operations
 from ..ir.dims import Dim, symbols_of
 from ..ir.kernel import KernelOp
 from ..ir.op import GraphOp, source_of
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.quant import DequantizeOp
 from ..ir.ops.select import late_symbols
 from ..ir.scalar import nodes_of
 from ..ir.structure import Map, Reduce, body_of
@@ -55,6 +56,12 @@ def kernel_key(kernel: KernelOp) -> Hashable:
     return ops, tuple(a.type for a in kernel.block.args), constant
 
 
+def decoded_weight(kernel: KernelOp) -> DequantizeOp | None:
+    """The decoding of a product's right factor, where it decodes a constant."""
+    decodes = (op for op in kernel.ops if isinstance(op, DequantizeOp))
+    return next((op for op in decodes if _is_constant(kernel, op.x)), None)
+
+
 def title(kernel: KernelOp, between: str = "_") -> str:
     """The names of a kernel's ops, each once."""
     names = [op.name.removeprefix("mlc.") for op in kernel.ops if op.name != "mlc.constant"]
@@ -75,6 +82,13 @@ def record(kernel: KernelOp, name: str, inside: Sequence[str] = ()) -> dict[str,
         "operations": str(sum((operations(op) for op in kernel.ops), start=0)),
         "inside": list(inside),
     }
+
+
+def _is_constant(kernel: KernelOp, value: SSAValue) -> bool:
+    """Whether a value is an input that is constant."""
+    if not isinstance(value, BlockArgument):
+        return False
+    return isinstance(kernel.inputs[value.index].owner, ConstantOp)
 
 
 def _sizes(op: GraphOp) -> list[Dim]:

@@ -112,7 +112,8 @@ def compile(
     given = Given(inputs, dict(constants or {}), dict(shapes or {}), dynamic_shapes)
     stages = Stages.watched(verbose)
     source = source_of(model, given)
-    ways = candidates or (_WAYS if tune and target.startswith("cuda") else 1)
+    usual = _WAYS if tune and target.startswith("cuda") else 1
+    ways = usual if candidates is None else candidates
     chosen = target_named(target, exact, precision, ways)
     if tune and chosen is None:
         raise TargetError(f"nothing can be tuned for '{target}': it has no choices to measure")

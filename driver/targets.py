@@ -138,10 +138,13 @@ def target_named(
     hold up to ``candidates`` ways to compute each kernel.
 
     Raises:
-        TargetError: There is none; the message lists those that there are.
+        TargetError: There is none; the message lists those that there are. Or what is asked of it
+            makes no sense.
     """
     if precision not in PRECISIONS:
         raise TargetError(f"unknown precision '{precision}': it is one of {', '.join(PRECISIONS)}")
+    if candidates < 1:
+        raise TargetError(f"candidates is {candidates}: a kernel is computed in one way at least")
     if name == REFERENCE:
         return None
     family, _, _ = name.partition(":")

@@ -1,4 +1,4 @@
-"""What was measured on this machine, kept in a JSON file beside the compiled models."""
+"""What is known of this machine and its files, kept in JSON beside the compiled models."""
 
 from __future__ import annotations
 

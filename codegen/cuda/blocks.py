@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ...ir.dims import Dim
 from .target import CudaTarget
+from .templates.flat import power_of_two
 
 # In cycles: until an element arrives, until a launch begins that waits for another.
 _WAY, _LAUNCH = 900, 2500
@@ -59,9 +60,9 @@ def _legal(sums: Sums) -> Iterator[Blocks]:
     results = _number(sums.results, _UNKNOWN_RESULTS)
     count = _number(sums.depth, _UNKNOWN_DEPTH)
     for lanes in (1, 2, 4) if sums.along else (16, 32, 64, 128):
-        lanes = min(lanes, _power_of_two(results))
+        lanes = min(lanes, power_of_two(results))
         longest = _LONGEST if sums.along else _ELEMENTS // lanes
-        depth = min(_power_of_two(count), longest)
+        depth = min(power_of_two(count), longest)
         yield Blocks(lanes, depth, 1)
         steps, parts = -(-count // depth), 2
         while isinstance(sums.results, int) and parts <= min(steps, _MOST_PARTS):
@@ -87,7 +88,3 @@ def _cycles(blocks: Blocks, sums: Sums, target: CudaTarget) -> float:
 
 def _number(dim: Dim, unknown: int) -> int:
     return max(1, dim) if isinstance(dim, int) else unknown
-
-
-def _power_of_two(size: int) -> int:
-    return 1 << max(0, size - 1).bit_length()

@@ -371,6 +371,8 @@ def test_what_cannot_be_tuned_says_why(tmp_path: Path):
         mlc.compile(module, inputs=(x,), cache=False).tune()
     with pytest.raises(mlc.MlcError, match="for CPUs hold no candidates"):
         mlc.compile(module, inputs=(x,), candidates=2, cache=False)
+    with pytest.raises(mlc.MlcError, match="candidates is 0: a kernel is computed in one way"):
+        mlc.compile(module, inputs=(x,), target="cuda:sm_90", candidates=0, cache=False)
 
 
 def test_torch_compile_makes_code_for_the_device_of_its_inputs():

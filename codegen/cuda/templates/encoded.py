@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from xdsl.ir import BlockArgument, SSAValue
+from xdsl.ir import BlockArgument
 
 from ....ir.kernel import KernelOp
-from ....ir.ops.constant import ConstantOp
 from ....ir.ops.quant import DequantizeOp
+from ...kernels import decoded_weight
 from ..encoded import problem_of
 from ..frame import Code, Frame
 from ..target import CudaTarget
@@ -18,7 +18,7 @@ from .rooted import Rooted
 
 def encoded_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
     """Code for a kernel around a product with codes; None where it packs no weight."""
-    decode = _decoded_weight(kernel)
+    decode = decoded_weight(kernel)
     if decode is None or problem_of(decode) or not _is_read_alone(decode):
         return None
     rooted = Rooted(Frame(kernel, name, target))
@@ -29,19 +29,6 @@ def encoded_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | No
     few = isinstance(rows, int) and 0 < rows <= most_rows(product.left.dtype, target)
     kind = RowsProduct if few else TilesProduct
     return kind(rooted, product, decode).build()
-
-
-def _decoded_weight(kernel: KernelOp) -> DequantizeOp | None:
-    """The decoding of a product's right factor, where it decodes a constant."""
-    decodes = (op for op in kernel.ops if isinstance(op, DequantizeOp))
-    return next((op for op in decodes if _is_weight(kernel, op.x)), None)
-
-
-def _is_weight(kernel: KernelOp, value: SSAValue) -> bool:
-    """Whether a value is an input that is constant."""
-    if not isinstance(value, BlockArgument):
-        return False
-    return isinstance(kernel.inputs[value.index].owner, ConstantOp)
 
 
 def _is_read_alone(decode: DequantizeOp) -> bool:
