@@ -8,6 +8,9 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 from cubins import Entry
+from mlc.runtime.memory import block as block_of
+
+LARGE = 64 << 20
 
 
 class Refusal(Exception):
@@ -58,7 +61,7 @@ class Call:
 
 
 class Memory:
-    """Allocated ranges of memory; new ones are full of 0xCD."""
+    """Allocated ranges of memory; new ones are full of 0xCD, but large ones, for speed, of 0."""
 
     def __init__(self):
         self.blocks: dict[int, np.ndarray] = {}
@@ -69,11 +72,11 @@ class Memory:
             raise Refusal(1, "no bytes")
         if sum(b.nbytes for b in self.blocks.values()) + size > self.limit:
             raise Refusal(2)
-        raw = np.full(size + 256, 0xCD, np.uint8)
+        raw = block_of(size + 256) if size > LARGE else np.full(size + 256, 0xCD, np.uint8)
         start = -raw.ctypes.data % 256
-        block = raw[start : start + size]
-        self.blocks[block.ctypes.data] = block
-        return block.ctypes.data
+        made = raw[start : start + size]
+        self.blocks[made.ctypes.data] = made
+        return made.ctypes.data
 
     def free(self, address: int) -> None:
         if self.blocks.pop(address, None) is None:
