@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..driver.source import ARTIFACT
-from ..runtime import Model
+from . import emit
 from .arguments import Commands, add_model, command, compiled, shapes_of
 from .compression import add_compression, compression_of, tell
-from .emit import add_emit, emit, target_to_emit
 from .table import count, engineering
 
 _CANDIDATES = "for GPUs: hold N ways to compute each kernel, for mlc run --tune to measure"
@@ -26,7 +25,7 @@ def add_to(commands: Commands) -> None:
     )
     add_model(parser, also="")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: MODEL.mlc, here")
-    add_emit(parser)
+    emit.add_emit(parser)
     add_compression(parser)
     parser.add_argument("--candidates", type=int, metavar="N", help=_CANDIDATES)
     parser.add_argument("--verify", action="store_true", help="check the program after each pass")
@@ -34,12 +33,12 @@ def add_to(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Compiles and saves."""
-    chosen.target = target_to_emit(chosen.target, chosen.emit)
+    emit.prepare(chosen)
     asked = {"candidates": chosen.candidates, **compression_of(chosen)}
     model = compiled(chosen, shapes_of(chosen), chosen.verify, **asked)
     if chosen.emit:
-        return _emit(chosen, model)
-    output = _output(chosen, ARTIFACT)
+        return emit.write(chosen, model)
+    output = Path(chosen.output or Path(chosen.model).with_suffix(ARTIFACT).name)
     model.save(output)
     nodes, launches = len(model.report.get("nodes", ())), len(model.manifest["sites"])
     size = engineering(output.stat().st_size, "B")
@@ -53,15 +52,3 @@ def run(chosen: argparse.Namespace) -> int:
         print(f"  a run waits to read what the data decide: {names}")
     tell(model, chosen)
     return 0
-
-
-def _emit(chosen: argparse.Namespace, model: Model) -> int:
-    suffix = ".triton.py" if chosen.emit == "triton" else f".{chosen.emit}"
-    output = _output(chosen, suffix)
-    files = emit(model, chosen.emit, output)
-    print(f"{output}: {count(len(files), 'file')}")
-    return 0
-
-
-def _output(chosen: argparse.Namespace, suffix: str) -> Path:
-    return Path(chosen.output or Path(chosen.model).with_suffix(suffix).name)

@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
+from ..driver.emit import PARTS, emit
 from ..ir.errors import MlcError
 from ..runtime import Model
+from .table import count
 
-PARTS = ("triton", "ptx", "cubin")
-_PORTABLE = ",ptx"
+_HELP = (
+    "write this instead. Of a CPU target: so, a library for C with its header; obj, the same as "
+    "objects in a folder; header; llvm or asm, the code as text. Of a CUDA target: triton, the "
+    "kernels' source; ptx or cubin, a folder with a file for each kernel"
+)
+_SUFFIXES = {"triton": ".triton.py", "llvm": ".ll", "asm": ".s", "header": ".h", "obj": ""}
 
 
 def add_emit(parser: argparse.ArgumentParser) -> None:
     """What is to be written instead of the artifact."""
-    parser.add_argument(
-        "--emit",
-        choices=PARTS,
-        help="write this instead, of a CUDA target: Triton's source to a file, PTX or cubins to a "
-        "folder, a file for each kernel",
-    )
+    parts = [part for family in PARTS.values() for part in family]
+    parser.add_argument("--emit", choices=parts, metavar="PART", help=_HELP)
 
 
-def target_to_emit(target: str, part: str | None) -> str:
-    """The target that has the part: PTX is code that is made on demand.
+def prepare(chosen: argparse.Namespace) -> None:
+    """Asks for what the part is made from: PTX for the GPUs to come, code that was just made.
 
     Raises:
         MlcError: The target has no such part.
     """
-    if part and not target.startswith("cuda"):
-        raise MlcError(f"--emit {part} needs a CUDA target, such as --target cuda:sm_90")
-    wants = part == "ptx" and ":" in target and not target.endswith("ptx")
-    return target + _PORTABLE if wants else target
+    part, target = chosen.emit, chosen.target
+    if not part:
+        return
+    family = target.partition(":")[0]
+    if part not in PARTS.get(family, {}):
+        wants = next(f for f, parts in PARTS.items() if part in parts)
+        example = "cuda:sm_90" if wants == "cuda" else "cpu"
+        raise MlcError(f"--emit {part} needs a {wants.upper()} target, such as --target {example}")
+    if part == "ptx" and ":" in target and not target.endswith("ptx"):
+        chosen.target += ",ptx"
+    chosen.no_cache = chosen.no_cache or family == "cpu"
 
 
-def emit(model: Model, part: str, output: Path) -> list[Path]:
-    """Writes a part of a model; gives the files.
-
-    Raises:
-        MlcError: A file cannot be written.
-    """
-    entry = model.manifest["cuda"]
-    if part == "triton":
-        files = {output: entry["source"]}
-    else:
-        files = {output / name: place for name, place in _binaries(entry["kernels"], part)}
-    try:
-        for path, (start, size) in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(model.code[start : start + size])
-    except OSError as error:
-        raise MlcError(f"cannot write '{error.filename}': {error.strerror}") from None
-    return list(files)
-
-
-def _binaries(kernels: list[dict], part: str) -> Iterator[tuple[str, list[int]]]:
-    for kernel in kernels:
-        if part == "ptx" and kernel["ptx"]:
-            yield f"{kernel['name']}.ptx", kernel["ptx"]
-        if part == "cubin":
-            for architecture, place in kernel["cubins"].items():
-                yield f"{kernel['name']}.{architecture}.cubin", place
+def write(chosen: argparse.Namespace, model: Model) -> int:
+    """Writes the part, and tells."""
+    suffix = _SUFFIXES.get(chosen.emit, f".{chosen.emit}")
+    output = Path(chosen.output or Path(chosen.model).with_suffix(suffix).name)
+    assert model.artifact is not None
+    files = emit(model.artifact, chosen.emit, output)
+    shown = (
+        ", ".join(map(str, files)) if len(files) < 4 else f"{output}: {count(len(files), 'file')}"
+    )
+    print(shown)
+    return 0

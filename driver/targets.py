@@ -109,7 +109,10 @@ class NativeTarget:
 
         weights = ((offset, np.asarray(make())) for offset, make in made.weights)
         described = {**signature_of(module, made.symbols).to_manifest(), **self._described(made)}
-        return Artifact.assemble(described, join_objects(made.objects), weights, made.weights_size)
+        code = join_objects(made.objects)
+        return replace(
+            Artifact.assemble(described, code, weights, made.weights_size), source=made.text
+        )
 
     def costs(self) -> Estimate:
         """What predicts how long ops take."""

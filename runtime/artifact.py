@@ -49,11 +49,13 @@ class Artifact:
         manifest: name, inputs, outputs, symbols, target, errors, sites, recipe, report, versions.
         code: The object files, one after the other (see ``objects``).
         weights: Bytes at a 64-byte boundary, read-only when they are mapped from a file.
+        source: The LLVM IR that the code was made from; empty for an artifact from a file.
     """
 
     manifest: Manifest
     code: bytes
     weights: np.ndarray
+    source: str = ""
 
     @staticmethod
     def assemble(

@@ -110,9 +110,9 @@ class Model:
         return self._report
 
     @property
-    def code(self) -> bytes:
-        """The code section of the artifact; empty for a model without one."""
-        return self._artifact.code if self._artifact else b""
+    def artifact(self) -> Artifact | None:
+        """What ``save`` writes; None for a model without native code."""
+        return self._artifact
 
     @property
     def nbytes(self) -> int:

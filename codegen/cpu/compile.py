@@ -19,15 +19,45 @@ def compile_object(text: str, target: CpuTarget) -> bytes:
     Raises:
         TargetError: LLVM does not accept the text.
     """
+    return _machine(target).emit_object(_parsed(text))
+
+
+def compile_linked(texts: Sequence[str], exported: Sequence[str], target: CpuTarget) -> bytes:
+    """One object file of several texts; nothing that they define is seen but what is ``exported``.
+
+    Raises:
+        TargetError: LLVM does not accept a text.
+    """
+    module, *others = (_parsed(text) for text in texts)
+    for other in others:
+        module.link_in(other)
+    for function in module.functions:
+        if not function.is_declaration and function.name not in exported:
+            function.linkage = "internal"
+    return _machine(target).emit_object(module)
+
+
+def assembly_of(text: str, target: CpuTarget) -> str:
+    """The assembly of LLVM IR text.
+
+    Raises:
+        TargetError: LLVM does not accept the text.
+    """
+    return _machine(target).emit_assembly(_parsed(text))
+
+
+def _machine(target: CpuTarget) -> binding.TargetMachine:
     _initialize()
-    machine = binding.Target.from_triple(target.triple).create_target_machine(
+    return binding.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
     )
+
+
+def _parsed(text: str) -> binding.ModuleRef:
     try:
-        module = binding.parse_assembly(text)
+        return binding.parse_assembly(text)
     except RuntimeError as error:
         raise TargetError(f"LLVM does not accept the code generated for it: {error}") from error
-    return machine.emit_object(module)
 
 
 class Library:
