@@ -12,7 +12,7 @@ from xdsl.ir import SSAValue
 
 from ...ir.dims import Atom, Dim, Shape, SymDim, product
 from ...ir.kernel import Fused, KernelOp
-from ...ir.types import TensorType, tensor
+from ...ir.types import DTYPE_NAMES, TensorType, tensor
 from ..choice import Option, Options, picked
 from ..kernels import found_symbols, kernel_symbols, kernel_types, title
 from .elements import pointer_type
@@ -247,7 +247,10 @@ class Frame:
 
     def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""
-        types = ", ".join(f"{b.name} {_type_text(b)}" for b in memory)
+        types = ", ".join(
+            f"{b.name} {DTYPE_NAMES[b.dtype] if b in self.workspaces else _type_text(b)}"
+            for b in memory
+        )
         return [f"    # {title(self.kernel, ' ')}", f"    # {types}"]
 
 

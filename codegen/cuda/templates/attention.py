@@ -9,6 +9,8 @@
         o = o * exp(top - top') + p @ v
     result = o / total
 
+Where queries are few, as in decoding, programs take the keys in parts, which are combined then.
+
 The softmax over blocks is that of Milakov and Gimelshein, "Online normalizer calculation for
 softmax" (2018), as in Dao et al., "FlashAttention" (2022). Queries of all heads that share keys are
 rows of one block, so that keys are read once for them (Ainslie et al., "GQA", 2023).
@@ -31,16 +33,21 @@ from ....ir.scalar import Scalar
 from ....ir.types import F32, type_of
 from ...choice import Option
 from ..elements import memory_type
+from ..fill import balanced, parts_that_fill, room, several
 from ..frame import Code, Frame, dim_text
 from ..printer import Printer, Scope
 from ..target import CudaTarget
+from .cut import Cut
 from .factors import precision_of
 from .flat import Placement, divides, power_of_two
+from .key_parts import MOST_PARTS, KeyParts
 from .pointwise import say
 
-BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP = range(7)
+BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP, PART = range(8)
 _LEAST = 16
 _MOST_FEATURES = 256
+# In cycles: a step's products and exponentials; in bytes: what a multiprocessor gets in a cycle.
+_STEP, _BYTES = 300, 48
 
 
 def is_fused(op: AttentionOp) -> bool:
@@ -68,8 +75,6 @@ class _Attention:
         self.dtype = (q.dtype == F32 and frame.target.narrow) or q.dtype
         self.share: Dim = self.heads // self.groups
         self.rows: Dim = self.share * self.queries
-        tiled = (q.shape[2], self.keys, features, values)
-        self.space = IndexSpace((*q.shape[:2], *(_at_least_two(n) for n in tiled), self.groups))
         options = list(self._options())
         subject = {
             "rows": self.rows,
@@ -78,12 +83,19 @@ class _Attention:
             "values": values,
             "groups": product((self.batch, self.groups)),
         }
-        self.block, self.step, self.warps, self.stages = frame.pick("blocks", options, subject)
-        self.axes: dict[int, str] = dict.fromkeys(range(GROUP + 1), "0")
+        chosen = frame.pick("blocks", options, subject)
+        self.block, self.step, self.warps, self.stages, self.most = chosen
+        self.cut = Cut(frame, self.keys, self._count(), self.step)
+        self.parts = self._key_parts() if self.most > 1 else None
+        tiled = (self.queries, self.keys, features, values)
+        outer = self.batch, self.heads
+        inner = self.groups, self.cut.count
+        self.space = IndexSpace((*outer, *(_at_least_two(n) for n in tiled), *inner))
+        self.axes: dict[int, str] = dict.fromkeys(range(PART + 1), "0")
         self.masks: dict[int, str] = {}
 
     def build(self) -> Code:
-        """A program is a block of rows of one group of heads."""
+        """A program is a block of rows of one group of heads, and a part of the keys."""
         frame = self.frame
         sizes = {
             "ROWS": self.block,
@@ -93,18 +105,41 @@ class _Attention:
         }
         for name, size in sizes.items():
             frame.constant(name, size)
-        count = ceildiv(self.rows, self.block)
-        say(frame.kernel, "attention", f"blocks of {self.block} queries by {self.step} keys")
-        self._place(count)
+        say(frame.kernel, "attention", self._why())
+        begin = self._place()
         self._start()
-        with frame.block("for start in range(0, end, KEYS)"):
+        with frame.block(f"for start in range({begin}, end, KEYS)"):
             self._keys()
-        self._write()
-        grid = product((self.batch, self.groups)) * count
-        return frame.finish(grid, self.warps, self.stages)
+        grid = self._programs(self.block) * self.cut.count
+        if self.parts is None:
+            self._write()
+            return frame.finish(grid, self.warps, self.stages)
+        self.cut.leave(self._write, self._store)
+        frame.then(grid, self.warps, self.stages)
+        return self._combined(self.parts)
+
+    def _why(self) -> str:
+        blocks = f"blocks of {self.block} queries by {self.step} keys"
+        if self.most == 1:
+            return blocks
+        few = "" if isinstance(self.cut.count, int) else "up to "
+        return f"{blocks}, the keys in {few}{self.most} parts"
 
     def _options(self) -> Iterable[Option]:
-        """Rows and keys at once, warps, steps loaded ahead."""
+        """Rows and keys at once, warps, steps loaded ahead, parts of the keys at most."""
+        blocks = list(self._blocks())
+        parts = [self._most_parts(block, step) for block, step, *_ in blocks]
+        found = [(*b, p) for b, p in zip(blocks, parts, strict=True)]
+        first, most = blocks[0], parts[0]
+        others = (most * 2, most // 2, 1) if most > 1 else ()
+        found[1:1] = [(*first, p) for p in others if self._is_useful(p, first)]
+        return dict.fromkeys(found)
+
+    def _is_useful(self, parts: int, block: Option) -> bool:
+        steps = self._steps(block[1])
+        return parts <= min(MOST_PARTS, steps if isinstance(steps, int) else MOST_PARTS)
+
+    def _blocks(self) -> Iterable[Option]:
         wide = self.dtype == F32 or self.features > 128
         most, step = (64, 32) if wide else (128, 64)
         block = self._rows_at_once(most)
@@ -126,15 +161,55 @@ class _Attention:
             block //= 2
         return block
 
+    def _programs(self, block: int) -> Dim:
+        return product((self.batch, self.groups)) * ceildiv(self.rows, block)
+
+    def _steps(self, step: int) -> Dim:
+        return ceildiv(self.keys, step)
+
+    def _filling(self, block: int, step: int, most: int) -> Dim:
+        """In how many parts programs fill the GPU."""
+        size = type_of(self.op.k).dtype.itemsize * (self.features + self.values)
+        cycles = _STEP + step * size / _BYTES
+        return parts_that_fill(
+            self._programs(block), self._steps(step), cycles, most, self.frame.target
+        )
+
+    def _most_parts(self, block: int, step: int) -> int:
+        """The number of parts, or the most that the run may find to be worth it."""
+        count, steps = self._filling(block, step, MOST_PARTS), self._steps(step)
+        if not isinstance(count, int):
+            free = room(self._programs(block), self.frame.target)
+            return min(MOST_PARTS, free) if isinstance(free, int) else MOST_PARTS
+        return balanced(count, steps) if count > 1 and isinstance(steps, int) else count
+
+    def _count(self) -> Dim:
+        """The number of parts; where sizes are not known, as many as the run finds to be worth it."""
+        known = isinstance(self._programs(self.block), int) and isinstance(self.keys, int)
+        return self.most if known else self._filling(self.block, self.step, self.most)
+
+    def _key_parts(self) -> KeyParts:
+        shape = self.batch, self.heads, self.queries, self.values
+        indices = [s.axis(a) for a in (PART, BATCH, HEAD, QUERY, VALUE)]
+        return KeyParts(self.frame, self.cut, self.most, shape, indices)
+
     def _padded(self, features: int) -> int:
         return max(_LEAST, power_of_two(features))
 
-    def _place(self, count: Dim) -> None:
-        frame, axes = self.frame, self.axes
+    def _place(self) -> str:
+        """Gives the first key; the one behind the last is ``end``."""
+        frame, axes, begin = self.frame, self.axes, "0"
         frame.bind("tl.program_id(0)", "program")
-        parts = frame.unflatten("program", [self.batch, self.groups, count])
-        axes[BATCH], axes[GROUP] = (frame.bind(p, n) for p, n in zip(parts, "bg", strict=False))
-        frame.bind(f"{parts[-1]} * ROWS", "first")
+        sizes = [self.batch, self.groups, ceildiv(self.rows, self.block)]
+        if self.parts is None:
+            *outer, block = frame.unflatten("program", sizes)
+            frame.bind(dim_text(self.keys), "end")
+        else:
+            part, *outer, block = frame.unflatten("program", [self.cut.count, *sizes])
+            begin, _ = self.cut.bounds(part)
+            axes[PART] = "part"
+        axes[BATCH], axes[GROUP] = (frame.bind(p, n) for p, n in zip(outer, "bg", strict=True))
+        frame.bind(f"{block} * ROWS", "first")
         frame.bind("(first + tl.arange(0, ROWS))[:, None]", "row")
         if self.share == 1:
             axes[HEAD], axes[QUERY] = axes[GROUP], "row"
@@ -146,6 +221,7 @@ class _Attention:
         if not divides(self.block, self.rows):
             frame.bind(f"row < {dim_text(self.rows)}", "row_ok")
             self.masks.update({HEAD: "row_ok", QUERY: "row_ok"})
+        return begin
 
     def _start(self) -> None:
         """The queries, and the state before the first key."""
@@ -156,7 +232,6 @@ class _Attention:
         frame.bind('tl.full([ROWS, 1], float("-inf"), tl.float32)', "top")
         frame.bind("tl.full([ROWS, 1], 0.0, tl.float32)", "total")
         frame.bind("tl.full([ROWS, VALUES], 0.0, tl.float32)", "mixed")
-        frame.bind(dim_text(self.keys), "end")
         if self.op.causal and self.share == 1:
             last = dim_text(self.keys - self.queries + self.block)
             frame.bind(f"tl.minimum(end, first + {last})", "end")
@@ -213,17 +288,42 @@ class _Attention:
         scope.registers = {held.attr: scores}
         return Printer(scope).value(score)
 
-    def _write(self) -> None:
-        """The sums divided by the totals; a query that sees no key gets 0."""
-        frame = self.frame
-        frame.bind("mixed / tl.where(total == 0.0, 1.0, total)", "mixed")
+    def _values(self) -> Scope:
+        """Where a row's values are at hand."""
         self._feature("o", "VALUES", "[None, :]", self.values)
         scope = self._scope({VALUE: "o"}, self._tail(VALUE, "o", self.values))
         scope.lanes = "(row + o)"
+        return scope
+
+    def _store(self) -> None:
+        """The state of a part."""
+        assert self.parts
+        self.parts.store(self._values())
+
+    def _write(self) -> None:
+        """The sums divided by the totals; a query that sees no key gets 0."""
+        frame, scope = self.frame, self._values()
+        frame.bind("mixed / tl.where(total == 0.0, 1.0, total)", "mixed")
         held = Scalar("load", (), self.dtype, frame.new_number())
         buffer = frame.buffers[len(frame.kernel.inputs)]
         scope.registers = {held.attr: "mixed"}
         Printer(scope).store(held, "mixed", self._result_indices(), buffer)
+
+    def _combined(self, parts: KeyParts) -> Code:
+        """The launch behind the parts: a program is a row."""
+        frame = self.frame
+        frame.constant("VALUES", self._padded(self.values))
+        frame.bind("tl.program_id(0)", "row")
+        rows = self.batch, self.heads, self.queries
+        texts = zip(frame.unflatten("row", rows), ("b", "head", "query"), strict=True)
+        named = [frame.bind(text, name) for text, name in texts]
+        self.axes = {**self.axes, BATCH: named[0], HEAD: named[1], QUERY: named[2], PART: "part"}
+        masks = parts.place()
+        self.masks = {PART: masks} if masks else {}
+        parts.combine(self._values())
+        self._write()
+        grid = product(rows) * several(self.cut.count)
+        return frame.finish(grid, parts.warps(self._padded(self.values)))
 
     def _result_indices(self) -> list[Scalar]:
         """The indices of the kernel's result, which may be a transpose of the attention's."""
