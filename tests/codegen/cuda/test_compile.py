@@ -93,6 +93,19 @@ def regions(g: Graph, x: SSAValue) -> SSAValue:
     return g(RoiAlignOp, x, boxes, np.zeros(2, np.int64), size=(3, 3))
 
 
+def few_queries(g: Graph, x: SSAValue) -> SSAValue:
+    """Attention that is taken in parts of the keys."""
+    kept = np.zeros((1, 9, 2048, 48), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
+    q = g(SliceOp, x, starts=(0, 0, 0, 0), stops=(1, 9, 1, 48), steps=(1, 1, 1, 1))
+    return g(AttentionOp, q, kept, kept)
+
+
+def deep(g: Graph, x: SSAValue) -> SSAValue:
+    """A product that is taken in parts of the depth."""
+    weight = np.ones((1944, 40), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
+    return g(GeluOp, g(MatmulOp, g.add(ReshapeOp.to(x, (4, 1944))), weight))
+
+
 KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "pointwise": lambda g, x: g(GeluOp, g(AddOp, x, x)),
     "transpose": lambda g, x: g(TransposeOp, x, perm=(0, 2, 3, 1)),
@@ -109,7 +122,11 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "sparse": lambda g, x: g(MatmulOp, x, stripes(g)),
     "conv": conv,
     "depthwise": lambda g, x: conv(g, x, groups=48),
+    "matmul in parts": deep,
+    "mean in parts": lambda g, x: g(ReduceMeanOp, x, axes=(0, 1, 2), keepdims=False),
     "attention": attention,
+    "attention in parts": few_queries,
+    "attention in parts at run time": lambda g, x: g(AttentionOp, x, x, x),
     "top_k": lambda g, x: g(TopKOp, x, k=5, axis=3, largest=True),
     "sort": lambda g, x: g(TopKOp, g(CastOp, x, to=I64), k=48, axis=3),
     "suppress": suppress,
@@ -124,6 +141,7 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "concat": lambda g, x: g(ConcatOp, x, x, axis=2),
     "avg_pool": lambda g, x: g(AvgPoolOp, x, kernel=(2, 2), **WINDOW),
 }
+SHAPES = {"attention in parts at run time": (1, 9, symbol("S"), 48), "mean in parts": (40, 40, 9, 5)}
 DTYPES = {"f32": F32, "f16": F16, **({"bf16": BF16} if SWEEP else {})}
 ARCHITECTURES = "sm_80,sm_86,sm_89,sm_90,sm_100,ptx" if SWEEP else "sm_90"
 FEW = ("matmul", "attention", "softmax")
@@ -131,7 +149,8 @@ FEW = ("matmul", "attention", "softmax")
 
 def made(name: str, dtype: np.dtype, target: CudaTarget) -> Build:
     """The kernels of a model of one op."""
-    return build(module_of(KERNELS[name], (2, 9, 9, 48), dtype=dtype), target)
+    shape = SHAPES.get(name, (2, 9, 9, 48))
+    return build(module_of(KERNELS[name], shape, dtype=dtype), target)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -141,6 +160,7 @@ def test_kernels_compile(name: str, dtype: str):
         pytest.skip("part of the sweep")
     target = target_for(f"cuda:{ARCHITECTURES}")
     result = made(name, DTYPES[dtype], target)
+    assert any(code.then for code in result.codes) or "parts" not in name
     compiler = Compiler(result.source)
     for code in result.codes:
         for architecture in target.architectures:

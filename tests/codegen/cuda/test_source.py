@@ -88,6 +88,11 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         ((2, 12, 128, 64),) * 3,
         (F16,) * 3,
     ),
+    "decode": (
+        lambda g, q, k, v: g(AttentionOp, q, k, v, scale=0.125),
+        ((1, 32, 1, 64), *((1, 8, S, 64),) * 2),
+        (F16,) * 3,
+    ),
 }  # fmt: skip
 
 
