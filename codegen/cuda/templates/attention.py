@@ -18,8 +18,6 @@ rows of one block, so that keys are read once for them (Ainslie et al., "GQA", 2
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from xdsl.ir import SSAValue
 
 from ....ir import scalar as s
@@ -31,23 +29,20 @@ from ....ir.ops.elementwise import broadcast_load
 from ....ir.ops.shape import TransposeOp
 from ....ir.scalar import Scalar
 from ....ir.types import F32, type_of
-from ...choice import Option
 from ..elements import memory_type
-from ..fill import balanced, parts_that_fill, room, several
+from ..fill import several
 from ..frame import Code, Frame, dim_text
 from ..printer import Printer, Scope
+from ..queries import LEAST, Queries
 from ..target import CudaTarget
 from .cut import Cut
 from .factors import precision_of
 from .flat import Placement, divides, power_of_two
-from .key_parts import MOST_PARTS, KeyParts
+from .key_parts import KeyParts
 from .pointwise import say
 
 BATCH, HEAD, QUERY, KEY, FEATURE, VALUE, GROUP, PART = range(8)
-_LEAST = 16
 _MOST_FEATURES = 256
-# In cycles: a step's products and exponentials; in bytes: what a multiprocessor gets in a cycle.
-_STEP, _BYTES = 300, 48
 
 
 def is_fused(op: AttentionOp) -> bool:
@@ -75,17 +70,21 @@ class _Attention:
         self.dtype = (q.dtype == F32 and frame.target.narrow) or q.dtype
         self.share: Dim = self.heads // self.groups
         self.rows: Dim = self.share * self.queries
-        options = list(self._options())
+        size = k.dtype.itemsize * (features + values)
+        wide = self.dtype == F32 or features > 128
+        groups = product((self.batch, self.groups))
+        queries = Queries(self.rows, groups, self.keys, size, wide, frame.target)
         subject = {
             "rows": self.rows,
             "keys": self.keys,
             "features": features,
             "values": values,
-            "groups": product((self.batch, self.groups)),
+            "groups": groups,
         }
-        chosen = frame.pick("blocks", options, subject)
-        self.block, self.step, self.warps, self.stages, self.most = chosen
-        self.cut = Cut(frame, self.keys, self._count(), self.step)
+        option = frame.pick("blocks", queries.options(), subject)
+        self.block, self.step, self.warps, self.stages, self.most = option
+        self.cut = Cut(frame, self.keys, queries.parts(option), self.step)
+        self.grid = queries.programs(option) * self.cut.count
         self.parts = self._key_parts() if self.most > 1 else None
         tiled = (self.queries, self.keys, features, values)
         outer = self.batch, self.heads
@@ -110,12 +109,11 @@ class _Attention:
         self._start()
         with frame.block(f"for start in range({begin}, end, KEYS)"):
             self._keys()
-        grid = self._programs(self.block) * self.cut.count
         if self.parts is None:
             self._write()
-            return frame.finish(grid, self.warps, self.stages)
+            return frame.finish(self.grid, self.warps, self.stages)
         self.cut.leave(self._write, self._store)
-        frame.then(grid, self.warps, self.stages)
+        frame.then(self.grid, self.warps, self.stages)
         return self._combined(self.parts)
 
     def _why(self) -> str:
@@ -125,76 +123,13 @@ class _Attention:
         few = "" if isinstance(self.cut.count, int) else "up to "
         return f"{blocks}, the keys in {few}{self.most} parts"
 
-    def _options(self) -> Iterable[Option]:
-        """Rows and keys at once, warps, steps loaded ahead, parts of the keys at most."""
-        blocks = list(self._blocks())
-        parts = [self._most_parts(block, step) for block, step, *_ in blocks]
-        found = [(*b, p) for b, p in zip(blocks, parts, strict=True)]
-        first, most = blocks[0], parts[0]
-        others = (most * 2, most // 2, 1) if most > 1 else ()
-        found[1:1] = [(*first, p) for p in others if self._is_useful(p, first)]
-        return dict.fromkeys(found)
-
-    def _is_useful(self, parts: int, block: Option) -> bool:
-        steps = self._steps(block[1])
-        return parts <= min(MOST_PARTS, steps if isinstance(steps, int) else MOST_PARTS)
-
-    def _blocks(self) -> Iterable[Option]:
-        wide = self.dtype == F32 or self.features > 128
-        most, step = (64, 32) if wide else (128, 64)
-        block = self._rows_at_once(most)
-        warps = 8 if block >= 128 else 4
-        found = [(block, step, warps, 2), (block, step, warps, 3), (block, 2 * step, warps, 2)]
-        found += [(b, step, 8 if b >= 128 else 4, 2) for b in (block // 2, block * 2)]
-        found += [(block, step, 12 - warps, 2), (block, step // 2, warps, 3)]
-        return (o for o in found if _LEAST <= o[0] <= most and o[1] >= _LEAST)
-
-    def _rows_at_once(self, most: int) -> int:
-        """As many as leave enough programs to keep the GPU at work."""
-        if not isinstance(self.rows, int):
-            return min(most, 64)
-        block = min(most, max(_LEAST, power_of_two(self.rows)))
-        groups = product((self.batch, self.groups))
-        while block > _LEAST and isinstance(groups, int):
-            if groups * -(-self.rows // block) >= self.frame.target.multiprocessors:
-                break
-            block //= 2
-        return block
-
-    def _programs(self, block: int) -> Dim:
-        return product((self.batch, self.groups)) * ceildiv(self.rows, block)
-
-    def _steps(self, step: int) -> Dim:
-        return ceildiv(self.keys, step)
-
-    def _filling(self, block: int, step: int, most: int) -> Dim:
-        """In how many parts programs fill the GPU."""
-        size = type_of(self.op.k).dtype.itemsize * (self.features + self.values)
-        cycles = _STEP + step * size / _BYTES
-        return parts_that_fill(
-            self._programs(block), self._steps(step), cycles, most, self.frame.target
-        )
-
-    def _most_parts(self, block: int, step: int) -> int:
-        """The number of parts, or the most that the run may find to be worth it."""
-        count, steps = self._filling(block, step, MOST_PARTS), self._steps(step)
-        if not isinstance(count, int):
-            free = room(self._programs(block), self.frame.target)
-            return min(MOST_PARTS, free) if isinstance(free, int) else MOST_PARTS
-        return balanced(count, steps) if count > 1 and isinstance(steps, int) else count
-
-    def _count(self) -> Dim:
-        """The number of parts; where sizes are not known, as many as the run finds to be worth it."""
-        known = isinstance(self._programs(self.block), int) and isinstance(self.keys, int)
-        return self.most if known else self._filling(self.block, self.step, self.most)
-
     def _key_parts(self) -> KeyParts:
         shape = self.batch, self.heads, self.queries, self.values
         indices = [s.axis(a) for a in (PART, BATCH, HEAD, QUERY, VALUE)]
         return KeyParts(self.frame, self.cut, self.most, shape, indices)
 
     def _padded(self, features: int) -> int:
-        return max(_LEAST, power_of_two(features))
+        return max(LEAST, power_of_two(features))
 
     def _place(self) -> str:
         """Gives the first key; the one behind the last is ``end``."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ....ir import scalar as s
-from ....ir.dims import Dim, Shape
+from ....ir.dims import Shape
 from ....ir.scalar import Scalar
 from ....ir.types import F32
 from ..frame import Frame, dim_text
@@ -22,8 +22,6 @@ from ..printer import Printer, Scope
 from .cut import Cut
 from .flat import power_of_two
 
-# The second launch combines all of them at once.
-MOST_PARTS = 128
 _PER_WARP = 2048
 
 
@@ -38,11 +36,9 @@ class KeyParts:
         indices: The axes of a part, a row and a value.
     """
 
-    def __init__(
-        self, frame: Frame, cut: Cut, most: int, result: Shape, indices: Sequence[Scalar]
-    ):
+    def __init__(self, frame: Frame, cut: Cut, most: int, result: Shape, indices: Sequence[Scalar]):
         self.frame, self.cut = frame, cut
-        self.lanes = power_of_two(most)
+        self.lanes = power_of_two(most)  # all are combined at once
         rows = (cut.stored, *result[:-1])
         self.left = {
             "top": frame.workspace(rows, F32),
@@ -86,5 +82,3 @@ class KeyParts:
     def warps(self, values: int) -> int:
         """Of a program of the second launch."""
         return max(1, min(8, self.lanes * values // _PER_WARP))
-
-

@@ -141,7 +141,10 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "concat": lambda g, x: g(ConcatOp, x, x, axis=2),
     "avg_pool": lambda g, x: g(AvgPoolOp, x, kernel=(2, 2), **WINDOW),
 }
-SHAPES = {"attention in parts at run time": (1, 9, symbol("S"), 48), "mean in parts": (40, 40, 9, 5)}
+SHAPES = {
+    "attention in parts at run time": (1, 9, symbol("S"), 48),
+    "mean in parts": (40, 40, 9, 5),
+}
 DTYPES = {"f32": F32, "f16": F16, **({"bf16": BF16} if SWEEP else {})}
 ARCHITECTURES = "sm_80,sm_86,sm_89,sm_90,sm_100,ptx" if SWEEP else "sm_90"
 FEW = ("matmul", "attention", "softmax")

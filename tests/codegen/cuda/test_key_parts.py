@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from cuda_interpreted import run_stood_in
-from gpu import FLOATS, Interpreter, check, values
+from gpu import FLOATS, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.build import Build, build
 from mlc.codegen.cuda.target import target_for
