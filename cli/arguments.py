@@ -79,6 +79,16 @@ def write_text(text: str, path: str | None) -> None:
         raise MlcError(f"cannot write '{path}': {error.strerror}") from None
 
 
+def check_writable(path: str | None) -> None:
+    """Before any work.
+
+    Raises:
+        MlcError: The folder is not there.
+    """
+    if path and not Path(path).parent.is_dir():
+        raise MlcError(f"cannot write '{path}': there is no folder '{Path(path).parent}'")
+
+
 def model_of(chosen: argparse.Namespace) -> Model:
     """The model of the command line: loaded where it is compiled already."""
     if Path(chosen.model).suffix == ARTIFACT:
@@ -158,8 +168,10 @@ def arrays_of(files: list[str]) -> dict[str, np.ndarray]:
         name, _, path = text.rpartition("=")
         try:
             loaded = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise MlcError(f"'{path}' cannot be read as numpy arrays: {error}") from None
+        except OSError as error:
+            raise MlcError(f"'{path}' cannot be read: {error.strerror or error}") from None
+        except ValueError:
+            raise MlcError(f"'{path}' is no .npy or .npz file of numbers") from None
         if isinstance(loaded, np.ndarray) and not name:
             raise MlcError(f"'{path}' holds one array: say which input it is, NAME={path}")
         found |= {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..driver.source import ARTIFACT
 from . import emit
-from .arguments import Commands, add_model, command, compiled, shapes_of
+from .arguments import Commands, add_model, check_writable, command, compiled, shapes_of
 from .compression import add_compression, compression_of, tell
 from .table import count, engineering
 
@@ -33,6 +33,7 @@ def add_to(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Compiles and saves."""
+    check_writable(chosen.output)
     emit.prepare(chosen)
     asked = {"candidates": chosen.candidates, **compression_of(chosen)}
     model = compiled(chosen, shapes_of(chosen), chosen.verify, **asked)

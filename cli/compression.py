@@ -13,7 +13,7 @@ from ..ir.errors import MlcError
 from ..passes.compress.recipe import SHORT_FORMS, Recipe
 from ..passes.compress.recipe_file import read_recipe
 from ..runtime import Model
-from .arguments import arrays_of, write_text
+from .arguments import arrays_of, check_writable, write_text
 from .compression_text import text_of
 
 _KINDS = (".json", ".html")
@@ -124,6 +124,7 @@ def _check(chosen: argparse.Namespace, asked: bool) -> None:
         )
     if chosen.report and Path(chosen.report).suffix not in _KINDS:
         raise MlcError(f"--report {chosen.report}: expected a file that ends in .html or .json")
+    check_writable(chosen.report)
 
 
 def _arrays(file: str | None) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from ..ir.errors import MlcError
 from ..runtime import Model
 from .fingerprint import digest_of_values
 from .foreign import model_of
-from .metric import Score, metric_of, split_labels
+from .metric import Score, label_problems, metric_of, split_labels
 from .stages import Stages
 from .targets import NativeTarget, Target, target_named
 
@@ -52,13 +54,15 @@ class Compression:
     recovery: Recovery | None = None
 
     def __post_init__(self):
-        from ..passes.compress.recipe import Recipe
+        from ..passes.compress.recipe import Recipe, RecipeError
 
         if not isinstance(self.recipe, Recipe | None):
             raise MlcError(
                 f"recipe is {self.recipe!r}: expected an mlc.Recipe, such as "
                 "mlc.Recipe.of(quantize='int8'), or what read_recipe(path) gives"
             )
+        if wrong := self.recipe.wrong_types() if self.recipe else []:
+            raise RecipeError(wrong)
         self.calibration = _kept(self.calibration, "calibration")
         self.validation = _kept(self.validation, "validation")
         judges = (self.validation, self.metric, self.max_drop)
@@ -138,6 +142,7 @@ class _Run:
         self.costs = target.costs() if target else Arithmetic()
         self.recovered: list[dict[str, Any]] = []
         given, self.labels = split_labels(asked.validation)
+        self.label_problems = [] if self.labels is None else label_problems(self.labels, given)
         self.samples = self._samples(asked.calibration, "calibration")
         self.judging = self._samples(given, "validation") or self.samples
 
@@ -177,7 +182,8 @@ class _Run:
         from ..passes.manager import run_passes
 
         report = Report(progress=self.stages.progress)
-        check_recipe(self.recipe, self.module, self.samples, self.judging)
+        others = (self.judging, self._problems())
+        check_recipe(self.recipe, self.module, self.samples, *others)
         run_passes(self.module, prepare_passes(self.recipe))
         baseline = Baseline(self.module)
         recovery = self.asked.recovery
@@ -190,6 +196,19 @@ class _Run:
             self.recovered.append(self._train(baseline, training))
         return baseline, report
 
+    def _problems(self) -> list[str]:
+        """What is wrong with how to judge and to train, in words."""
+        drop, found = self.asked.max_drop, list(self.label_problems)
+        if drop is not None and not (isinstance(drop, Real) and drop >= 0):
+            found.append(f"max_drop is {drop!r}: expected a number from 0 on")
+        if drop is not None and self.judging is None and self.asked.metric is None:
+            found.append("max_drop needs something to judge by: validation or calibration data")
+        if self.asked.recovery and self.samples is None:
+            found.append("recovery needs batches of inputs to train on")
+        if self.asked.recovery and find_spec("torch") is None:
+            found.append("recovery needs torch: pip install 'mlc[torch]'")
+        return found
+
     def _run(self, recipe: Recipe, report: Report) -> None:
         from ..passes.compress.compress import compress_passes
         from ..passes.manager import run_passes
@@ -199,8 +218,7 @@ class _Run:
     def _train(self, baseline: Baseline, recovery: Recovery) -> dict[str, Any]:
         from .recovery import train
 
-        if self.samples is None:
-            raise MlcError("recovery needs batches of inputs to train on")
+        assert self.samples is not None
         told = self.stages.progress
         asked = (self.recipe, self.samples, recovery, self.asked.threads)
         return train(baseline, self.module, *asked, told)
@@ -212,8 +230,6 @@ class _Run:
         asked = self.asked
         if asked.validation is None and asked.metric is None and asked.max_drop is None:
             return None
-        if self.judging is None and asked.metric is None:
-            raise MlcError("max_drop needs something to judge by: validation or calibration data")
         exact = asked.native(baseline.module.clone())
         metric = metric_of(asked.metric, list(self.judging or ()), self.labels, exact)
         order = worst_first(baseline, report)

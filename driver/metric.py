@@ -49,6 +49,20 @@ def split_labels(validation: Any) -> tuple[Any, np.ndarray | None]:
     return inputs, np.asarray(validation[LABELS])
 
 
+def label_problems(labels: np.ndarray, inputs: Mapping[str, Any]) -> list[str]:
+    """What is wrong with labels whatever the model, in words."""
+    found = []
+    if labels.dtype.kind not in "iu":
+        found.append(f"validation: '{LABELS}' holds {labels.dtype}: expected numbers of classes")
+    rows = {len(array) for array in inputs.values() if np.ndim(array)}
+    if labels.ndim == 0 or len(labels) not in rows:
+        found.append(
+            f"validation: '{LABELS}' has the shape {list(labels.shape)}: expected one label for "
+            f"each row of the inputs, which are {' or '.join(map(str, sorted(rows)))}"
+        )
+    return found
+
+
 def _accuracy(model: Model, batches: Any, labels: np.ndarray) -> float:
     """The share of rows whose largest result is where the label says."""
     guessed = np.concatenate([_results(model, batch)[0].argmax(-1) for batch in batches])

@@ -107,10 +107,7 @@ def train(
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
     """Trains the weights of ``module`` in place; what is to be told about it."""
-    try:
-        from ..frontends.torch.distill import Training, distill
-    except ModuleNotFoundError as error:
-        raise MlcError(f"recovery needs torch ({error}): pip install 'mlc[torch]'") from None
+    from ..frontends.torch.distill import Training, distill
     from ..ir.module import main_function
     from ..passes.compress.samples import returning
     from ..passes.compress.trainable import put_back, trainable

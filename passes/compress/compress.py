@@ -15,7 +15,7 @@ from .layers import Layer, encoded_layers, layers_of
 from .masks import misfit
 from .protect_inputs import ProtectInputs
 from .quantize_activations import QuantizeActivations
-from .quantize_tables import QuantizeTables
+from .quantize_tables import QuantizeTables, tables_of
 from .quantize_weights import QuantizeWeights
 from .recipe import LowRank, Recipe, RecipeError, Sparsify
 from .report import ENCODED, Report
@@ -55,18 +55,25 @@ def compress_passes(
 
 
 def check_recipe(
-    recipe: Recipe, module: ModuleOp, samples: Samples | None, judging: Samples | None = None
+    recipe: Recipe,
+    module: ModuleOp,
+    samples: Samples | None,
+    judging: Samples | None = None,
+    others: Sequence[str] = (),
 ) -> None:
-    """Says everything that is wrong before any work is done; ``judging`` is other data.
+    """Says everything that is wrong before any work is done.
+
+    ``judging`` is other data; ``others`` are problems that the caller has found.
 
     Raises:
-        RecipeError: An option or a pattern is unknown, a block fits no layer, calibration data is
-            missing or does not fit the model.
+        RecipeError: An option or a pattern is unknown or has no say, a block fits no layer,
+            calibration data is missing or does not fit the model.
     """
-    if wrong := recipe.wrong_types():
-        raise RecipeError(wrong)
     layers = layers_of(module)
-    problems = [*recipe.problems(), *_unmatched(recipe, layers), *_unfit(recipe, layers)]
+    names = [*(layer.name for layer in layers), *(name for name, _ in tables_of(module))]
+    problems = [*recipe.problems(), *_patterns(recipe, names), *_unfit(recipe, layers)]
+    if layers and not problems and not any(map(recipe.asks_of, names)):
+        problems.append("it asks for nothing of any layer: the last pattern that fits counts")
     if not layers:
         none = "the model has no matrix product or convolution by a constant float weight"
         problems.append(f"every layer: {ENCODED}" if encoded_layers(module) else none)
@@ -76,17 +83,21 @@ def check_recipe(
         )
     for data in dict.fromkeys(d for d in (samples, judging) if d):
         problems += data.problems()
+    problems += others
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
 
 
-def _unmatched(recipe: Recipe, layers: Sequence[Layer]) -> list[str]:
-    names = list(dict.fromkeys(layer.name for layer in layers))
-    unknown = [
-        o.pattern for o in recipe.layers if not any(fnmatchcase(n, o.pattern) for n in names)
-    ]
+def _patterns(recipe: Recipe, names: Sequence[str]) -> list[str]:
+    """Patterns that fit no name, or whose every name others fit that stand below them."""
+    names = list(dict.fromkeys(names))
     known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return [f"no layer is called '{pattern}'; the layers are {known}" for pattern in unknown]
+    return [
+        f"layers '{pattern}' have no say: patterns below fit all that it fits, and the last counts"
+        if any(fnmatchcase(name, pattern) for name in names)
+        else f"no layer is called '{pattern}'; the layers are {known}"
+        for pattern in (override.pattern for override in recipe.idle(names))
+    ]
 
 
 def _unfit(recipe: Recipe, layers: Sequence[Layer]) -> list[str]:

@@ -107,6 +107,11 @@ class Quantize:
                 weights or self.average == 0,
                 f"quantize.average needs the scheme 'weights', not {self.scheme!r}",
             ),
+            *_unless(
+                self.average == 0 or self.bits == Quantize.bits,
+                f"quantize.average chooses the bits of each layer, quantize.bits is {self.bits}: "
+                "give one of the two",
+            ),
         ]
 
     def needs_data(self) -> bool:
@@ -154,6 +159,11 @@ class Sparsify:
             found.append(f"sparsify.scope {self.scope!r} has no say in an N:M pattern")
         if self.n_of_m and not 0 < self.n_of_m[0] < self.n_of_m[1]:
             found.append(f"sparsify.pattern {self.pattern!r} needs 0 < N < M")
+        elif self.n_of_m and self.sparsity not in (Sparsify.sparsity, self._of_pattern()):
+            found.append(
+                f"sparsify.sparsity is {self.sparsity}, but the pattern {self.pattern!r} says "
+                f"{self._of_pattern()}: leave it out"
+            )
         if 0 in self.block:
             found.append(f"sparsify.pattern {self.pattern!r} is an empty block")
         return found
@@ -162,6 +172,10 @@ class Sparsify:
         """What is asked for, in short."""
         share = "" if self.n_of_m else f" {self.sparsity:.0%}"
         return f"sparsify{share} {self.pattern}"
+
+    def _of_pattern(self) -> float:
+        stay, of = self.n_of_m or (1, 1)
+        return 1 - stay / of
 
     @property
     def block(self) -> tuple[int, int]:

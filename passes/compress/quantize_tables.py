@@ -44,10 +44,7 @@ class QuantizeTables(Pass):
     def apply(self, module: ModuleOp) -> None:
         """Puts decoded integers in the place of tables."""
         done: dict[tuple[SSAValue, int, int], SSAValue] = {}
-        for number, op in enumerate(main_function(module).body.block.ops):
-            if not isinstance(op, GatherOp) or not _is_table(op):
-                continue
-            name = source_of(op) or f"gather_{number}"
+        for name, op in tables_of(module):
             options = self.recipe.quantize_of(name)
             if options and options.tables:
                 key = (op.x, options.tables, options.group)
@@ -75,6 +72,15 @@ class QuantizeTables(Pass):
         constants = [placed_before(op, ConstantOp.of(a)) for a in arrays]
         blocks = (1, group) if width % group else None
         return placed_before(op, DequantizeOp(*constants, blocks=blocks, to=type_of(op.x).dtype))
+
+
+def tables_of(module: ModuleOp) -> list[tuple[str, GatherOp]]:
+    """What looks up rows of constant matrices, with the name of the node in the user's model."""
+    return [
+        (source_of(op) or f"gather_{number}", op)
+        for number, op in enumerate(main_function(module).body.block.ops)
+        if isinstance(op, GatherOp) and _is_table(op)
+    ]
 
 
 def _is_table(op: GatherOp) -> bool:

@@ -21,6 +21,8 @@ from .options import one_of, wrong_types
 
 Options = Quantize | Sparsify | LowRank
 OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
+# The parts of a recipe in the order in which they are done.
+PARTS = {"low_rank": LowRank, "sparsify": Sparsify, "quantize": Quantize}
 
 # Pruning more than so much goes in so many steps when there is training in between.
 _MANY, _STEPS = 0.6, 3
@@ -96,9 +98,14 @@ class Recipe:
         """The same for low rank."""
         return _chosen(self.low_rank, [o.low_rank for o in self._overrides(layer)])
 
+    def asks_of(self, layer: str) -> list[Options]:
+        """The options for a layer, in order."""
+        found = self.low_rank_of(layer), self.sparsify_of(layer), self.quantize_of(layer)
+        return [options for options in found if options]
+
     def only(self, *kinds: str) -> Recipe:
         """The recipe without other compressions than these, such as ``quantize``."""
-        others = {"quantize", "sparsify", "low_rank"} - set(kinds)
+        others = set(PARTS) - set(kinds)
         layers = tuple(replace(o, **dict.fromkeys(others, False)) for o in self.layers)
         return replace(self, layers=layers, **dict.fromkeys(others, None))
 
@@ -139,12 +146,17 @@ class Recipe:
         return found if self.options() else [*found, "it asks for nothing"]
 
     def wrong_types(self) -> list[str]:
-        """Options of types that cannot be judged any further."""
-        return [p for o in self.options() for p in wrong_types(o)]
+        """Parts and options of types that cannot be judged any further."""
+        return _misplaced(self) or [p for o in self.options() for p in wrong_types(o)]
 
     def needs_data(self) -> bool:
         """Whether this cannot be done without calibration data."""
         return any(o.needs_data() for o in self.options())
+
+    def idle(self, layers: Sequence[str]) -> list[Override]:
+        """The overrides that count for none of the ``layers``, as others do that stand below."""
+        counting = [self._overrides(layer)[-1:] for layer in layers]
+        return [o for o in self.layers if not any(o is last for some in counting for last in some)]
 
     def _overrides(self, layer: str) -> list[Override]:
         return [o for o in self.layers if fnmatchcase(layer, o.pattern)]
@@ -157,6 +169,28 @@ SHORT_FORMS = {
     "int4": Quantize(bits=4, group=32),
     "int2": Quantize(bits=2, group=32),
 }
+
+
+def _misplaced(recipe: Recipe) -> list[str]:
+    """What stands where something else has to."""
+    if not isinstance(recipe.layers, Sequence):
+        return [f"layers is {recipe.layers!r}: expected a sequence of overrides"]
+    overrides = [o for o in recipe.layers if isinstance(o, Override)]
+    return [
+        *_wrong_parts("", recipe, None),
+        *(p for o in overrides for p in _wrong_parts(f"layers {o.pattern!r}: ", o, bool)),
+        *(f"layers hold {o!r}: expected overrides" for o in recipe.layers if o not in overrides),
+    ]
+
+
+def _wrong_parts(where: str, holder: Recipe | Override, otherwise: type | None) -> list[str]:
+    parts = [(name, getattr(holder, name), kind) for name, kind in PARTS.items()]
+    also = "None" if otherwise is None else otherwise.__name__
+    return [
+        f"{where}{name} is {part!r}: expected {kind.__name__} or {also}"
+        for name, part, kind in parts
+        if not isinstance(part, kind | otherwise)
+    ]
 
 
 def _chosen(everywhere: OptionsT | None, here: Sequence[OptionsT | bool]) -> OptionsT | None:

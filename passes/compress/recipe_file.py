@@ -21,9 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.errors import MlcError
-from .recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
-
-_KINDS = {"low_rank": LowRank, "sparsify": Sparsify, "quantize": Quantize}
+from .recipe import PARTS, LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -57,17 +55,18 @@ def recipe_of(given: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: They say something else than recipes do.
     """
-    problems = _unknown("the recipe", given, {*_KINDS, "layers"})
-    parts = {name: _options(name, given[name], problems) for name in _KINDS if name in given}
-    layers = [_override(entry, problems) for entry in given.get("layers", ())]
+    problems = _unknown("the recipe", given, {*PARTS, "layers"})
+    parts = {name: _options(name, name, given[name], problems) for name in PARTS if name in given}
+    layers = [_override(entry, problems) for entry in _entries(given, problems)]
+    recipe = Recipe(**parts, layers=tuple(layers))
     if problems:
-        raise RecipeError(problems)
-    return Recipe(**parts, layers=tuple(layers))
+        raise RecipeError([*problems, *(p for o in recipe.options() for p in o.problems())])
+    return recipe
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values without defaults, which ``recipe_of`` reads."""
-    values = {name: _plain(getattr(recipe, name)) for name in _KINDS if getattr(recipe, name)}
+    values = {name: _plain(getattr(recipe, name)) for name in PARTS if getattr(recipe, name)}
     layers = [{"pattern": o.pattern, **_overridden(o)} for o in recipe.layers]
     return {**values, "layers": layers} if layers else values
 
@@ -85,27 +84,45 @@ def write_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
     Path(path).write_text(recipe_text(recipe))
 
 
+def _entries(given: Mapping[str, Any], problems: list[str]) -> list[Mapping[str, Any]]:
+    layers = given.get("layers", [])
+    if isinstance(layers, list) and all(isinstance(entry, Mapping) for entry in layers):
+        return layers
+    problems.append(
+        f"layers is {layers!r}: expected tables, each with a pattern: "
+        '[[layers]] pattern = "*head*" quantize = false'
+    )
+    return []
+
+
 def _override(given: Mapping[str, Any], problems: list[str]) -> Override:
-    problems += _unknown("layers", given, {*_KINDS, "pattern"})
     pattern = given.get("pattern")
     if not isinstance(pattern, str) or not pattern:
         problems.append(f"layers need a pattern of names, got {dict(given)}")
-    parts = {name: _switch(name, given[name], problems) for name in _KINDS if name in given}
+    where = f"layers {pattern!r}"
+    problems += _unknown(where, given, {*PARTS, "pattern"})
+    parts = {
+        name: _switch(f"{where}: {name}", name, given[name], problems)
+        for name in PARTS
+        if name in given
+    }
     return Override(str(pattern), **parts)
 
 
-def _switch(name: str, given: Any, problems: list[str]) -> Any:
-    return given if isinstance(given, bool) else _options(name, given, problems)
+def _switch(where: str, part: str, given: Any, problems: list[str]) -> Any:
+    return given if isinstance(given, bool) else _options(where, part, given, problems)
 
 
-def _options(name: str, given: Any, problems: list[str]) -> Any:
-    kind = _KINDS[name]
+def _options(where: str, part: str, given: Any, problems: list[str]) -> Any:
+    kind = PARTS[part]
     if not isinstance(given, Mapping):
-        problems.append(f"{name} is {given!r}: expected a table of options")
+        problems.append(f"{where} is {given!r}: expected a table of options")
         return None
     defaults = {f.name: f.default for f in fields(kind)}
-    problems += _unknown(name, given, set(defaults))
-    known = {k: _typed(f"{name}.{k}", v, defaults[k], problems) for k, v in _known(given, defaults)}
+    problems += _unknown(where, given, set(defaults))
+    known = {
+        k: _typed(f"{where}.{k}", v, defaults[k], problems) for k, v in _known(given, defaults)
+    }
     return kind(**known)
 
 
@@ -137,7 +154,7 @@ def _plain(options: Quantize | Sparsify | LowRank | bool) -> Any:
 
 
 def _overridden(override: Override) -> dict[str, Any]:
-    values = {name: getattr(override, name) for name in _KINDS}
+    values = {name: getattr(override, name) for name in PARTS}
     return {name: _plain(v) for name, v in values.items() if v is not True}
 
 

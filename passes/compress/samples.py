@@ -57,12 +57,15 @@ class Samples:
         return (self._ordered(batch) for batch in self.given)
 
     def problems(self) -> list[str]:
-        """What does not fit the model, in words; every batch is looked at."""
-        found: list[str] = []
+        """What does not fit the model, in words, each once; every batch is looked at."""
+        found: dict[str, list[int]] = {}
         number = -1
         for number, batch in enumerate(self.given):
-            found += self._problems_of(batch, f"{self.what} batch {number}")
-        return found or ([f"there is no {self.what} batch"] if number < 0 else [])
+            for problem in self._problems_of(batch):
+                found.setdefault(problem, []).append(number)
+        if number < 0:
+            return [f"there is no {self.what} batch"]
+        return [f"{self.what} {_batches(numbers)}: {text}" for text, numbers in found.items()]
 
     def watch(
         self, module: ModuleOp, values: Sequence[SSAValue], see: Callable[[int, np.ndarray], None]
@@ -81,20 +84,24 @@ class Samples:
         arrays = [batch] if isinstance(batch, np.ndarray) else batch
         return [np.asarray(a).astype(t.dtype) for a, t in zip(arrays, self.types, strict=True)]
 
-    def _problems_of(self, batch: Any, where: str) -> list[str]:
-        if isinstance(batch, Mapping):
-            missing = [n for n in self.names if n not in batch]
-            if missing:
-                return [f"{where} lacks the input '{n}'" for n in missing]
+    def _problems_of(self, batch: Any) -> list[str]:
         if isinstance(batch, str) or not isinstance(batch, Iterable):
-            return [f"{where} is {batch!r}: expected arrays, by name or in the order of the inputs"]
+            return [f"{batch!r} is no batch: expected arrays, by name or in the order of inputs"]
+        inputs = ", ".join(self.names)
+        if isinstance(batch, Mapping) and set(batch) != set(self.names):
+            missing = [f"the input '{n}' is missing" for n in self.names if n not in batch]
+            unknown = [str(n) for n in batch if n not in self.names]
+            return [
+                *missing,
+                *(f"no input is called '{n}'; the inputs are {inputs}" for n in unknown),
+            ]
+        if isinstance(batch, Mapping):
+            batch = [batch[n] for n in self.names]
         arrays = [batch] if isinstance(batch, np.ndarray) else list(batch)
         if len(arrays) != len(self.names):
-            return [f"{where} has {len(arrays)} arrays; the model takes {', '.join(self.names)}"]
-        if isinstance(batch, Mapping):
-            arrays = [batch[n] for n in self.names]
+            return [f"there are {len(arrays)} arrays for the inputs {inputs}"]
         return [
-            f"{where}: '{name}' {problem}"
+            f"'{name}' {problem}"
             for name, array, type in zip(self.names, arrays, self.types, strict=True)
             for problem in _misfits(np.asarray(array), type)
         ]
@@ -134,6 +141,11 @@ def returning(
     return made
 
 
+def _batches(numbers: Sequence[int]) -> str:
+    first, *others = numbers
+    return f"batch {first}" + (f" and {len(others)} more" if others else "")
+
+
 def _misfits(array: np.ndarray, type: TensorType) -> Iterator[str]:
     sizes = zip(array.shape, type.shape, strict=False)
     if array.ndim != type.rank or any(isinstance(d, int) and d != n for n, d in sizes):
@@ -144,5 +156,7 @@ def _misfits(array: np.ndarray, type: TensorType) -> Iterator[str]:
         yield f"holds {array.dtype}: expected numbers ({type})"
     elif array.dtype.kind == "f" and not is_float(type.dtype):
         yield f"holds {array.dtype}: expected {type}"
+    elif array.dtype.kind in "biu" and is_float(type.dtype):
+        yield f"holds {array.dtype}: expected {type}, scaled as the model is used to"
     elif array.dtype.kind == "f" and not np.isfinite(array).all():
         yield "holds NaN or infinity"

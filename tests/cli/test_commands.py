@@ -87,7 +87,7 @@ def test_run_takes_an_archive_of_inputs(mlc):
         ("run dense.onnx --target gpu", "mlc: unknown target 'gpu'; the targets are:"),
         ("run dense.onnx --threads 0", "threads must be a number"),
         ("run dense.onnx --input x.npy", "holds one array: say which input it is, NAME=x.npy"),
-        ("run dense.onnx --input x=dense.onnx", "cannot be read as numpy arrays"),
+        ("run dense.onnx --input x=dense.onnx", "is no .npy or .npz file"),
         ("run dense.onnx --input z=x.npy", "z: the model has no such input"),
         ("run dense.onnx --shape x=4", "input x is float32 [N, 4]: the shape [4] has another rank"),
         ("run dense.onnx --shape M=4", "--shape M: the model has no such input or size; it has: x"),

@@ -11,11 +11,14 @@ import onnx
 import pytest
 from mlc.cli.main import main
 from mlc.ir.errors import MlcError
-from mlc.passes.compress.recipe import Quantize, Sparsify
+from mlc.passes.compress.recipe import Override, Quantize, RecipeError, Sparsify
 from small_models import dense, dense_result, dense_rows
 
 RECIPE = mlc.Recipe(Quantize(bits=4), Sparsify(0.5, method="sparsegpt"))
 BATCHES = [dense_rows(n) for n in (5, 6, 7)]
+
+
+TWICE = (Override("product", quantize=True), Override("prod*", quantize=False))
 
 
 def difference(got: np.ndarray, x: np.ndarray) -> float:
@@ -66,15 +69,40 @@ def test_the_cache_knows_recipes_and_data(tmp_path: Path):
     [
         (RECIPE, [np.zeros((3, 5))], r"'x' has the shape \[3, 5\]"),
         (RECIPE, [dense_rows(0)], "batch 0: 'x' is empty"),
-        (RECIPE, [None], "batch 0 is None: expected arrays"),
+        (RECIPE, [None, *BATCHES, None], "batch 0 and 1 more: None is no batch: expected arrays"),
+        (RECIPE, [dense_rows(3).astype(int)], "'x' holds int64: expected .* scaled"),
+        (
+            RECIPE,
+            {"y": dense_rows(3)},
+            "'x' is missing\n.*no input is called 'y'; the inputs are x",
+        ),
         (RECIPE, "data.npz", "calibration is 'data.npz': expected batches"),
         ("int8", BATCHES, "recipe is 'int8': expected an mlc.Recipe"),
         (mlc.Recipe(sparsify=Sparsify("0.9")), None, "sparsity is '0.9': expected float"),  # type: ignore
+        (mlc.Recipe(Quantize(), layers=TWICE), None, "layers 'product' have no say"),
+        (mlc.Recipe(Quantize(), layers=TWICE[1:]), None, "asks for nothing of any layer"),
     ],
 )
 def test_bad_recipes_and_data_are_refused(recipe: Any, data: Any, problem: str):
     with pytest.raises(MlcError, match=problem):
         mlc.compile(dense(), recipe=recipe, calibration=data, cache=False)
+
+
+@pytest.mark.parametrize(
+    ("judging", "problem"),
+    [
+        ({"validation": {"x": dense_rows(6), "labels": np.zeros(5, int)}}, "labels.* which are 6"),
+        (
+            {"validation": {"x": dense_rows(6), "labels": np.zeros(6)}},
+            "expected numbers of classes",
+        ),
+        ({"max_drop": 0.01}, "something to judge by"),
+        ({"max_drop": -1.0, "metric": lambda _: 1.0}, "max_drop is -1.0"),
+    ],
+)
+def test_what_cannot_be_judged_by_is_refused(judging: dict[str, Any], problem: str):
+    with pytest.raises(RecipeError, match=problem):
+        mlc.compile(dense(), recipe=mlc.Recipe(Quantize()), cache=False, **judging)
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -91,6 +119,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ]
     assert main([*common, *data]) == 1
     assert "give --recipe" in capsys.readouterr().err
+    assert main([*common, "--quantize", "int4", "--report", str(tmp_path / "no" / "r.html")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
 
 
 def test_passes_of_a_recipe_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -57,7 +57,7 @@ def test_the_worst_layers_stay_floats():
     ids=["low rank", "int8", "all"],
 )
 def test_no_drop_at_all_is_the_float_model(recipe: mlc.Recipe):
-    model, x = judged(recipe, max_drop=-1.0), batches(1)[0]
+    model, x = judged(recipe, max_drop=0.0), batches(1)[0]
     assert model.report["compression"]["metric"]["restored"]
     np.testing.assert_allclose(model(x), mlc.compile(mlp(), cache=False)(x), rtol=1e-4, atol=1e-4)
 
@@ -92,7 +92,7 @@ def test_judging_needs_a_recipe():
 
 def test_labels_that_do_not_fit(data: dict[str, Path]):
     given = dict(np.load(data["validation"])) | {"labels": np.zeros(3, np.uint8)}
-    with pytest.raises(MlcError, match=r"labels \[3\]"):
+    with pytest.raises(MlcError, match=r"shape \[3\]: expected one label"):
         mlc.compile(
             DIGITS / "digits.onnx", recipe=mlc.Recipe(Quantize()), validation=given, cache=False
         )

@@ -67,6 +67,8 @@ def test_short_forms():
         (Sparsify(pattern="4x"), "pattern is '4x'"),
         (Sparsify(pattern="4:2"), "0 < N < M"),
         (Sparsify(pattern="0x4"), "empty block"),
+        (Sparsify(0.9, "2:4"), "is 0.9, but the pattern '2:4' says 0.5"),
+        (Quantize(bits=4, average=3.0), "give one of the two"),
         (Sparsify(scope="model", method="wanda"), "'magnitude'"),
         (LowRank(0), "ratio is 0"),
     ],
@@ -81,14 +83,31 @@ def test_options_of_other_types():
     assert recipe.wrong_types() == ["quantize.bits is '4': expected int"]
 
 
+def test_parts_in_wrong_places():
+    recipe = Recipe(Sparsify(0.9), layers=(Override("head", quantize="int4"), "tail"))  # type: ignore
+    first, second, third = recipe.wrong_types()
+    assert first.startswith("quantize is Sparsify(sparsity=0.9")
+    assert second == "layers 'head': quantize is 'int4': expected Quantize or bool"
+    assert third == "layers hold 'tail': expected overrides"
+    (problem,) = Recipe(Quantize(), layers=Override("head")).wrong_types()  # type: ignore
+    assert problem.startswith("layers is Override")
+
+
 def test_a_file_is_told_all_its_mistakes():
-    text = 'speed = 1\n[quantize]\nbits = "four"\ngruop = 32\n[[layers]]\nsparsify = 3\n'
+    text = 'speed = 1\n[quantize]\nbits = "four"\ngruop = 32\ngroup = 5\n'
     with pytest.raises(RecipeError) as caught:
-        parse_recipe(text)
+        parse_recipe(text + "[[layers]]\nsparsify = 3\n")
     problems = "\n".join(caught.value.problems)
-    assert len(caught.value.problems) == 5
-    for part in ("'speed'", "bits is 'four': expected int", "'gruop'", "pattern", "sparsify is 3"):
+    assert len(caught.value.problems) == 6
+    parts = ("'speed'", "bits is 'four': expected int", "'gruop'", "pattern", "sparsify is 3")
+    for part in (*parts, "group is 5"):
         assert part in problems
+
+
+@pytest.mark.parametrize("layers", ['"head"', "{ head = false }", '["head"]'])
+def test_layers_that_are_no_tables(layers: str):
+    with pytest.raises(RecipeError, match="expected tables, each with a pattern"):
+        parse_recipe(f"layers = {layers}\n[quantize]\nbits = 8\n")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
