@@ -95,8 +95,8 @@ def _problem(rooted: Rooted, product: Product) -> Problem:
     for axis in product.rows:
         rows = rows * extents[axis]
     ((depth,), (columns,)) = product.depth, product.columns
-    size = extents[depth]
-    return Problem(rows, extents[columns], size, 1, product.left.dtype, size)
+    size, dtype = extents[depth], product.left.dtype
+    return Problem(rows, extents[columns], size, 1, dtype, size, rows * size * dtype.itemsize)
 
 
 def _has_zeros(constant: ConstantOp) -> bool:

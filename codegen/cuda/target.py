@@ -22,6 +22,7 @@ class Architecture:
         capability: The number by which Triton knows it.
         shared: Bytes of shared memory that one program may use.
         multiprocessors: How many there are on the usual card, for estimates.
+        cache: Bytes of its second-level cache, for estimates.
         fp8: Whether f8E4M3FN can be converted and multiplied.
         card: What it is known for.
     """
@@ -30,6 +31,7 @@ class Architecture:
     capability: int
     shared: int
     multiprocessors: int
+    cache: int
     fp8: bool
     card: str
 
@@ -37,17 +39,18 @@ class Architecture:
 _ARCHITECTURES = {
     a.name: a
     for a in (
-        Architecture("sm_80", 80, 166_912, 108, False, "A100"),
-        Architecture("sm_86", 86, 101_376, 84, False, "A10, RTX 30"),
-        Architecture("sm_89", 89, 101_376, 128, True, "L40, RTX 40"),
-        Architecture("sm_90", 90, 232_448, 132, True, "H100, H200"),
-        Architecture("sm_100", 100, 232_448, 148, True, "B200"),
+        Architecture("sm_80", 80, 166_912, 108, 40 << 20, False, "A100"),
+        Architecture("sm_86", 86, 101_376, 84, 6 << 20, False, "A10, RTX 30"),
+        Architecture("sm_89", 89, 101_376, 128, 48 << 20, True, "L40, RTX 40"),
+        Architecture("sm_90", 90, 232_448, 132, 50 << 20, True, "H100, H200"),
+        Architecture("sm_100", 100, 232_448, 148, 126 << 20, True, "B200"),
     )
 }
 
 
 # Code that the driver of any later GPU compiles for it.
-PORTABLE = Architecture("ptx", 80, 101_376, 84, False, "any from A100 on, compiled by its driver")
+_ANY = "any from A100 on, compiled by its driver"
+PORTABLE = Architecture("ptx", 80, 101_376, 84, 6 << 20, False, _ANY)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class CudaTarget:
     def multiprocessors(self) -> int:
         """How many programs at least keep all of them at work."""
         return max(a.multiprocessors for a in self.architectures)
+
+    @property
+    def cache(self) -> int:
+        """Bytes that the second-level caches of all of them hold."""
+        return min(a.cache for a in self.architectures)
 
     @property
     def narrow(self) -> np.dtype | None:

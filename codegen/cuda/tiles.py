@@ -1,9 +1,10 @@
 """The choice of a product's tile, by an estimate of the time that all tiles take.
 
 A tile loads its strips of both factors from the second-level cache while it multiplies; tiles run
-in waves over the multiprocessors. Where tiles are few, programs take parts of the depth, and a
-second launch adds these. What does not fit shared memory, or the registers of its warps, is left
-out. Estimates err: what else is worth measuring follows the first choice.
+in waves over the multiprocessors, in the order in which memory gives the cache least. Where tiles
+are few, programs take parts of the depth, and a second launch adds these. What does not fit shared
+memory, or the registers of its warps, is left out. Estimates err: what else is worth measuring
+follows the first choice.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import numpy as np
 from ...ir.dims import Dim
 from ...ir.types import F32
 from ..choice import Option
+from .panels import Strips, best_panel, traffic
 from .target import CudaTarget
 
-# Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache.
-_TENSOR, _TENSOR_TF32, _PLAIN, _BYTES = 1024, 512, 96, 48
+# Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache, and its
+# share of those from memory.
+_TENSOR, _TENSOR_TF32, _PLAIN, _BYTES, _MEMORY = 1024, 512, 96, 48, 18
 _LATENCY = 1500
 # Until a launch begins that waits for another.
 _LAUNCH = 2500
@@ -38,7 +41,8 @@ _MOST = 12
 class Tile:
     """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``, in ``parts``.
 
-    Its fields, in order, are the option that it is called by.
+    Programs walk through tiles in panels of ``panel`` columns. Its fields, in order, are the option
+    that it is called by.
     """
 
     rows: int
@@ -47,6 +51,7 @@ class Tile:
     warps: int
     stages: int
     parts: int = 1
+    panel: int = 1
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
@@ -68,6 +73,7 @@ class Problem:
         batch: How often.
         dtype: Of the factors.
         inner: How many steps of the depth lie side by side: a convolution's channels.
+        left: Bytes of the left factor in memory, of one item of the batch.
     """
 
     rows: Dim
@@ -76,6 +82,13 @@ class Problem:
     batch: Dim
     dtype: np.dtype
     inner: Dim
+    left: Dim
+
+    @property
+    def subject(self) -> dict[str, Dim | str]:
+        """What a choice depends on."""
+        sizes = {"rows": self.rows, "columns": self.columns, "depth": self.depth}
+        return {**sizes, "batch": self.batch, "dtype": str(self.dtype), "inner": self.inner}
 
 
 def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
@@ -95,7 +108,17 @@ def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
     """What is to be said of a tile."""
     waves = -(-_count(tile, problem) // target.multiprocessors)
     parts = f", the depth in {tile.parts} parts" * (tile.parts > 1)
-    return f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}{parts}"
+    return (
+        f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
+        f"{parts}{why_panel(tile)}"
+    )
+
+
+def why_panel(tile: Tile) -> str:
+    """What is to be said of the order of tiles."""
+    if tile.panel == 1:
+        return ""
+    return f", {tile.panel} columns of them side by side: the cache does not hold the left factor"
 
 
 def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
@@ -120,7 +143,7 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
             continue
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
         if fits(tile, problem, target):
-            yield tile
+            yield replace(tile, panel=best_panel(_strips(tile, problem), target))
             yield from _in_parts(tile, problem, target)
 
 
@@ -162,7 +185,8 @@ def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     one = max(work / _rate(problem, target) * waste, load / _BYTES) + 40 * steps + _LATENCY
     whole = -(-_count(tile, problem) // target.multiprocessors) * one
     if tile.parts == 1:
-        return whole
+        read = traffic(_strips(tile, problem), tile.panel, target) * max(1, _number(problem.batch))
+        return max(whole, read / _MEMORY / target.multiprocessors)
     partial = 8 * tile.rows * tile.columns * _count(tile, problem) / target.multiprocessors
     return whole + partial / _BYTES + _LAUNCH
 
@@ -174,9 +198,16 @@ def _rate(problem: Problem, target: CudaTarget) -> int:
 
 
 def _count(tile: Tile, problem: Problem) -> int:
+    strips = _strips(tile, problem)
+    return max(1, strips.down * strips.across * _number(problem.batch)) * tile.parts
+
+
+def _strips(tile: Tile, problem: Problem) -> Strips:
     down = -(-_number(problem.rows) // tile.rows)
     across = -(-_number(problem.columns) // tile.columns)
-    return max(1, down * across * _number(problem.batch)) * tile.parts
+    strip = _number(problem.depth) * problem.dtype.itemsize
+    left = problem.left if isinstance(problem.left, int) else _number(problem.rows) * strip
+    return Strips(max(1, down), max(1, across), left, tile.columns * strip)
 
 
 def _number(dim: Dim) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ....ir.dims import Dim, ceildiv
+from ....ir.dims import Dim, ceildiv, floordiv
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
-from ....ir.scalar import Scalar
+from ....ir.scalar import Scalar, nodes_of
 from ..elements import memory_type
 from ..frame import Code, Frame, dim_text
 from ..layout import Access, Group, access_of, groups_of, total
@@ -26,6 +26,7 @@ from .matrices import along_depth
 from .parts import Parts
 from .pointwise import say
 from .rooted import Rooted
+from .walk import Walk
 
 _FLIP = 128
 
@@ -58,9 +59,9 @@ class _Contraction:
         self.batch = [Group((a,), extents[a]) for a in product.batch]
         count = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
-        problem = Problem(*self.size, count, product.left.dtype, inner)
+        problem = Problem(*self.size, count, product.left.dtype, inner, self._bytes(product.left))
         tiles = ranked_tiles(problem, self.frame.target)
-        subject = {**vars(problem), "dtype": str(problem.dtype), "layout": self._layout()}
+        subject = {**problem.subject, "layout": self._layout()}
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
         if self.tile.parts > 1:
             self.parts = Parts(rooted, self.tile.parts, self.size[2], self.tile.depth)
@@ -77,16 +78,23 @@ class _Contraction:
         ]
         return "".join("k" if a else "-" for a in along)
 
+    def _bytes(self, factor: Factor) -> Dim:
+        """How much memory an item of the batch has for a factor."""
+        numbers = {n.attr for n in nodes_of(factor.node) if n.op == "load"}
+        size = sum((self.frame.buffers[n].bytes for n in numbers), start=0)
+        items = [g.size for g in self.batch if g.inner in factor.axes]
+        return floordiv(size, dims_product(items) or 1)
+
     def _access(self, nodes: Sequence[Scalar]) -> Access:
         return access_of(nodes, self.space, self.frame.buffers)
 
     def build(self) -> Code:
-        """A program is a tile; neighbouring programs share the columns."""
+        """A program is a tile."""
         frame, tile = self.frame, self.tile
         for name, size in (("ROWS", tile.rows), ("COLUMNS", tile.columns), ("DEPTH", tile.depth)):
             frame.constant(name, size)
-        down, across = self._counts()
-        axes = self._place_batch(down, across)
+        walk = self._walk()
+        axes = self._place_batch(walk.place())
         rows = self._strip(axes, self.rows, "m", "row * ROWS + tl.arange(0, ROWS)", "[:, None]")
         columns = self._strip(
             axes, self.columns, "n", "column * COLUMNS + tl.arange(0, COLUMNS)", "[None, :]"
@@ -96,30 +104,24 @@ class _Contraction:
         registers = {self.rooted.result.attr: "total"}
         masks = {**rows.masks, **columns.masks}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
-        count = dims_product([*(g.size for g in self.batch), down, across]) * tile.parts
         if self.parts:
             self.parts.store(scope)
-            return self.parts.finish(count, tile.warps, tile.stages)
+            return self.parts.finish(walk.tiles, tile.warps, tile.stages)
         self.rooted.write(Printer(scope))
-        return frame.finish(count, tile.warps, tile.stages)
+        return frame.finish(walk.tiles, tile.warps, tile.stages)
 
-    def _counts(self) -> tuple[Dim, Dim]:
+    def _walk(self) -> Walk:
         rows, columns, _ = self.size
-        return ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
+        outer = [*([self.tile.parts] if self.parts else []), *(g.size for g in self.batch)]
+        counts = ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
+        return Walk(self.frame, outer, *counts, self.tile.panel)
 
-    def _place_batch(self, down: Dim, across: Dim) -> dict[int, str]:
+    def _place_batch(self, outer: Sequence[str]) -> dict[int, str]:
         """The axes of the batch at this program, all others at 0; also its part of the depth."""
         frame = self.frame
-        frame.bind("tl.program_id(0)", "program")
-        sizes = [*(g.size for g in self.batch), across, down]
         if self.parts:
-            part, *places = frame.unflatten("program", [self.tile.parts, *sizes])
+            part, *outer = outer
             self.bounds = self.parts.bounds(part)
-        else:
-            places = frame.unflatten("program", sizes)
-        *outer, column, row = places
-        frame.bind(row, "row")
-        frame.bind(column, "column")
         axes = dict.fromkeys(range(len(self.space.extents)), "0")
         named = [frame.bind(text, f"b{n}") for n, text in enumerate(outer)]
         return {**axes, **{g.inner: b for g, b in zip(self.batch, named, strict=True)}}

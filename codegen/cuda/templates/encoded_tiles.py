@@ -8,6 +8,7 @@ on the way: eight slices are decoded and scaled, and joined to one step of the p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product as pairs
 
 from ....ir.dims import Dim, ceildiv
@@ -15,13 +16,15 @@ from ....ir.types import F32
 from ..elements import memory_type
 from ..frame import Code
 from ..layout import total
+from ..panels import Strips, best_panel, traffic
 from ..printer import Printer, Scope
-from ..tiles import Tile
+from ..tiles import Tile, why_panel
 from .codes import SLICE, WORDS
 from .encoded_product import At, EncodedProduct
 from .factors import precision_of
 from .flat import Placement, divides, nothing_placed, place
 from .pointwise import say
+from .walk import Walk
 
 # The slices that are multiplied at once: by tensor cores, and one by one in f32.
 _SLICES, _FEW_SLICES = 8, 2
@@ -38,14 +41,16 @@ class TilesProduct(EncodedProduct):
     """Any number of rows; tiles of columns by rows."""
 
     def build(self) -> Code:
-        """A program is a tile; neighbouring programs share the columns."""
+        """A program is a tile."""
         frame = self.frame
         ranked = sorted(self._legal(), key=self._cycles)[:_MOST]
         self.tile = tile = Tile(*frame.pick("tile", [t.option for t in ranked]))
-        say(frame.kernel, "encoded", f"tiles of {tile}, {self.layout.bits} bits a weight")
+        why = f"tiles of {tile}, {self.layout.bits} bits a weight{why_panel(tile)}"
+        say(frame.kernel, "encoded", why)
         frame.constant("ROWS", tile.rows)
         frame.constant("COLUMNS", tile.columns)
-        rows, columns = self._place()
+        walk = Walk(frame, [], *self._counts(tile), tile.panel)
+        rows, columns = self._place(walk)
         frame.bind("tl.full([COLUMNS, ROWS], 0.0, tl.float32)", "total")
         with frame.loop("chunk", self.layout.chunks):
             self._chunk(rows, columns.masks.get(self.column, ""))
@@ -53,16 +58,14 @@ class TilesProduct(EncodedProduct):
         masks, registers = {**rows.masks, **columns.masks}, {self.rooted.result.attr: "total"}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
         self.rooted.write(Printer(scope))
-        down, across = self._counts(tile)
-        return frame.finish(down * across, tile.warps, tile.stages)
+        return frame.finish(walk.tiles, tile.warps, tile.stages)
 
-    def _place(self) -> tuple[Placement, Placement]:
+    def _place(self, walk: Walk) -> tuple[Placement, Placement]:
         """The axes of the tile."""
         frame, tile = self.frame, self.tile
-        frame.bind("tl.program_id(0)", "program")
-        column, row = frame.unflatten("program", self._counts(tile)[::-1])
-        frame.bind(f"({row} * ROWS + tl.arange(0, ROWS))[None, :]", "m")
-        frame.bind(f"({column} * COLUMNS + tl.arange(0, COLUMNS))[:, None]", "n")
+        walk.place()
+        frame.bind("(row * ROWS + tl.arange(0, ROWS))[None, :]", "m")
+        frame.bind("(column * COLUMNS + tl.arange(0, COLUMNS))[:, None]", "n")
         rank = len(self.space.extents)
         rows, columns = nothing_placed(rank), nothing_placed(rank)
         place(frame, rows, self.rows, "m", divides(tile.rows, total(self.rows)))
@@ -127,7 +130,13 @@ class TilesProduct(EncodedProduct):
             tile = Tile(rows, columns, depth, warps, _STAGES)
             held = rows * columns // (32 * warps)
             if held <= most and self._shared(tile) <= self.frame.target.shared:
-                yield tile
+                yield replace(tile, panel=best_panel(self._strips(tile), self.frame.target))
+
+    def _strips(self, tile: Tile) -> Strips:
+        rows, depth = self._known_rows(), self.layout.depth
+        down, across = -(-rows // tile.rows), -(-self.layout.columns // tile.columns)
+        left = rows * depth * self.product.left.dtype.itemsize
+        return Strips(down, across, left, tile.columns * depth * self.layout.bits / 8)
 
     def _shared(self, tile: Tile) -> int:
         depth = self.layout.chunk * tile.rows * self.product.left.dtype.itemsize
@@ -143,8 +152,10 @@ class TilesProduct(EncodedProduct):
         read = columns * depth * layout.bits / 8 / _READ
         read += rows * depth * self.product.left.dtype.itemsize / _BYTES
         one = max(work, read) + _STEP * layout.chunks + _LATENCY
-        count = -(-self._known_rows() // rows) * -(-layout.columns // columns)
-        return -(-count // target.multiprocessors) * one
+        strips = self._strips(tile)
+        waves = -(-strips.down * strips.across // target.multiprocessors)
+        memory = traffic(strips, tile.panel, target) / _READ / target.multiprocessors
+        return max(waves * one, memory)
 
     def _at_once(self) -> int:
         """How many slices a step multiplies."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.dims import Dim, ceildiv
+from ....ir.dims import ceildiv
 from ....ir.kernel import KernelOp
 from ....ir.types import I32, tensor
 from ..elements import memory_type
@@ -26,6 +26,7 @@ from .flat import Placement, divides, nothing_placed, place
 from .matrices import constant_matrix
 from .pointwise import say
 from .rooted import Rooted
+from .walk import Walk
 
 
 def sparse_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
@@ -58,7 +59,8 @@ class _Sparse:
         blocks, places = self._lay_out()
         frame.constant("ROWS", tile.rows)
         frame.constant("BLOCK", self.block)
-        rows, columns = self._place()
+        walk = Walk(frame, [], ceildiv(total(self.rows), tile.rows), across)
+        rows, columns = self._place(walk)
         alone = not self.product.rows
         frame.bind(f"tl.full([{'BLOCK' if alone else 'ROWS'}, BLOCK], 0.0, tl.float32)", "total")
         frame.bind(f"tl.load({places} + column)", "first")
@@ -75,10 +77,7 @@ class _Sparse:
         registers = {self.rooted.result.attr: "total"}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
         self.rooted.write(Printer(scope))
-        return frame.finish(self._down() * across, tile.warps, tile.stages)
-
-    def _down(self) -> Dim:
-        return ceildiv(total(self.rows), self.tile.rows)
+        return frame.finish(walk.tiles, tile.warps, tile.stages)
 
     def _lay_out(self) -> list[str]:
         """The weight as blocks and their places."""
@@ -106,13 +105,11 @@ class _Sparse:
         starts = np.concatenate([[0], np.cumsum(taken.sum(axis=1))])
         return np.concatenate([starts, np.nonzero(taken)[1]]).astype(np.int32)
 
-    def _place(self) -> tuple[Placement, Placement]:
+    def _place(self, walk: Walk) -> tuple[Placement, Placement]:
         """The axes of the tile."""
         frame, tile = self.frame, self.tile
-        frame.bind("tl.program_id(0)", "program")
-        column, row = frame.unflatten("program", [self.across, self._down()])
-        frame.bind(column, "column")
-        frame.bind(f"({row} * ROWS + tl.arange(0, ROWS))[:, None]", "m")
+        walk.place()
+        frame.bind("(row * ROWS + tl.arange(0, ROWS))[:, None]", "m")
         frame.bind("(column * BLOCK + tl.arange(0, BLOCK))[None, :]", "n")
         rows, columns = (nothing_placed(len(self.space.extents)) for _ in range(2))
         place(frame, rows, self.rows, "m", divides(tile.rows, total(self.rows)))

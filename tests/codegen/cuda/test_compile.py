@@ -204,6 +204,21 @@ def test_floats_of_8_bits_are_multiplied_by_tensor_cores():
     assert "ld.shared.b8" not in binary.ptx
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES.split(","))
+def test_products_in_panels_compile(architecture: str):
+    target = target_for(f"cuda:{architecture}")
+    result = large(target)
+    assert "columns of them side by side" in result.sites[0]["why"]
+    ((binary,),) = (found.values() for found in compile_kernels(result, target))
+    assert binary.spilled == 0
+
+
+def large(target: CudaTarget) -> Build:
+    """A product that no cache holds."""
+    shapes = (8192, 5120), (5120, 7168)
+    return build(module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=F16), target)
+
+
 def test_products_in_parts_are_of_tensor_cores_too():
     (architecture,) = target_for("cuda:sm_90").architectures
     shapes = (64, 4096), (4096, 1024)
@@ -267,6 +282,12 @@ def test_kernels_compile_for_gpus_of_amd(name: str):
     result = made(name, F16, CudaTarget(target_for("cuda:sm_80").architectures, "f32"))
     for code in result.codes:
         assert _for_amd(code, result.source)
+
+
+@pytest.mark.skipif(not SWEEP, reason="part of the sweep")
+def test_products_in_panels_compile_for_gpus_of_amd():
+    result = large(target_for("cuda:sm_80"))
+    assert _for_amd(result.codes[0], result.source)
 
 
 def _for_amd(code: Code, source: str) -> bytes:

@@ -66,6 +66,7 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         ((N, 768), (768, 3072), (3072,)),
         (F16, F16, F16),
     ),
+    "large_matmul": (lambda g, x, w: g(MatmulOp, x, w), ((8192, 5120), (5120, 7168)), (F16, F16)),
     "thin_matmul": (
         lambda g, x, w, b: g(AddOp, g(MatmulOp, x, w), b),
         ((1, 768), (768, 2304), (2304,)),
