@@ -21,7 +21,7 @@ from pathlib import Path
 
 import mlc
 import numpy as np
-from mlc.passes.compress.recipe import LowRank, Quantize, Sparsify
+from mlc.passes.compress.recipe import LowRank, Quantize, Sparsify, Tables
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -41,6 +41,8 @@ RECIPES = {
     "int4 g32 awq": (mlc.Recipe(Quantize(4, group=32, method="awq")), 0.98),
     "4 bits in the mean": (mlc.Recipe(Quantize(group=32, average=4.0)), 0.99),
     "int4 g128 gptq": (mlc.Recipe(Quantize(4, group=128, method="gptq")), 0.985),
+    "tables int8": (mlc.Recipe(tables=Tables(8)), 0.999),
+    "tables int4 g32": (mlc.Recipe(tables=Tables(4, 32)), 0.98),
     "int2 g32 gptq": (mlc.Recipe(Quantize(2, group=32, method="gptq")), 0.80),
     "50 % magnitude": (mlc.Recipe(sparsify=Sparsify(0.5)), 0.70),
     "50 % wanda": (mlc.Recipe(sparsify=Sparsify(0.5, method="wanda")), 0.85),

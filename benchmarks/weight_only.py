@@ -23,7 +23,7 @@ import mlc
 import numpy as np
 import onnx
 from mlc.codegen.cpu.limits import Limits, measured_limits
-from mlc.passes.compress.recipe import Quantize
+from mlc.passes.compress.recipe import Quantize, Tables
 from peers import feeds_of, peer
 
 BITS = [8, 4, 2]
@@ -46,10 +46,8 @@ def rounded(source: Path, target: Path, bits: int, group: int, level: int) -> No
 
 def recipe(bits: int, group: int) -> mlc.Recipe:
     """The same by ours: codes to the nearest level, tables too."""
-    options = Quantize(
-        bits=bits, group=group, symmetric=bits > 2, method="nearest", tables=max(bits, 4)
-    )
-    return mlc.Recipe(options)
+    options = Quantize(bits=bits, group=group, symmetric=bits > 2, method="nearest")
+    return mlc.Recipe(options, tables=Tables(max(bits, 4), group))
 
 
 class Contest:

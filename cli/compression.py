@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ir.errors import MlcError
-from ..passes.compress.recipe import SHORT_FORMS, Recipe
+from ..passes.compress.recipe import PARTS, SHORT_FORMS, Recipe
 from ..passes.compress.recipe_file import read_recipe
 from ..runtime import Model
 from .arguments import arrays_of, check_writable, write_text
@@ -49,6 +49,7 @@ def add_recipe(group: Any) -> None:
     add("--quantize", choices=list(SHORT_FORMS), help="numbers of few bits")
     add("--sparsify", type=float, metavar="SHARE", help="weights to set to zero")
     add("--low-rank", type=float, metavar="SHARE", help="of the rank to keep")
+    add("--tables", type=int, metavar="BITS", help="of embeddings: 8, 4 or 2")
     add("--calibration", metavar="FILE.npz", help="inputs by name, samples along the first dim")
 
 
@@ -58,12 +59,12 @@ def recipe_of(chosen: argparse.Namespace) -> Recipe | None:
     Raises:
         MlcError: A file cannot be read.
     """
-    short = Recipe.of(chosen.quantize, chosen.sparsify, chosen.low_rank)
+    short = Recipe.of(**{part: getattr(chosen, part) for part in PARTS})
     if not chosen.recipe and short == Recipe():
         return None
     recipe = read_recipe(chosen.recipe) if chosen.recipe else Recipe()
-    parts = {"quantize": short.quantize, "sparsify": short.sparsify, "low_rank": short.low_rank}
-    return replace(recipe, **{name: part for name, part in parts.items() if part})
+    given = {part: options for part in PARTS if (options := getattr(short, part))}
+    return replace(recipe, **given)
 
 
 def calibration_of(chosen: argparse.Namespace) -> Any:

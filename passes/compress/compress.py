@@ -70,13 +70,13 @@ def check_recipe(
             calibration data is missing or does not fit the model.
     """
     layers = layers_of(module)
-    names = [*(layer.name for layer in layers), *(name for name, _ in tables_of(module))]
-    problems = [*recipe.problems(), *_patterns(recipe, names), *_unfit(recipe, layers)]
-    if layers and not problems and not any(map(recipe.asks_of, names)):
-        problems.append("it asks for nothing of any layer: the last pattern that fits counts")
-    if not layers:
+    names, tables = [layer.name for layer in layers], [name for name, _ in tables_of(module)]
+    problems = [*recipe.problems(), *_patterns(recipe, [*names, *tables]), *_unfit(recipe, layers)]
+    if not layers and not tables:
         none = "the model has no matrix product or convolution by a constant float weight"
         problems.append(f"every layer: {ENCODED}" if encoded_layers(module) else none)
+    elif not problems and not recipe.touches(names, tables):
+        problems.append("it asks for nothing of any layer; the last pattern that fits counts")
     if samples is None and recipe.needs_data():
         problems.append(
             "it needs calibration data: give calibration=batches (--calibration data.npz)"

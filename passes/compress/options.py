@@ -43,8 +43,6 @@ class Quantize:
         correct_bias: Whether what rounding adds to the mean of a result is taken off again; needs
             calibration data.
         equalize: Whether channels between two layers are scaled so that both lose alike.
-        tables: Bits of tables whose rows are looked up, such as embeddings: 8, 4 or 2, in groups
-            along a row; 0: they stay in floats.
     """
 
     bits: int = 8
@@ -57,23 +55,15 @@ class Quantize:
     average: float = 0.0
     correct_bias: bool = False
     equalize: bool = False
-    tables: int = 0
 
     def problems(self) -> list[str]:
         """What is wrong with the options, in words."""
         found = [
-            *_unless(
-                self.tables in (0, 2, 4, 8),
-                f"quantize.tables is {self.tables}: expected 0 (floats), 2, 4 or 8",
-            ),
-            *_unless(self.bits in (2, 4, 8), f"quantize.bits is {self.bits}: expected 2, 4 or 8"),
+            *_bits("quantize", self.bits),
             *_choice("quantize.scheme", self.scheme, SCHEMES),
             *_choice("quantize.method", self.method, ROUNDINGS),
             *_choice("quantize.range", self.range, RANGES),
-            *_unless(
-                self.group == 0 or 8 <= self.group <= 4096,
-                f"quantize.group is {self.group}: expected 0 (all inputs) or 8 to 4096",
-            ),
+            *_group("quantize", self.group, "all inputs"),
             *_unless(0 <= self.smooth <= 1, f"quantize.smooth is {self.smooth}: expected 0 to 1"),
             *_unless(
                 self.average == 0 or 2 <= self.average <= 8,
@@ -245,7 +235,32 @@ class LowRank:
         return self.method == "activation"
 
 
-def wrong_types(options: Quantize | Sparsify | LowRank) -> list[str]:
+@dataclass(frozen=True)
+class Tables:
+    """Numbers of few bits in tables whose rows are looked up, such as embeddings.
+
+    Attributes:
+        bits: Of a number: 8, 4 or 2.
+        group: How many neighbours in a row share a scale; 0: the row.
+    """
+
+    bits: int = 8
+    group: int = 0
+
+    def problems(self) -> list[str]:
+        """What is wrong with the options, in words."""
+        return [*_bits("tables", self.bits), *_group("tables", self.group, "a row")]
+
+    def text(self) -> str:
+        """What is asked for, in short."""
+        return f"tables int{self.bits}" + (f" g{self.group}" if self.group else "")
+
+    def needs_data(self) -> bool:
+        """Whether this cannot be done without calibration data."""
+        return False
+
+
+def wrong_types(options: Quantize | Sparsify | LowRank | Tables) -> list[str]:
     """Options that are no numbers where numbers are due, and the like; an integer is a float."""
     kind = _KIND.sub("_", type(options).__name__).lower()
     given = [(f.name, getattr(options, f.name), type(f.default)) for f in fields(options)]
@@ -258,6 +273,15 @@ def wrong_types(options: Quantize | Sparsify | LowRank) -> list[str]:
 
 def _unless(fine: bool, problem: str) -> list[str]:
     return [] if fine else [problem]
+
+
+def _bits(part: str, bits: int) -> list[str]:
+    return _unless(bits in (2, 4, 8), f"{part}.bits is {bits}: expected 2, 4 or 8")
+
+
+def _group(part: str, group: int, everything: str) -> list[str]:
+    problem = f"{part}.group is {group}: expected 0 ({everything}) or 8 to 4096"
+    return _unless(group == 0 or 8 <= group <= 4096, problem)
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -23,7 +23,7 @@ from ..contract import Pass, Promise
 from .grid import Levels
 from .layers import placed_before
 from .quantize_weights import fitted, stored_scale
-from .recipe import Quantize, Recipe
+from .recipe import Quantize, Recipe, Tables
 from .report import Report, Step, sqnr
 
 
@@ -43,31 +43,29 @@ class QuantizeTables(Pass):
 
     def apply(self, module: ModuleOp) -> None:
         """Puts decoded integers in the place of tables."""
-        done: dict[tuple[SSAValue, int, int], SSAValue] = {}
+        done: dict[tuple[SSAValue, Tables], SSAValue] = {}
         for name, op in tables_of(module):
-            options = self.recipe.quantize_of(name)
-            if options and options.tables:
-                key = (op.x, options.tables, options.group)
+            if options := self.recipe.tables_of(name):
+                key = (op.x, options)
                 if key not in done:
                     done[key] = self._quantize(op, name, options)
                 op.operands[0] = done[key]
 
-    def _quantize(self, op: GatherOp, name: str, options: Quantize) -> SSAValue:
+    def _quantize(self, op: GatherOp, name: str, options: Tables) -> SSAValue:
         """The decoded table, placed before its first reader."""
         assert isinstance(op.x.owner, ConstantOp)
         table = op.x.owner.value.array.astype(np.float32)
-        levels = Levels(options.tables, symmetric=True)
+        levels = Levels(options.bits, symmetric=True)
         width = table.shape[1]
         group = min(options.group, width) or width
-        plain = replace(options, bits=options.tables, symmetric=True, method="nearest")
+        plain = Quantize(options.bits, symmetric=True, method="nearest")
         grids = [
             fitted(plain, levels, table[:, k : k + group].T, None) for k in range(0, width, group)
         ]
         parts = [g.codes(table[:, n * group : (n + 1) * group].T).T for n, g in enumerate(grids)]
         codes, scale = np.concatenate(parts, 1), np.stack([g.scale for g in grids], 1)
         decoded = codes * np.repeat(scale, group, axis=1)[:, :width]
-        asked = f"tables int{options.tables}"
-        self.report.add(Step(name, asked, f"int{options.tables}", sqnr=sqnr(table, decoded)))
+        self.report.add(Step(name, options.text(), f"int{options.bits}", sqnr=sqnr(table, decoded)))
         arrays = codes.astype(np.float32).astype(levels.dtype), stored_scale(scale)
         constants = [placed_before(op, ConstantOp.of(a)) for a in arrays]
         blocks = (1, group) if width % group else None

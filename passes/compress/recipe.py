@@ -17,12 +17,13 @@ from ...ir.errors import MlcError
 from .options import LowRank as LowRank
 from .options import Quantize as Quantize
 from .options import Sparsify as Sparsify
+from .options import Tables as Tables
 from .options import one_of, wrong_types
 
-Options = Quantize | Sparsify | LowRank
-OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank)
+Options = Quantize | Sparsify | LowRank | Tables
+OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank, Tables)
 # The parts of a recipe in the order in which they are done.
-PARTS = {"low_rank": LowRank, "sparsify": Sparsify, "quantize": Quantize}
+PARTS = {"low_rank": LowRank, "sparsify": Sparsify, "quantize": Quantize, "tables": Tables}
 
 # Pruning more than so much goes in so many steps when there is training in between.
 _MANY, _STEPS = 0.6, 3
@@ -45,12 +46,14 @@ class Override:
         quantize: Other options, False for none, True for what the recipe says.
         sparsify: The same.
         low_rank: The same.
+        tables: The same.
     """
 
     pattern: str
     quantize: Quantize | bool = True
     sparsify: Sparsify | bool = True
     low_rank: LowRank | bool = True
+    tables: Tables | bool = True
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,24 @@ class Recipe:
         quantize: For all layers, or None.
         sparsify: The same.
         low_rank: The same.
+        tables: For all tables whose rows are looked up, or None.
         layers: What some layers get instead; the last pattern that fits counts.
     """
 
     quantize: Quantize | None = None
     sparsify: Sparsify | None = None
     low_rank: LowRank | None = None
+    tables: Tables | None = None
     layers: tuple[Override, ...] = ()
 
     @staticmethod
     def of(
-        quantize: str | None = None, sparsify: float | None = None, low_rank: float | None = None
+        quantize: str | None = None,
+        sparsify: float | None = None,
+        low_rank: float | None = None,
+        tables: int | None = None,
     ) -> Recipe:
-        """The recipe of the short forms ``int8``, a share of zeros, and a share of the rank.
+        """The recipe of the short forms ``int8``, a share of zeros, of the rank, bits of tables.
 
         Raises:
             RecipeError: There is no such short form.
@@ -84,6 +92,7 @@ class Recipe:
             SHORT_FORMS[quantize] if quantize is not None else None,
             Sparsify(sparsify) if sparsify is not None else None,
             LowRank(low_rank) if low_rank is not None else None,
+            Tables(tables, group=0 if tables == 8 else 32) if tables is not None else None,
         )
 
     def quantize_of(self, layer: str) -> Quantize | None:
@@ -98,10 +107,14 @@ class Recipe:
         """The same for low rank."""
         return _chosen(self.low_rank, [o.low_rank for o in self._overrides(layer)])
 
-    def asks_of(self, layer: str) -> list[Options]:
-        """The options for a layer, in order."""
-        found = self.low_rank_of(layer), self.sparsify_of(layer), self.quantize_of(layer)
-        return [options for options in found if options]
+    def tables_of(self, name: str) -> Tables | None:
+        """The same for a table."""
+        return _chosen(self.tables, [o.tables for o in self._overrides(name)])
+
+    def touches(self, layers: Sequence[str], tables: Sequence[str]) -> bool:
+        """Whether something is asked for of one of these."""
+        wanted = (self.low_rank_of, self.sparsify_of, self.quantize_of)
+        return any(of(n) for n in layers for of in wanted) or any(map(self.tables_of, tables))
 
     def only(self, *kinds: str) -> Recipe:
         """The recipe without other compressions than these, such as ``quantize``."""
@@ -118,7 +131,7 @@ class Recipe:
         steps = _STEPS if any(s.sparsity > _MANY for s in self._of(Sparsify)) else 1
         pruning = self.only("sparsify")
         parts = [self.only("low_rank"), *(pruning._pruned(k / steps) for k in range(1, steps + 1))]
-        return [part for part in (*parts, self.only("quantize")) if part.options()]
+        return [part for part in (*parts, self.only("quantize", "tables")) if part.options()]
 
     def _pruned(self, share: float) -> Recipe:
         """With as many zeros as there are after a share of the steps."""
@@ -136,8 +149,7 @@ class Recipe:
 
     def options(self) -> list[Options]:
         """All options that stand in this recipe."""
-        given = [self.low_rank, self.sparsify, self.quantize]
-        given += [v for o in self.layers for v in (o.low_rank, o.sparsify, o.quantize)]
+        given = [getattr(holder, part) for holder in (self, *self.layers) for part in PARTS]
         return [g for g in given if isinstance(g, Options)]
 
     def problems(self) -> list[str]:

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlc.ir.errors import MlcError
-from mlc.passes.compress.recipe import LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
+from mlc.passes.compress.recipe import (
+    LowRank,
+    Override,
+    Quantize,
+    Recipe,
+    RecipeError,
+    Sparsify,
+    Tables,
+)
 from mlc.passes.compress.recipe_file import (
     parse_recipe,
     read_recipe,
@@ -18,7 +26,9 @@ from mlc.passes.compress.recipe_file import (
 )
 
 RECIPES = {
-    "all": Recipe(Quantize(bits=4, group=32), Sparsify(0.8, "4x1"), LowRank(0.25, "svd")),
+    "all": Recipe(
+        Quantize(bits=4, group=32), Sparsify(0.8, "4x1"), LowRank(0.25, "svd"), Tables(4)
+    ),
     "defaults": Recipe(quantize=Quantize()),
     "overrides": Recipe(
         Quantize(bits=2, group=64, symmetric=True),
@@ -52,6 +62,7 @@ def test_short_forms():
     assert recipe.quantize == Quantize(bits=4, group=32)
     assert recipe.sparsify == Sparsify(0.9)
     assert recipe.low_rank == LowRank(0.5)
+    assert [Recipe.of(tables=bits).tables for bits in (8, 4)] == [Tables(8), Tables(4, 32)]
     with pytest.raises(RecipeError, match="'int3': expected int8"):
         Recipe.of("int3")
 

@@ -10,9 +10,9 @@ from mlc.ir.ops.index import GatherOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.types import DTYPES, I64, type_of
-from mlc.passes.compress.compress import compress_passes
+from mlc.passes.compress.compress import check_recipe, compress_passes
 from mlc.passes.compress.quantize_weights import stored_scale
-from mlc.passes.compress.recipe import Override, Quantize, Recipe
+from mlc.passes.compress.recipe import Override, Quantize, Recipe, Tables
 from mlc.passes.compress.report import Report
 from mlc.passes.manager import difference, run_passes
 from native import Native
@@ -29,34 +29,34 @@ def embedding(width: int = 64) -> ModuleOp:
 INDICES = np.arange(10).reshape(2, 5) * 29
 
 
-def compressed(options: Quantize, *layers: Override, width: int = 64) -> tuple[ModuleOp, Report]:
+def compressed(recipe: Recipe, width: int = 64) -> tuple[ModuleOp, Report]:
     module, report = embedding(width), Report()
-    run_passes(module, compress_passes(Recipe(options, layers=layers), None, report))
+    check_recipe(recipe, module, None)
+    run_passes(module, compress_passes(recipe, None, report))
     return module, report
 
 
-@pytest.mark.parametrize(("tables", "bound"), [(8, 0.01), (4, 0.2)])
+@pytest.mark.parametrize(("bits", "bound"), [(8, 0.01), (4, 0.2)])
 @pytest.mark.parametrize(("group", "width"), [(0, 64), (32, 64), (32, 50)])
-def test_tables_are_rounded(tables: int, bound: float, group: int, width: int):
-    options = Quantize(tables=tables, group=group)
-    module, report = compressed(options, width=width)
+def test_tables_are_rounded(bits: int, bound: float, group: int, width: int):
+    module, report = compressed(Recipe(tables=Tables(bits, group)), width)
     (wanted,) = interpret(embedding(width), [INDICES])
     (got,) = interpret(module, [INDICES])
     assert difference(wanted, got) < bound
-    assert report.steps[0].asked == f"tables int{tables}"
+    assert report.steps[0].asked == f"tables int{bits}" + (" g32" if group else "")
     native = Native(module)
     np.testing.assert_allclose(native.run([INDICES])[0], got, rtol=1e-4, atol=1e-5)
-    assert native.build.weights_size < 300 * width * (tables / 8 + 0.2) + 4 * 32 * width + 500
+    assert native.build.weights_size < 300 * width * (bits / 8 + 0.2) + 4 * 32 * width + 500
 
 
 def test_tables_stay_in_floats_unless_asked_for():
-    module, _ = compressed(Quantize(bits=4, group=32))
+    module, _ = compressed(Recipe(Quantize(bits=4, group=32)))
     assert type_of(first(module, GatherOp).x).dtype == np.float32
     assert not isinstance(first(module, GatherOp).x.owner, DequantizeOp)
 
 
 def test_scales_of_weights_are_f16():
-    module, _ = compressed(Quantize(bits=4, group=32))
+    module, _ = compressed(Recipe(Quantize(bits=4, group=32)))
     scale = type_of(first(module, DequantizeOp).scale)
     assert scale.dtype == DTYPES["f16"]
 
@@ -67,5 +67,12 @@ def test_scales_that_f16_does_not_hold_stay():
 
 
 def test_bits_are_checked():
-    (problem,) = Quantize(tables=3).problems()
-    assert "quantize.tables is 3" in problem
+    (problem,) = Tables(3).problems()
+    assert "tables.bits is 3" in problem
+
+
+def test_tables_are_called_by_their_names():
+    recipe = Recipe(Quantize(), tables=Tables(), layers=(Override("gather_1", tables=False),))
+    module, report = compressed(recipe)
+    assert not isinstance(first(module, GatherOp).x.owner, DequantizeOp)
+    assert [step.done for step in report.steps] == ["uint8 hqq"]
