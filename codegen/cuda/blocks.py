@@ -2,20 +2,22 @@
 
 A program asks for a block of elements at once, and for the next when it has them; a multiprocessor
 has several programs, and its share of the memory's bandwidth. Where results are too few for that,
-the depth is taken in parts, which a second launch combines.
+the depth is taken in parts, which a second launch combines; the run decides in how many where it
+alone knows the sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...ir.dims import Dim
+from ...ir.dims import Dim, ceildiv
+from .fill import LAUNCH, balanced, parts_that_fill, room
 from .target import CudaTarget
 from .templates.flat import power_of_two
 
-# In cycles: until an element arrives, until a launch begins that waits for another.
-_WAY, _LAUNCH = 900, 2500
+# Cycles until an element arrives.
+_WAY = 900
 # Bytes in a cycle that memory gives a multiprocessor, and that come at once from one row.
 _BYTES, _SECTOR = 18, 32
 _RESIDENT = 4
@@ -27,7 +29,10 @@ _UNKNOWN_RESULTS, _UNKNOWN_DEPTH = 1 << 16, 4096
 
 @dataclass(frozen=True)
 class Blocks:
-    """A program combines ``lanes`` results, ``depth`` elements at once, of one of ``parts``."""
+    """A program combines ``lanes`` results, ``depth`` elements at once, of one of ``parts``.
+
+    Where sizes are not known these are the most that the run may decide for.
+    """
 
     lanes: int
     depth: int
@@ -53,7 +58,16 @@ class Sums:
 
 def choose_blocks(sums: Sums, target: CudaTarget) -> Blocks:
     """The blocks that are expected to be fastest."""
-    return min(_legal(sums), key=lambda b: _cycles(b, sums, target))
+    best = min(_legal(sums), key=lambda b: _cycles(b, sums, target))
+    if _is_known(sums) or _filling(best, sums, target, _MOST_PARTS) == 1:
+        return best
+    free = room(_programs(best, sums), target, _RESIDENT)
+    return replace(best, parts=min(free, _MOST_PARTS) if isinstance(free, int) else _MOST_PARTS)
+
+
+def count_parts(blocks: Blocks, sums: Sums, target: CudaTarget) -> Dim:
+    """The number of parts; where sizes are not known, the run finds what is worth it."""
+    return blocks.parts if _is_known(sums) else _filling(blocks, sums, target, blocks.parts)
 
 
 def _legal(sums: Sums) -> Iterator[Blocks]:
@@ -65,9 +79,31 @@ def _legal(sums: Sums) -> Iterator[Blocks]:
         depth = min(power_of_two(count), longest)
         yield Blocks(lanes, depth, 1)
         steps, parts = -(-count // depth), 2
-        while isinstance(sums.results, int) and parts <= min(steps, _MOST_PARTS):
-            yield Blocks(lanes, depth, -(-steps // -(-steps // parts)))
+        while _is_known(sums) and parts <= min(steps, _MOST_PARTS):
+            yield Blocks(lanes, depth, balanced(parts, steps))
             parts *= 2
+
+
+def _is_known(sums: Sums) -> bool:
+    return isinstance(sums.results, int) and isinstance(sums.depth, int)
+
+
+def _programs(blocks: Blocks, sums: Sums) -> Dim:
+    return ceildiv(sums.results, blocks.lanes)
+
+
+def _filling(blocks: Blocks, sums: Sums, target: CudaTarget, most: int) -> Dim:
+    """In how many parts programs fill the GPU."""
+    size = blocks.lanes * blocks.depth * sums.itemsize * _waste(blocks, sums)
+    cycles = max(_WAY, size / _BYTES)
+    programs, steps = _programs(blocks, sums), ceildiv(sums.depth, blocks.depth)
+    return parts_that_fill(programs, steps, cycles, most, target, _RESIDENT)
+
+
+def _waste(blocks: Blocks, sums: Sums) -> float:
+    """How much more is read than asked for."""
+    side_by_side = blocks.depth if sums.along else blocks.lanes
+    return max(1.0, _SECTOR / (side_by_side * sums.itemsize))
 
 
 def _cycles(blocks: Blocks, sums: Sums, target: CudaTarget) -> float:
@@ -75,15 +111,13 @@ def _cycles(blocks: Blocks, sums: Sums, target: CudaTarget) -> float:
     count = _number(sums.depth, _UNKNOWN_DEPTH)
     programs = -(-results // blocks.lanes) * blocks.parts
     here = -(-programs // target.multiprocessors)
-    side_by_side = blocks.depth if sums.along else blocks.lanes
-    waste = max(1.0, _SECTOR / (side_by_side * sums.itemsize))
-    size = blocks.lanes * -(-count // blocks.parts) * sums.itemsize * waste
+    size = blocks.lanes * -(-count // blocks.parts) * sums.itemsize * _waste(blocks, sums)
     asked = blocks.lanes * blocks.depth * sums.itemsize * min(here, _RESIDENT)
     cycles = here * size / min(_BYTES, asked / _WAY) + _WAY
     if blocks.parts == 1:
         return cycles
     partial = 8 * results * blocks.parts / target.multiprocessors
-    return cycles + partial / _BYTES + _LAUNCH
+    return cycles + partial / _BYTES + LAUNCH
 
 
 def _number(dim: Dim, unknown: int) -> int:

@@ -14,22 +14,25 @@ from .target import CudaTarget
 LAUNCH = 2500
 
 
-def room(programs: Dim, target: CudaTarget) -> Dim:
-    """How many parts there may be for none to wait for another."""
-    return floordiv(target.multiprocessors, dim_max(1, programs))
+def room(programs: Dim, target: CudaTarget, resident: int = 1) -> Dim:
+    """How many parts of programs there may be for ``resident`` on each multiprocessor."""
+    return floordiv(resident * target.multiprocessors, dim_max(1, programs))
 
 
-def parts_that_fill(programs: Dim, steps: Dim, cycles: float, most: int, target: CudaTarget) -> Dim:
+def parts_that_fill(
+    programs: Dim, steps: Dim, cycles: float, most: int, target: CudaTarget, resident: int = 1
+) -> Dim:
     """The number of parts, at least 1.
 
     Args:
         programs: How many there are.
         steps: How many each of them takes.
-        cycles: For how long a step keeps a multiprocessor at work.
+        cycles: For how long a step keeps a program at work.
         most: How many parts are allowed.
         target: What is to be filled.
+        resident: How many programs are to be on a multiprocessor.
     """
-    free = room(programs, target)
+    free = room(programs, target, resident)
     worth = floordiv(steps, max(1, round(LAUNCH / cycles)))
     if any(isinstance(limit, int) and limit <= 1 for limit in (most, free, worth)):
         return 1

@@ -19,6 +19,7 @@ import numpy as np
 from ...ir.dims import Dim
 from ...ir.types import F32
 from ..choice import Option
+from .fill import LAUNCH, balanced
 from .panels import Strips, best_panel, traffic
 from .target import CudaTarget
 
@@ -26,8 +27,6 @@ from .target import CudaTarget
 # share of those from memory.
 _TENSOR, _TENSOR_TF32, _PLAIN, _BYTES, _MEMORY = 1024, 512, 96, 48, 18
 _LATENCY = 1500
-# Until a launch begins that waits for another.
-_LAUNCH = 2500
 _MOST_PARTS = 32
 _UNKNOWN = 1024
 _REGISTERS = 128
@@ -153,7 +152,7 @@ def _in_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile
         return
     steps, parts = -(-_number(problem.depth) // tile.depth), 2
     while parts <= min(steps // 2, _MOST_PARTS, target.multiprocessors // _count(tile, problem)):
-        yield replace(tile, parts=-(-steps // -(-steps // parts)))
+        yield replace(tile, parts=balanced(parts, steps))
         parts *= 2
 
 
@@ -188,7 +187,7 @@ def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
         read = traffic(_strips(tile, problem), tile.panel, target) * max(1, _number(problem.batch))
         return max(whole, read / _MEMORY / target.multiprocessors)
     partial = 8 * tile.rows * tile.columns * _count(tile, problem) / target.multiprocessors
-    return whole + partial / _BYTES + _LAUNCH
+    return whole + partial / _BYTES + LAUNCH
 
 
 def _rate(problem: Problem, target: CudaTarget) -> int:

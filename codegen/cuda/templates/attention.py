@@ -104,7 +104,8 @@ class _Attention:
         }
         for name, size in sizes.items():
             frame.constant(name, size)
-        say(frame.kernel, "attention", self._why())
+        why = f"blocks of {self.block} queries by {self.step} keys{self.cut.why(self.most)}"
+        say(frame.kernel, "attention", why)
         begin = self._place()
         self._start()
         with frame.block(f"for start in range({begin}, end, KEYS)"):
@@ -115,13 +116,6 @@ class _Attention:
         self.cut.leave(self._write, self._store)
         frame.then(self.grid, self.warps, self.stages)
         return self._combined(self.parts)
-
-    def _why(self) -> str:
-        blocks = f"blocks of {self.block} queries by {self.step} keys"
-        if self.most == 1:
-            return blocks
-        few = "" if isinstance(self.cut.count, int) else "up to "
-        return f"{blocks}, the keys in {few}{self.most} parts"
 
     def _key_parts(self) -> KeyParts:
         shape = self.batch, self.heads, self.queries, self.values

@@ -20,6 +20,7 @@ from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
 from ..tiles import Problem, Tile, ranked_tiles, why_tile
+from .cut import Cut
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .matrices import along_depth
@@ -64,7 +65,8 @@ class _Contraction:
         subject = {**problem.subject, "layout": self._layout()}
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
         if self.tile.parts > 1:
-            self.parts = Parts(rooted, self.tile.parts, self.size[2], self.tile.depth)
+            cut = Cut(self.frame, self.size[2], self.tile.parts, self.tile.depth)
+            self.parts = Parts(rooted, cut, self.tile.parts)
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
@@ -105,14 +107,14 @@ class _Contraction:
         masks = {**rows.masks, **columns.masks}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
         if self.parts:
-            self.parts.store(scope)
+            self.parts.leave(scope)
             return self.parts.finish(walk.tiles, tile.warps, tile.stages)
         self.rooted.write(Printer(scope))
         return frame.finish(walk.tiles, tile.warps, tile.stages)
 
     def _walk(self) -> Walk:
         rows, columns, _ = self.size
-        outer = [*([self.tile.parts] if self.parts else []), *(g.size for g in self.batch)]
+        outer = [*([self.parts.cut.count] if self.parts else []), *(g.size for g in self.batch)]
         counts = ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
         return Walk(self.frame, outer, *counts, self.tile.panel)
 
@@ -121,7 +123,7 @@ class _Contraction:
         frame = self.frame
         if self.parts:
             part, *outer = outer
-            self.bounds = self.parts.bounds(part)
+            self.bounds = self.parts.cut.bounds(part)
         axes = dict.fromkeys(range(len(self.space.extents)), "0")
         named = [frame.bind(text, f"b{n}") for n, text in enumerate(outer)]
         return {**axes, **{g.inner: b for g, b in zip(self.batch, named, strict=True)}}

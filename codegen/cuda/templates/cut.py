@@ -23,6 +23,11 @@ class Cut:
         """How many parts leave something for the launch that combines them: all, or none."""
         return self.count * several(self.count)
 
+    def why(self, most: int) -> str:
+        """What is to be said of it, where there are ``most`` parts at most."""
+        few = "" if isinstance(self.count, int) else "up to "
+        return f", in {few}{most} parts" * (most > 1)
+
     def bounds(self, part: str) -> tuple[str, str]:
         """The names of where a part begins and ends."""
         frame, size = self.frame, dim_text(self.size)

@@ -15,12 +15,13 @@ from ....ir.scalar import Scalar, const
 from ....ir.structure import neutral
 from ....ir.types import I64
 from ..arithmetic import combined, combiner
-from ..blocks import Blocks, Sums, choose_blocks
+from ..blocks import Sums, choose_blocks, count_parts
 from ..elements import literal, register_type
 from ..frame import Buffer, Code, Frame, dim_text
 from ..layout import Access, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
+from .cut import Cut
 from .flat import Placement, divides, nothing_placed, place, power_of_two
 from .parts import Parts
 from .pointwise import say
@@ -100,12 +101,14 @@ class _Reduction(Rooted):
     def _blocks(self) -> Code:
         """A block of results by a block of elements."""
         frame, count = self.frame, self.count
-        blocks = self._chosen_blocks()
+        sums = self._sums()
+        blocks = choose_blocks(sums, frame.target)
         lanes, depth = blocks.lanes, blocks.depth
+        cut = Cut(frame, count, count_parts(blocks, sums, frame.target), depth)
         why = "along memory" if self.along else "across memory"
-        why += f", in {blocks.parts} parts" * (blocks.parts > 1)
-        say(frame.kernel, "reduction", f"{lanes} results by {depth} elements at once, {why}")
-        parts = Parts(self, blocks.parts, count, depth) if blocks.parts > 1 else None
+        why = f"{lanes} results by {depth} elements at once, {why}{cut.why(blocks.parts)}"
+        say(frame.kernel, "reduction", why)
+        parts = Parts(self, cut, blocks.parts) if blocks.parts > 1 else None
         first, last, program = self._placed_part(parts, lanes)
         placement = self._place_results(lanes, "[:, None]", program)
         dtype, combine = self.body.dtype, self.structure.combine
@@ -121,24 +124,23 @@ class _Reduction(Rooted):
         frame.bind(f"tl.reduce(total, 1, {combiner(combine, dtype)})[:, None]", "total")
         grid, warps = self._grid(lanes), max(1, min(8, lanes * depth // 512))
         if parts:
-            parts.store(self._scope(placement))
-            return parts.finish(grid * blocks.parts, warps)
+            parts.leave(self._scope(placement))
+            return parts.finish(grid * cut.count, warps)
         self.write(Printer(self._scope(placement)))
         return frame.finish(grid, warps)
 
-    def _chosen_blocks(self) -> Blocks:
+    def _sums(self) -> Sums:
         operands = list(self.frame.buffers.values())[: len(self.frame.kernel.inputs)]
         read = max(operands, key=_elements).dtype if operands else self.body.dtype
-        sums = Sums(total(self.groups), self.count, read.itemsize, self.along)
-        return choose_blocks(sums, self.frame.target)
+        return Sums(total(self.groups), self.count, read.itemsize, self.along)
 
     def _placed_part(self, parts: Parts | None, lanes: int) -> tuple[str, str, str]:
         """Where a program's loop begins and ends, and which block of results is its own."""
         if parts is None:
             return "0", dim_text(self.count), _PROGRAM
         self.frame.bind(_PROGRAM, "program")
-        part, block = self.frame.unflatten("program", [parts.count, self._grid(lanes)])
-        return *parts.bounds(part), block
+        part, block = self.frame.unflatten("program", [parts.cut.count, self._grid(lanes)])
+        return *parts.cut.bounds(part), block
 
     def _lanes(self, most: int) -> int:
         results = total(self.groups)

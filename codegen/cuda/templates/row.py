@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import TypeGuard
 
 from xdsl.ir import SSAValue
 
 from ....ir import scalar as s
 from ....ir.affine import IndexSpace
-from ....ir.dims import Shape, ceildiv
+from ....ir.dims import Dim, Shape, ceildiv
 from ....ir.kernel import Fused, KernelOp
 from ....ir.op import GraphOp
 from ....ir.scalar import Scalar, nodes_of
@@ -30,6 +31,7 @@ from ..printer import Printer, Scope
 from ..target import CudaTarget
 from .flat import Placement, divides, nothing_placed, place, power_of_two
 from .pointwise import say
+from .reduction import reduction_kernel
 
 _LONGEST = 16_384
 _BLOCK = 4096
@@ -38,15 +40,28 @@ _PER_WARP = 512
 
 
 def row_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
-    """Code for a kernel with reductions along the last dim of its widest shape; else None."""
-    if not any(isinstance(op.structure(), Reduce) for op in kernel.ops):
+    """Code for a kernel with reductions along the last dim of its widest shape; else None.
+
+    Rows that do not fit registers, of which just a sum or the like is wanted, need not be walked
+    through by one program.
+    """
+    reductions = [op for op in kernel.ops if isinstance(op.structure(), Reduce)]
+    if not reductions:
         return None
+    shapes = {type_of(v).shape for v in (*kernel.yielded, *(op.results[0] for op in reductions))}
+    if len(reductions) == len(shapes) == 1 and not _fits(row_shape(kernel.ops)[-1]):
+        return reduction_kernel(kernel, name, target)
     return _Rows(Frame(kernel, name, target)).build()
 
 
 def row_shape(ops: list[GraphOp]) -> Shape:
     """The shape of what the reductions of a kernel read."""
     return next(type_of(op.operands[0]).shape for op in ops if isinstance(op.structure(), Reduce))
+
+
+def _fits(columns: Dim) -> TypeGuard[int]:
+    """Whether a row fits registers."""
+    return isinstance(columns, int) and columns <= _LONGEST
 
 
 class _Rows:
@@ -62,7 +77,7 @@ class _Rows:
         self.pending = list(dict.fromkeys(frame.kernel.yielded))
         self.rows = Placement({}, {})
         self.height, self.block, self.held = 1, _BLOCK, False
-        if isinstance(self.columns, int) and self.columns <= _LONGEST:
+        if _fits(self.columns):
             self.block, self.held = power_of_two(self.columns), True
 
     def build(self) -> Code:

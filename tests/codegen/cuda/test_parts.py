@@ -10,16 +10,17 @@ from gpu import BF16, FLOATS, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.target import target_for
-from mlc.ir.dims import symbol
+from mlc.ir.dims import substitute, symbol
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceMaxOp, ReduceMeanOp, ReduceSumOp
+from mlc.ir.ops.sort import ArgMaxOp
 from mlc.passes.arena import Workspace
 from mlc.passes.memory_plan import plan_memory
 from xdsl.dialects.builtin import ModuleOp
 
-S = symbol("S")
+N, S = symbol("N"), symbol("S")
 F32 = FLOATS[0]
 
 
@@ -86,6 +87,44 @@ def test_a_convolution_of_many_channels():
 def test_few_results_of_much(reduce: Callable, dtype: np.dtype):
     shape = 20011, 3
     check(in_parts(module_of(reduce, shape, dtype=dtype)), [values(shape, dtype)])
+
+
+ALL = {
+    "sum": lambda g, x: g(ReduceSumOp, x, axes=(0, 1), keepdims=False),
+    "mean": lambda g, x: g(ReduceMeanOp, x, axes=(0, 1), keepdims=True),
+    "max": lambda g, x: g(ReluOp, g(ReduceMaxOp, x, axes=(0, 1), keepdims=False)),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_everything_becomes_one_number(name: str):
+    shape = 331, 307
+    check(in_parts(module_of(ALL[name], shape)), [values(shape, F32)])
+
+
+def test_what_is_greatest_of_a_long_row():
+    shape = 2, 30_011
+    module = module_of(lambda g, x: g(ArgMaxOp, x, axis=1, keepdims=False), shape)
+    check(in_parts(module), [values(shape, F32)])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_everything_of_a_size_that_only_the_run_knows(name: str):
+    runs = ([values((n, s), F32)] for n, s in ((0, 3), (1, 1), (7, 1021), (17, 5003)))
+    check(in_parts(module_of(ALL[name], (N, S))), *runs)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_as_many_results_as_the_run_says(axis: int):
+    """In parts where they are few, and else by the first launch alone."""
+    module = module_of(lambda g, x: g(ReduceSumOp, x, axes=(axis,), keepdims=False), (S, S))
+    made = build(module.clone(), target_for("cuda:sm_90"))
+    many, few = (int(str(substitute(made.codes[1].grid, {"S": n}))) for n in (20_000, 257))
+    assert many == 0
+    assert few == (0 if axis else few)
+    check(module, *([values((n, n), F32)] for n in (0, 1, 257)))
+    wide = module_of(lambda g, x: g(ReduceSumOp, x, axes=(0,), keepdims=False), (S, N))
+    check(wide, *([values(size, F32)] for size in ((20_011, 3), (3, 700), (1009, 1))))
 
 
 def test_sums_of_integers_are_exact():
