@@ -14,13 +14,16 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     StringAttr,
+    UnitAttr,
     VectorType,
+    i1,
 )
 from xdsl.ir import Attribute, Dialect, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
     operand_def,
+    opt_prop_def,
     prop_def,
     result_def,
     var_operand_def,
@@ -59,18 +62,48 @@ class LoadOp(IRDLOperation):
 
 @irdl_op_definition
 class StoreOp(IRDLOperation):
-    """Writes a tile, or a scalar, where ``tile.load`` would read it; the innermost stride is 1."""
+    """Writes a tile, or a scalar, where ``tile.load`` would read it; the innermost stride is 1.
+
+    With ``past_caches`` it goes to memory straight, for what nobody reads soon: machine vectors lie
+    at borders of their size, and others see them after a ``tile.fence``.
+    """
 
     name = "tile.store"
+    past_caches = opt_prop_def(UnitAttr)
     value = operand_def()
     target = operand_def(MemRefType)
     offset = operand_def()
     strides = var_operand_def()
 
     def __init__(
-        self, value: SSAValue, target: SSAValue, offset: SSAValue, strides: Sequence[SSAValue]
+        self,
+        value: SSAValue,
+        target: SSAValue,
+        offset: SSAValue,
+        strides: Sequence[SSAValue],
+        past_caches: bool = False,
     ):
-        super().__init__(operands=[value, target, offset, list(strides)])
+        properties = {"past_caches": UnitAttr()} if past_caches else {}
+        super().__init__(operands=[value, target, offset, list(strides)], properties=properties)
+
+
+@irdl_op_definition
+class AlignedOp(IRDLOperation):
+    """Whether a buffer begins where a machine vector may be stored past the caches."""
+
+    name = "tile.aligned"
+    source = operand_def(MemRefType)
+    result = result_def(i1)
+
+    def __init__(self, source: SSAValue):
+        super().__init__(operands=[source], result_types=[i1])
+
+
+@irdl_op_definition
+class FenceOp(IRDLOperation):
+    """What was stored before is seen before what is stored after."""
+
+    name = "tile.fence"
 
 
 @irdl_op_definition
@@ -283,6 +316,21 @@ class ReduceOp(IRDLOperation):
 
 
 @irdl_op_definition
+class SumRowsOp(IRDLOperation):
+    """The sums of the rows of a square tile, in a row; its side is a machine vector of f32."""
+
+    name = "tile.sum_rows"
+    source = operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, source: SSAValue):
+        assert isinstance(source.type, VectorType)
+        rows, _ = source.type.get_shape()
+        result = tile((1, rows), source.type.get_element_type())
+        super().__init__(operands=[source], result_types=[result])
+
+
+@irdl_op_definition
 class RecastOp(IRDLOperation):
     """The same memory as elements of another type."""
 
@@ -343,9 +391,9 @@ class FreeOp(IRDLOperation):
 Tile = Dialect(
     "tile",
     [
-        *(LoadOp, StoreOp, FmaOp, DotOp, DotWordsOp, RemfOp, BroadcastOp),
+        *(LoadOp, StoreOp, AlignedOp, FenceOp, FmaOp, DotOp, DotWordsOp, RemfOp, BroadcastOp),
         *(NearestOp, SaturateOp, InterleaveOp),
-        *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp),
+        *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp, SumRowsOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],
 )

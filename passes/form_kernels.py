@@ -6,14 +6,15 @@
 
 Four kinds of group grow along the order of the program. A *root* group holds one reduction, and
 the elementwise ops of its shape that follow it. A *row* group holds Maps of one shape, and
-reductions along its last dim. An *attention* draws in the transposes around it. A *single* op
-stays alone. Ops that only move elements may be drawn into the group that reads them. Views stay
-outside: they rename memory. So do ops with regions, whose blocks are cut by themselves.
+reductions along its last dim. An *attention* draws in the transposes around it, and what appends
+keys and values to those of the past. A *single* op stays alone. Ops that only move elements may be
+drawn into the group that reads them. Views stay outside: they rename memory. So do ops with
+regions, whose blocks are cut by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import networkx
@@ -49,16 +50,21 @@ _MOVES = (TransposeOp, SliceOp, BroadcastOp)
 
 @dataclass(frozen=True)
 class FormKernels(Pass):
-    """Every op that computes ends up in exactly one kernel."""
+    """Every op that computes ends up in exactly one kernel.
+
+    ``appends`` says which attentions append new keys and values to those of the past themselves.
+    """
 
     name = "form-kernels"
     promise = Promise.EXACT
     gives = Level.KERNEL
 
+    appends: Callable[[GraphOp], bool] = lambda op: False
+
     def apply(self, module: ModuleOp) -> None:
         """Groups the ops of each block, and wraps each group."""
         for block in blocks_of(main_function(module)):
-            grouping = _Grouping()
+            grouping = _Grouping(self.appends)
             for op in block.ops:
                 if _computes(op):
                     grouping.place(op)
@@ -83,7 +89,8 @@ class Group:
 
 
 class _Grouping:
-    def __init__(self) -> None:
+    def __init__(self, appends: Callable[[GraphOp], bool]) -> None:
+        self.appends = appends
         self.of: dict[Operation, Group] = {}
         self.before: dict[Group, set[Group]] = {}
 
@@ -145,6 +152,9 @@ class _Grouping:
         if other.moves and group.kind != "single" and len(list(value.uses)) == 1:
             alone = len(other.ops) == 1 or all(len(list(o.results[0].uses)) == 1 for o in other.ops)
             return alone and _reads_straight(op, value) and not self._around(other, group)
+        if isinstance(op, AttentionOp) and value in op.operands[1:3] and self.appends(op):
+            caches = [self.producer(v) for v in op.operands[1:3]]
+            return not any(c and self._around(c, group) for c in caches)
         same = other.kind == group.kind == "row" and other.shape == group.shape
         return same and _reads_in_place(op, other) and not self._around(other, group)
 

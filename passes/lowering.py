@@ -26,12 +26,13 @@ def lowering(
     keep: Callable[[GraphOp], bool] = lambda op: False,
     watches_border: Callable[[GraphOp], bool] = lambda op: False,
     reads_codes: Choice = lambda op: (False, ""),
+    appends: Callable[[GraphOp], bool] = lambda op: False,
 ) -> tuple[Pass, ...]:
     """The passes for a target.
 
     ``keep`` says which composite ops it has kernels for, ``watches_border`` which ops it has
     kernels for that need no padded copy, ``reads_codes`` which decoded weights it computes on as
-    they are stored.
+    they are stored, ``appends`` which attentions append to keys and values themselves.
     """
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
@@ -46,6 +47,6 @@ def lowering(
         DecodeWeights(reads_codes),  # what no kernel computes on encoded
         FoldConstants(),  # of what was decoded, too
         EliminateDeadCode(),
-        FormKernels(),  # from here on the level is kernel
+        FormKernels(appends),  # from here on the level is kernel
         ShareKernels(),
     )

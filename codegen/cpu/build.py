@@ -37,6 +37,7 @@ from .samples import sample_loops
 from .schedule import Scheduler, has_kernel, watches_border
 from .sites import Branch, EntryPoints, Loop, Repeat, Room, Side, Site, Step
 from .target import CpuTarget
+from .templates.appended_operands import appends
 from .templates.copy import copy_kernel
 from .templates.frame import Code, Packing
 from .weights import Weights
@@ -88,9 +89,10 @@ def lower(
 ) -> None:
     """Brings ``module`` from the graph level to the kernel level."""
     steps = lowering(
-        has_kernel,
+        lambda op: has_kernel(op, target),
         lambda op: watches_border(op, target, choose),
         lambda op: choose_encoded(op, target),
+        appends,
     )
     run_passes(module, (*steps, *narrowing(target)), options)
 

@@ -141,9 +141,10 @@ class LoopBuilder:
         target: SSAValue,
         offset: SSAValue,
         strides: Sequence[SSAValue] = (),
+        past_caches: bool = False,
     ) -> None:
         """Writes a scalar or a tile."""
-        self.add(loop.StoreOp(value, target, offset, strides))
+        self.add(loop.StoreOp(value, target, offset, strides, past_caches))
 
     def fma(self, a: SSAValue, b: SSAValue, accumulator: SSAValue) -> SSAValue:
         """``accumulator + a * b`` on tiles."""

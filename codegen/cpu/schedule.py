@@ -25,6 +25,7 @@ from .templates.depthwise import depthwise_kernel
 from .templates.encoded import encoded_kernel
 from .templates.frame import Code
 from .templates.integer_pair import integer_kernel
+from .templates.one_query import one_query_kernel, streams
 from .templates.pads import pad_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
@@ -35,12 +36,19 @@ from .templates.winograd import winograd_kernel
 # Makes the code of a kernel, a target and a name; None where it has none for that kernel.
 Template = Callable[[KernelOp, str, CpuTarget], Code | None]
 
+
+def _attention(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
+    (op,) = (op for op in kernel.ops if isinstance(op, AttentionOp))
+    template = one_query_kernel if type_of(op.q).shape[2] == 1 else rounded_attention_kernel
+    return template(kernel, name, target)
+
+
 _PLAIN = {
     "row": row_kernel,
     "reduction": reduction_kernel,
     "concat": concat_kernel,
     "pad": pad_kernel,
-    "attention": rounded_attention_kernel,
+    "attention": _attention,
     **SPECIAL,
 }
 _ATTENDED = (F32, DTYPES["f16"], DTYPES["bf16"])
@@ -159,12 +167,14 @@ _PRODUCTS: tuple[tuple[str, Template], ...] = (
 )
 
 
-def has_kernel(op: GraphOp) -> bool:
+def has_kernel(op: GraphOp, target: CpuTarget) -> bool:
     """Whether a composite op is computed whole, not by the ops it stands for."""
     if not isinstance(op, AttentionOp) or type_of(op.q).dtype not in _ATTENDED:
         return False
     features = (type_of(op.q).shape[3], type_of(op.v).shape[3])
-    return type_of(op.q).shape[2] != 1 and all(isinstance(f, int) and f <= 512 for f in features)
+    if not all(isinstance(f, int) and f <= 512 for f in features):
+        return False
+    return type_of(op.q).shape[2] != 1 or streams(op, target)
 
 
 def watches_border(op: GraphOp, target: CpuTarget, chooser: Chooser = by_estimate) -> bool:

@@ -46,8 +46,21 @@ def emit_store(e: FunctionEmitter, op: Any) -> None:
         piece = stored if lanes == 1 else f"<{lanes} x {stored}>"
         if element == BOOL:
             value = e.define(f"zext {_like(lanes, 'i1')} {value} to {piece}")
-        align = element_bits(element) // 8
-        e.lines.append(f"  store {piece} {value}, ptr {address}, align {align}")
+        align = element_bits(element) // 8 * (lanes if op.past_caches else 1)
+        line = f"  store {piece} {value}, ptr {address}, align {align}"
+        e.lines.append(line + (", !nontemporal !{i32 1}" if op.past_caches else ""))
+
+
+def emit_aligned(e: FunctionEmitter, op: Any) -> None:
+    """The low bits of the address are 0."""
+    address = e.define(f"ptrtoint ptr {e.register(op.source)} to i64")
+    low = e.define(f"and i64 {address}, {e.target.lanes(8) - 1}")
+    e.bind(op.result, [e.define(f"icmp eq i64 {low}, 0")])
+
+
+def emit_fence(e: FunctionEmitter, op: Any) -> None:
+    """The strongest: weaker ones are no instruction on x86, and order no stores past the caches."""
+    e.lines.append("  fence seq_cst")
 
 
 def emit_prefetch(e: FunctionEmitter, op: Any) -> None:
@@ -183,6 +196,8 @@ def _element(type: Attribute) -> Attribute:
 HANDLERS: dict[type[Operation], Handler] = {
     loop.LoadOp: emit_load,
     loop.StoreOp: emit_store,
+    loop.AlignedOp: emit_aligned,
+    loop.FenceOp: emit_fence,
     loop.FmaOp: emit_fma,
     loop.PrefetchOp: emit_prefetch,
     loop.MallocOp: emit_malloc,

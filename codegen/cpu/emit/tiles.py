@@ -178,6 +178,19 @@ def _combine(
     return e.intrinsic(f"llvm.{name}.{suffix}", type, [(type, a), (type, b)])
 
 
+def emit_sum_rows(e: FunctionEmitter, op: Any) -> None:
+    """A step adds neighbours in two rows, and puts the sums of both into one: half as many rows."""
+    side, _ = op.source.type.get_shape()
+    type = f"<{side} x {llvm_type(op.source.type.get_element_type())}>"
+    even, odd = (list(range(first, 2 * side, 2)) for first in (0, 1))
+    rows = list(e.registers(op.source))
+    while len(rows) > 1:
+        pairs = zip(rows[::2], rows[1::2], strict=True)
+        halves = [(_shuffle(e, type, p, even), _shuffle(e, type, p, odd)) for p in pairs]
+        rows = [e.define(f"fadd {type} {first}, {second}") for first, second in halves]
+    e.bind(op.result, rows)
+
+
 def emit_alloca(e: FunctionEmitter, op: Any) -> None:
     """Where the function begins, so that a loop does not eat the stack."""
     element = llvm_type(op.result.type.element_type)
@@ -218,6 +231,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.TransposeOp: emit_transpose,
     loop.StackOp: emit_stack,
     loop.ReduceOp: emit_reduce,
+    loop.SumRowsOp: emit_sum_rows,
     loop.AllocaOp: emit_alloca,
     loop.RecastOp: emit_recast,
 }

@@ -10,7 +10,7 @@ from ....ir import scalar as s
 from ....ir.affine import Affine, IndexSpace
 from ....ir.ops.attention import AttentionOp
 from ....ir.ops.elementwise import CastOp, broadcast_load
-from ....ir.ops.shape import TransposeOp
+from ....ir.ops.shape import ConcatOp, TransposeOp
 from ....ir.scalar import Scalar
 from ....ir.types import F32, type_of
 from .frame import Frame
@@ -64,9 +64,14 @@ class Operands:
     def _result_indices(self) -> list[Scalar]:
         """The indices of the kernel's result, which may be a transpose of the attention's."""
         indices = [s.axis(a) for a in (BATCH, HEAD, QUERY, VALUE)]
-        last = self.frame.kernel.yielded[0].owner
+        last = self._result().owner
         last = last.x.owner if isinstance(last, CastOp) else last
         return [indices[p] for p in last.perm] if isinstance(last, TransposeOp) else indices
+
+    def _result(self) -> SSAValue:
+        """What the kernel gives but for appended keys and values."""
+        kernel = self.frame.kernel
+        return next(v for v in kernel.yielded if not isinstance(v.owner, ConcatOp))
 
     def _linear(self, value: SSAValue, axes: Sequence[int]) -> tuple[Affine, SSAValue]:
         """Where an operand's element lies, and in which memory."""

@@ -12,7 +12,13 @@ from .frame import Frame
 
 
 def copy_run(
-    frame: Frame, source: Buffer, start: SSAValue, target: Buffer, place: SSAValue, count: Dim
+    frame: Frame,
+    source: Buffer,
+    start: SSAValue,
+    target: Buffer,
+    place: SSAValue,
+    count: Dim,
+    past_caches: bool = False,
 ) -> None:
     """Copies ``count`` elements from ``start`` to ``place``; both buffers hold one type."""
     b, element = frame.b, _element(source)
@@ -20,7 +26,7 @@ def copy_run(
     def some(offset: SSAValue, lanes: int) -> None:
         type, strides = b.tile_of(element, lanes), b.unit_strides(lanes)
         value = b.load(source.memory, b.add_index(start, offset), type, strides)
-        b.store(value, target.memory, b.add_index(place, offset), strides)
+        b.store(value, target.memory, b.add_index(place, offset), strides, past_caches)
 
     for_columns(b, b.index(0), frame.dim(count), _width(frame, element), some)
 
