@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.dims import Dim, SymDim, parse_dim, substitute, symbols_of
+from ..ir.dims import Dim, SymDim, multiple_of, parse_dim, substitute, symbols_of
 from ..ir.errors import MlcError
 from ..runtime import Model, TensorSpec
 from ..runtime.random_inputs import random_array
@@ -56,7 +56,8 @@ def _symbol_values(model: Model, given: Mapping[str, np.ndarray], shapes: Shapes
 def _bind(spec: TensorSpec, size: tuple[int, ...]) -> dict[str, Dim]:
     if len(size) != len(spec.shape):
         raise MlcError(f"input {spec.name} is {spec}: the shape {list(size)} has another rank")
-    return {str(d): n for d, n in zip(spec.shape, size, strict=True) if str(d).isidentifier()}
+    found = [(multiple_of(parse_dim(str(d))), n) for d, n in zip(spec.shape, size, strict=True)]
+    return {told[0]: n // told[1] for told, n in found if told}
 
 
 def _shape(spec: TensorSpec, values: Mapping[str, Dim]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 
 from .errors import InferenceError
-from .limits import limit_of, want
+from .limits import limit_of, want_limit, want_multiple
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,14 @@ def symbols_of(dim: Dim) -> Iterator[str]:
                     yield from symbols_of(arg)
 
 
+def multiple_of(dim: Dim) -> tuple[str, int] | None:
+    """The symbol of a dim like ``N`` or ``4*H``, and how many times it is taken; else None."""
+    match dim:
+        case SymDim(terms=(((str(name),), factor),)) if factor > 0:
+            return name, factor
+    return None
+
+
 def substitute(dim: Dim, values: Mapping[str, Dim]) -> Dim:
     """``dim`` with symbols replaced; an ``int`` when ``values`` binds all of them to ints."""
     if isinstance(dim, int):
@@ -270,14 +278,44 @@ def _reach(monomial: Monomial, coefficient: int) -> float:
     return math.prod(math.inf if n is None else n for n in limits)
 
 
-def note_mismatch(a: Dim, b: Dim) -> None:
-    """Asks for the limit under which two sizes agree: ``min(512, S)`` and ``S``."""
+def note_mismatch(dims: Iterable[Dim]) -> None:
+    """Asks for what would make the first two of some sizes agree that differ."""
+    different = sorted(set(dims), key=str)[:2]
+    if len(different) == 2:
+        _note_mismatch(*different)
+
+
+def _note_mismatch(a: Dim, b: Dim) -> None:
+    """Asks for the limit under which two sizes agree, or the multiple for which they do."""
     for dim, other in ((a, b), (b, a)):
         match dim:
             case SymDim(terms=((((Call(function="min", args=args),), 1),))) if other in args:
                 (limit,) = (x for x in args if x != other)
                 if isinstance(limit, int) and str(other).isidentifier():
-                    want(str(other), limit)
+                    want_limit(str(other), limit)
+    divisors = [*_divisors(a), *_divisors(b)]
+    names = {name for rounded, _ in divisors for name in symbols_of(rounded)}
+    for factor in _factors(math.lcm(*(divisor for _, divisor in divisors))):
+        scaled = {name: factor * symbol(name) for name in names}
+        if substitute(a, scaled) == substitute(b, scaled):
+            for name in names:
+                want_multiple(name, factor)
+            return
+
+
+def _divisors(dim: Dim) -> Iterator[tuple[Dim, int]]:
+    """What is divided in a dim and rounded, and by what."""
+    for monomial, _ in _terms(dim):
+        for atom in monomial:
+            match atom:
+                case Call("floordiv", (inner, int(divisor))):
+                    yield inner, divisor
+                    yield from _divisors(inner)
+
+
+def _factors(number: int) -> Iterator[int]:
+    """All but 1, from the smallest on."""
+    return (n for n in range(2, number + 1) if number % n == 0)
 
 
 def _term_text(monomial: Monomial, coefficient: int) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .dims import Dim, Shape, SymDim, substitute, symbols_of
+from .dims import Dim, Shape, SymDim, multiple_of, substitute, symbols_of
 from .errors import MlcError
 from .types import TensorType
 
@@ -46,10 +46,12 @@ def known_shape(shape: Shape) -> tuple[int, ...]:
 
 
 def bind(types: Sequence[TensorType], arrays: Sequence[np.ndarray]) -> dict[str, int]:
-    """The values of all symbols that are a dim of ``types`` on their own."""
+    """The values of all symbols of which a dim of ``types`` is a multiple."""
     values: dict[str, int] = {}
     for type, array in zip(types, arrays, strict=True):
         for dim, size in zip(type.shape, array.shape, strict=True):
-            if isinstance(dim, SymDim) and str(dim).isidentifier():
-                values[str(dim)] = size
+            found = multiple_of(dim)
+            if found:
+                name, factor = found
+                values[name] = size // factor
     return values

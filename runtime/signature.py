@@ -13,6 +13,7 @@ from .dtypes import dtype_of
 from .errors import ArtifactError, InputError
 
 _NAME = re.compile(r"[^\W\d][\w.]*")
+_MULTIPLE = re.compile(rf"(?:([1-9]\d*)\*)?({_NAME.pattern})")
 _LARGEST = 2**62
 _MOST_BYTES = 1 << 46
 
@@ -192,15 +193,15 @@ class Signature:
 
     def _check_names(self) -> None:
         names = [i.name for i in self.inputs]
-        plain = {d for i in self.inputs for d in i.shape if isinstance(d, str)}
-        unbound = [s.name for s in self.symbols if not s.late and s.name not in plain]
+        told = {_multiple(d)[0] for i in self.inputs for d in i.shape if isinstance(d, str)}
+        unbound = [s.name for s in self.symbols if not s.late and s.name not in told]
         used = {n for spec in self.inputs for n in spec.symbols()} & set(self._position)
         if len(set(names)) != len(names):
             raise ArtifactError(f"two inputs of the model have one name: {', '.join(names)}")
         if set(unbound) & used:
             raise ArtifactError(
-                f"no input has {', '.join(sorted(unbound))} alone as a dimension, so its value "
-                "cannot be known; compile the model with that size fixed"
+                f"no input has {', '.join(sorted(unbound))} or a multiple as a dimension, so its "
+                "value cannot be known; compile the model with that size fixed"
             )
 
 
@@ -228,10 +229,22 @@ class _Binding:
         if isinstance(dim, int):
             if dim != size:
                 self._add(spec, f"expected {spec}, but dimension {axis} is {size}")
-        elif dim in self._names and self.values.setdefault(dim, size) != size:
-            first = f"{self.values[dim]} in {self.origin[dim]}"
-            self._add(spec, f"dimension {axis} ({dim}) is {size}, but {dim} is {first}")
-        self.origin.setdefault(str(dim), spec.name)
+        else:
+            self._read_symbol(spec, axis, dim, size)
+
+    def _read_symbol(self, spec: TensorSpec, axis: int, dim: str, size: int) -> None:
+        name, factor = _multiple(dim)
+        if name not in self._names:
+            return
+        value, rest = divmod(size, factor)
+        if rest:
+            self._add(
+                spec, f"expected {spec}, but dimension {axis} is {size}: no multiple of {factor}"
+            )
+        elif self.values.setdefault(name, value) != value:
+            first = f"{self.values[name]} in {self.origin[name]}"
+            self._add(spec, f"dimension {axis} ({dim}) is {size}, but {name} is {first}")
+        self.origin.setdefault(name, spec.name)
 
     def check_ranges(self) -> None:
         for s in self.signature.symbols:
@@ -245,3 +258,9 @@ class _Binding:
 
     def _add(self, spec: TensorSpec, text: str) -> None:
         self.problems.append(f"{spec.name}: {text}")
+
+
+def _multiple(dim: str) -> tuple[str, int]:
+    """The symbol of ``N`` or ``4*H``, and how many times it is taken; no symbol for other dims."""
+    match = _MULTIPLE.fullmatch(dim)
+    return (match[2], int(match[1] or 1)) if match else ("", 1)

@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from ...ir.errors import InferenceError, InvalidModelError, MlcError, Unsupported, UnsupportedError
-from ...ir.limits import assuming
+from ...ir.limits import Assumptions, assuming
 from ...ir.module import model_module, set_symbol_limits
 from ...ir.ops.control import ReturnOp
 from ...ir.types import type_of
@@ -50,24 +50,26 @@ def load_onnx(
     """
     load_plugins()
     model, folder = read_model(source)
-    weights, limits = Weights(folder), {}
+    weights, assumed = Weights(folder), Assumptions()
     while True:
-        with assuming(limits) as wanted:
+        with assuming(assumed) as wanted:
             try:
-                module = _Importer(model, weights).run(dict(constants or {}), dict(shapes or {}))
+                importer = _Importer(model, weights, assumed.multiples)
+                module = importer.run(dict(constants or {}), dict(shapes or {}))
             except UnsupportedError:
                 if not wanted:
                     raise
-                limits = {**limits, **wanted}
+                assumed = assumed.extended(wanted)
                 continue
             except _DAMAGE as error:
                 raise InvalidModelError(f"the model is malformed: {_described(error)}") from error
-        set_symbol_limits(module, limits)
+        set_symbol_limits(module, assumed.limits)
         return module
 
 
 class _Importer:
-    def __init__(self, model: onnx.ModelProto, weights: Weights):
+    def __init__(self, model: onnx.ModelProto, weights: Weights, multiples: Mapping[str, int]):
+        self.multiples = multiples
         self.graph = model.graph
         self.opsets = opsets_of(model)
         self.functions = local_functions(model)
@@ -97,7 +99,7 @@ class _Importer:
             self._input_without_type(value, scope, constants)
         tensors = [i for i in asked if not obstacle(i)]
         constants = {n: np.asarray(a) for n, a in constants.items() if n not in scope.values}
-        types = input_types(tensors, constants, shapes)
+        types = input_types(tensors, constants, shapes, self.multiples)
         for name, type in types.items():
             if name in constants:
                 scope.set(name, self.emission.constant(constants[name].copy()))

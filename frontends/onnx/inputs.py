@@ -32,12 +32,16 @@ def obstacle(value: onnx.ValueInfoProto) -> str:
 
 
 def input_types(
-    inputs: Iterable[onnx.ValueInfoProto], constants: Constants, shapes: Shapes
+    inputs: Iterable[onnx.ValueInfoProto],
+    constants: Constants,
+    shapes: Shapes,
+    multiples: Mapping[str, int],
 ) -> dict[str, TensorType]:
     """The types of inputs that are tensors; a named dim is a symbol, an unnamed one gets a name.
 
     A name may be an expression of other names (``past + 1``). Where ``constants`` or ``shapes``
     fix a symbol, it is fixed in all inputs. ``shapes`` may also give a symbol's size by its name.
+    A symbol among ``multiples`` is how many times its size holds a number.
 
     Raises:
         InvalidModelError: An input has no rank, or what the caller gives does not fit it.
@@ -61,8 +65,9 @@ def input_types(
     for name, array in constants.items():
         _check_constant(name, types[name], array)
         _fix(fixed, name, types[name].shape, array.shape)
+    scaled = {name: factor * symbol(name) for name, factor in multiples.items()}
     return {
-        name: type.with_shape(substitute(d, fixed) for d in type.shape)
+        name: type.with_shape(substitute(substitute(d, fixed), scaled) for d in type.shape)
         for name, type in types.items()
     }
 

@@ -168,7 +168,7 @@ def common_shape(*shapes: Shape) -> Shape:
     for dims in wanted:
         if len(dims) > 1:
             names = " and ".join(sorted(map(str, dims)))
-            note_mismatch(*sorted(dims, key=str)[:2])
+            note_mismatch(dims)
             raise Refusal(f"sizes {names} do not match", f"if they are equal, {SAME_NAME}")
     return tuple(dims.pop() for dims in wanted)
 

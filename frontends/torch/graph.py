@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, SSAValue
 
-from ...ir.dims import SymDim, symbols_of
+from ...ir.dims import SymDim, multiple_of, symbols_of
 from ...ir.errors import InvalidModelError, MlcError, Unsupported, UnsupportedError
 from ...ir.module import model_module, set_symbol_limits
 from ...ir.op import GraphOp
@@ -91,7 +91,7 @@ class _Import:
     def _bind_symbols(self) -> None:
         """Finds who tells the value of each symbol: a shape, or an integer given to the model."""
         dims = [d for a in self.block.args for d in type_of(a).shape]
-        shapes = set(map(str, dims))
+        shapes = {told[0] for told in map(multiple_of, dims) if told}
         for node, value in list(self.values.items()):
             is_symbol = isinstance(value, SymDim) and str(value).isidentifier()
             if is_symbol and str(value) not in shapes:
@@ -101,8 +101,8 @@ class _Import:
         unknown = {name for dim in dims for name in symbols_of(dim)} - shapes
         if unknown:
             raise InvalidModelError(
-                f"no input has {', '.join(sorted(unknown))} alone as a dimension, so its value "
-                "cannot be known: make the dimension static in dynamic_shapes"
+                f"no input has {', '.join(sorted(unknown))} or a multiple as a dimension, so its "
+                "value cannot be known: make the dimension static in dynamic_shapes"
             )
 
     def _weight(self, name: str, weight: torch.Tensor) -> SSAValue:

@@ -36,7 +36,7 @@ def broadcast_load(op: GraphOp, operand: int, indices: Indices) -> Scalar:
 def _common(op: GraphOp, dims: tuple[Dim, ...]) -> Dim:
     others = {d for d in dims if d != 1}
     if len(others) > 1:
-        note_mismatch(*sorted(others, key=str)[:2])
+        note_mismatch(others)
         raise op.fail(f"sizes {' and '.join(str(d) for d in sorted(others, key=str))} do not match")
     return others.pop() if others else 1
 

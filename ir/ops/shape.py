@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from xdsl.ir import SSAValue
 from xdsl.irdl import operand_def, opt_operand_def, result_def, var_operand_def
 
 from .. import scalar as s
-from ..dims import Dim, Shape, ceildiv, parse_dim, product
+from ..dims import Dim, Shape, ceildiv, note_mismatch, parse_dim, product
 from ..op import GraphOp, graph_op, param
 from ..structure import Indices, Map, View
 from ..symbols import known_shape
@@ -170,8 +171,7 @@ class ConcatOp(GraphOp):
         types = [self.operand_type(k) for k in range(len(self.operands))]
         if not types or not 0 <= self.axis < types[0].rank:
             raise self.fail(f"axis {self.axis} does not exist")
-        if len({self._others(t) for t in types}) > 1:
-            raise self.fail(f"dtypes and all dims but {self.axis} must agree")
+        self._check_others(types)
         total = sum((t.shape[self.axis] for t in types[1:]), types[0].shape[self.axis])
         shape = types[0].shape
         return types[0].with_shape((*shape[: self.axis], total, *shape[self.axis + 1 :]))
@@ -197,8 +197,14 @@ class ConcatOp(GraphOp):
 
         return Map(body)
 
-    def _others(self, type: TensorType) -> tuple[object, ...]:
-        return (type.dtype, *type.shape[: self.axis], type.rank, *type.shape[self.axis + 1 :])
+    def _check_others(self, types: Sequence[TensorType]) -> None:
+        others = {(t.dtype, t.shape[: self.axis], t.shape[self.axis + 1 :]) for t in types}
+        if len(others) == 1:
+            return
+        for axis, dims in enumerate(zip(*(t.shape for t in types), strict=False)):
+            if axis != self.axis:
+                note_mismatch(dims)
+        raise self.fail(f"dtypes and all dims but {self.axis} must agree")
 
 
 @graph_op

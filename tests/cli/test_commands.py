@@ -236,6 +236,6 @@ def test_explain_of_another_machines_model_has_no_times(mlc):
 
 
 def test_the_module_is_a_program():
-    command = [sys.executable, "-m", "mlc.cli.main", "--version"]
+    command = [sys.executable, "-m", "mlc", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"mlc \d+\.\d+\.\d+\n", done.stdout)

@@ -17,7 +17,7 @@ from mlc.ir.dims import (
     symbols_of,
 )
 from mlc.ir.errors import InferenceError
-from mlc.ir.limits import assuming
+from mlc.ir.limits import Assumptions, assuming
 
 N, S = symbol("N"), symbol("S")
 EXPRESSIONS = [
@@ -70,11 +70,34 @@ def test_malformed_text_is_refused(text):
 
 def test_sizes_that_agree_up_to_a_limit():
     rows = dim_min(S, 512)
-    with assuming({}) as wanted:
-        note_mismatch(rows, S)
-        note_mismatch(rows, N)
-    assert wanted == {"S": 512}
+    with assuming(Assumptions()) as wanted:
+        note_mismatch([rows, S])
+        note_mismatch([rows, N])
+    assert wanted == Assumptions({"S": 512})
     with assuming(wanted):
         assert dim_min(S, 512) == S
         assert dim_max(S + 1, 513) == 513
         assert str(dim_min(S, 511)) == "min(511, S)"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "multiples"),
+    [
+        ("4*(N//4)", "N", {"N": 4}),
+        ("2*(N//4)", "N//2", {"N": 4}),
+        ("2*((N + 1)//2)", "N", {"N": 2}),
+        ("2*((N//2 + 1)//2)", "N//2", {"N": 4}),
+        ("(N//2)*(S//2)", "(N*S)//4", {"N": 2, "S": 2}),
+        ("N//2", "S//2", {}),
+        ("N//2 + 1", "N//2", {}),
+    ],
+)
+def test_sizes_that_agree_for_multiples(a: str, b: str, multiples: dict[str, int]):
+    with assuming(Assumptions()) as wanted:
+        note_mismatch([parse_dim(a), parse_dim(b)])
+    assert wanted == Assumptions({}, multiples)
+
+
+def test_what_is_assumed_adds_up():
+    first = Assumptions({"S": 512, "H": 99}, {"H": 2})
+    assert first.extended(Assumptions({}, {"H": 2})) == Assumptions({"S": 512}, {"H": 4})

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ....ir.dims import Atom, Dim, Shape, SymDim
+from ....ir.dims import Atom, Dim, Shape, multiple_of
 from ....ir.errors import MlcError
 
 _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -25,14 +25,15 @@ class Sizes:
     """Where each symbol can be read, and its proxy once it was."""
 
     def __init__(self) -> None:
-        self._places: dict[str, tuple[fx.Proxy, int]] = {}
+        self._places: dict[str, tuple[fx.Proxy, int, int]] = {}
         self._read: dict[str, fx.Proxy] = {}
 
     def bind(self, shape: Shape, tensor: fx.Proxy) -> None:
-        """Dims of ``tensor`` that are a symbol on their own tell it."""
+        """Dims of ``tensor`` that are a multiple of a symbol tell it."""
         for k, dim in enumerate(shape):
-            if isinstance(dim, SymDim) and str(dim).isidentifier():
-                self._places.setdefault(str(dim), (tensor, k))
+            told = multiple_of(dim)
+            if told:
+                self._places.setdefault(told[0], (tensor, k, told[1]))
 
     def size(self, dim: Dim) -> Any:
         """A dim as an int, or the proxy of one.
@@ -63,6 +64,7 @@ class Sizes:
         if name not in self._places:
             raise MlcError(f"the size {name} is not known: no tensor has it as a dim")
         if name not in self._read:
-            tensor, k = self._places[name]
-            self._read[name] = tensor.size(k)
+            tensor, k, factor = self._places[name]
+            size = tensor.size(k)
+            self._read[name] = size if factor == 1 else size // factor
         return self._read[name]
