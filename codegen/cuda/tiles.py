@@ -2,9 +2,9 @@
 
 A tile loads its strips of both factors from the second-level cache while it multiplies; tiles run
 in waves over the multiprocessors, in the order in which memory gives the cache least. Where tiles
-are few, programs take parts of the depth, and a second launch adds these. What does not fit shared
-memory, or the registers of its warps, is left out. Estimates err: what else is worth measuring
-follows the first choice.
+are few, programs take parts of the depth, and a second launch adds these; with sizes that only the
+run knows, it decides in how many. What does not fit shared memory, or the registers of its warps,
+is left out. Estimates err: what else is worth measuring follows the first choice.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from itertools import product as pairs
 
 import numpy as np
 
-from ...ir.dims import Dim
+from ...ir.dims import Dim, ceildiv
 from ...ir.types import F32
 from ..choice import Option
-from .fill import LAUNCH, balanced
+from .fill import LAUNCH, balanced, parts_that_fill
 from .panels import Strips, best_panel, traffic
 from .target import CudaTarget
 
@@ -40,6 +40,7 @@ _MOST = 12
 class Tile:
     """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``, in ``parts``.
 
+    Where sizes are not known, these are the most parts that the run may decide for.
     Programs walk through tiles in panels of ``panel`` columns. Its fields, in order, are the option
     that it is called by.
     """
@@ -89,6 +90,18 @@ class Problem:
         sizes = {"rows": self.rows, "columns": self.columns, "depth": self.depth}
         return {**sizes, "batch": self.batch, "dtype": str(self.dtype), "inner": self.inner}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether all sizes are."""
+        sizes = self.rows, self.columns, self.depth, self.batch
+        return all(isinstance(size, int) for size in sizes)
+
+    def known(self, unknown: int) -> Problem:
+        """The same with ``unknown`` in place of sizes that only the run knows, but the depth's."""
+        names = "rows", "columns", "batch"
+        sizes = {n: _number(getattr(self, n), unknown) for n in names}
+        return replace(self, **sizes, depth=_number(self.depth))
+
 
 def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
     """The tiles that are worth trying, first the one that is expected to be fastest.
@@ -103,10 +116,17 @@ def ranked_tiles(problem: Problem, target: CudaTarget) -> list[Tile]:
     return list(islice(dict.fromkeys(t for t in turns if t), _MOST))
 
 
+def count_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Dim:
+    """The number of parts; where sizes are not known, the run finds what is worth it."""
+    return tile.parts if problem.is_known else _filling(tile, problem, target)
+
+
 def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
     """What is to be said of a tile."""
-    waves = -(-_count(tile, problem) // target.multiprocessors)
-    parts = f", the depth in {tile.parts} parts" * (tile.parts > 1)
+    programs = _count(tile if problem.is_known else replace(tile, parts=1), problem)
+    waves = -(-programs // target.multiprocessors)
+    few = "" if problem.is_known else "up to "
+    parts = f", the depth in {few}{tile.parts} parts" * (tile.parts > 1)
     return (
         f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
         f"{parts}{why_panel(tile)}"
@@ -142,13 +162,20 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
             continue
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
         if fits(tile, problem, target):
-            yield replace(tile, panel=best_panel(_strips(tile, problem), target))
-            yield from _in_parts(tile, problem, target)
+            whole = replace(tile, panel=best_panel(_strips(tile, problem), target))
+            yield from _in_parts(tile if problem.is_known else whole, problem, target)
+            yield whole
 
 
 def _in_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
-    """The same tile in parts of several steps, as long as that fills multiprocessors."""
-    if not all(isinstance(d, int) for d in (problem.rows, problem.columns, problem.batch)):
+    """The same tile in parts of several steps, as long as that fills multiprocessors.
+
+    Where sizes are not known, that may be when they are small.
+    """
+    if not problem.is_known:
+        most = replace(tile, parts=_MOST_PARTS)
+        if _filling(most, problem.known(1), target) != 1:
+            yield most
         return
     steps, parts = -(-_number(problem.depth) // tile.depth), 2
     while parts <= min(steps // 2, _MOST_PARTS, target.multiprocessors // _count(tile, problem)):
@@ -176,18 +203,35 @@ def _shared(tile: Tile, itemsize: int) -> int:
 
 def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     """The cycles that all tiles are expected to take."""
+    if not problem.is_known:
+        problem = problem.known(_UNKNOWN)
+        parts = _filling(tile, problem, target)
+        assert isinstance(parts, int)
+        tile = replace(tile, parts=parts)
     steps = -(-_number(problem.depth) // (tile.depth * tile.parts))
-    work = tile.rows * tile.columns * tile.depth * steps
-    load = (tile.rows + tile.columns) * tile.depth * steps * problem.dtype.itemsize
-    small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
-    waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
-    one = max(work / _rate(problem, target) * waste, load / _BYTES) + 40 * steps + _LATENCY
+    one = steps * _step(tile, problem, target) + _LATENCY
     whole = -(-_count(tile, problem) // target.multiprocessors) * one
     if tile.parts == 1:
         read = traffic(_strips(tile, problem), tile.panel, target) * max(1, _number(problem.batch))
         return max(whole, read / _MEMORY / target.multiprocessors)
     partial = 8 * tile.rows * tile.columns * _count(tile, problem) / target.multiprocessors
     return whole + partial / _BYTES + LAUNCH
+
+
+def _step(tile: Tile, problem: Problem, target: CudaTarget) -> float:
+    """The cycles of a step of the depth."""
+    work = tile.rows * tile.columns * tile.depth
+    load = (tile.rows + tile.columns) * tile.depth * problem.dtype.itemsize
+    small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
+    waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
+    return max(work / _rate(problem, target) * waste, load / _BYTES) + 40
+
+
+def _filling(tile: Tile, problem: Problem, target: CudaTarget) -> Dim:
+    """In how many of a tile's parts programs fill the GPU."""
+    down, across = ceildiv(problem.rows, tile.rows), ceildiv(problem.columns, tile.columns)
+    programs, steps = down * across * problem.batch, ceildiv(problem.depth, tile.depth)
+    return parts_that_fill(programs, steps, _step(tile, problem, target), tile.parts, target)
 
 
 def _rate(problem: Problem, target: CudaTarget) -> int:
@@ -209,5 +253,5 @@ def _strips(tile: Tile, problem: Problem) -> Strips:
     return Strips(max(1, down), max(1, across), left, tile.columns * strip)
 
 
-def _number(dim: Dim) -> int:
-    return dim if isinstance(dim, int) else _UNKNOWN
+def _number(dim: Dim, unknown: int = _UNKNOWN) -> int:
+    return dim if isinstance(dim, int) else unknown

@@ -19,7 +19,7 @@ from ..frame import Code, Frame, dim_text
 from ..layout import Access, Group, access_of, groups_of, total
 from ..printer import Printer, Scope
 from ..target import CudaTarget
-from ..tiles import Problem, Tile, ranked_tiles, why_tile
+from ..tiles import Problem, Tile, count_parts, ranked_tiles, why_tile
 from .cut import Cut
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
@@ -58,14 +58,15 @@ class _Contraction:
         self.parts: Parts | None = None
         self.bounds = "0", dim_text(self.size[2])
         self.batch = [Group((a,), extents[a]) for a in product.batch]
-        count = dims_product(g.size for g in self.batch)
+        items = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
-        problem = Problem(*self.size, count, product.left.dtype, inner, self._bytes(product.left))
+        problem = Problem(*self.size, items, product.left.dtype, inner, self._bytes(product.left))
         tiles = ranked_tiles(problem, self.frame.target)
         subject = {**problem.subject, "layout": self._layout()}
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
         if self.tile.parts > 1:
-            cut = Cut(self.frame, self.size[2], self.tile.parts, self.tile.depth)
+            count = count_parts(self.tile, problem, self.frame.target)
+            cut = Cut(self.frame, self.size[2], count, self.tile.depth)
             self.parts = Parts(rooted, cut, self.tile.parts)
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)

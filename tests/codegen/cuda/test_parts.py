@@ -142,6 +142,35 @@ def test_a_depth_that_only_the_run_knows():
         check(in_parts(module), *runs)
 
 
+def test_as_many_rows_as_the_run_says():
+    """In parts where rows are few, and else by the first launch alone."""
+    shapes = (N, 2053), (2053, 200)
+    module = module_of(lambda g, x, w: g(ReluOp, g(MatmulOp, x, w)), *shapes, dtype=FLOATS[1])
+    made = build(module.clone(), target_for("cuda:sm_90"))
+    few, many = ([substitute(c.grid, {"N": n}) for c in made.codes] for n in (1, 10_000))
+    assert min(map(str, few)) > "0"
+    assert many[1] == 0
+    wide = values((2053, 200), FLOATS[1], 1)
+    check(in_parts(module), *([values((n, 2053), FLOATS[1]), wide] for n in (0, 1, 67)))
+
+
+def test_batches_as_large_as_the_run_says():
+    module = module_of(lambda g, x, w: g(MatmulOp, x, w), (N, 5, S), (N, S, 7))
+    runs = ((n, s) for n, s in ((0, 3), (1, 4001), (3, 2053), (2, 0)))
+    check(
+        in_parts(module),
+        *([values((n, 5, s), F32), values((n, s, 7), F32, 1)] for n, s in runs),
+    )
+
+
+def test_a_batch_of_images_as_large_as_the_run_says():
+    window = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    shapes = (N, 3, 2, 256), (3, 3, 256, 24)
+    module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes)
+    weight = values(shapes[1], F32, 1)
+    check(in_parts(module), *([values((n, 3, 2, 256), F32), weight] for n in (1, 30)))
+
+
 def test_workspaces_lie_where_nothing_else_is_needed():
     def graph(g, x):
         y = g(GeluOp, x)
