@@ -341,14 +341,22 @@ class RecastOp(IRDLOperation):
 
 @irdl_op_definition
 class PrefetchOp(IRDLOperation):
-    """Asks for the cache line of ``buffer[offset]``, which may be past the buffer's end."""
+    """Asks for the cache line of ``buffer[offset]``, which may be past the buffer's end.
+
+    ``writes`` says that it will be written, ``near`` that it shall come to the smallest cache too.
+    """
 
     name = "tile.prefetch"
     source = operand_def(MemRefType)
     offset = operand_def()
+    writes = prop_def(BoolAttr)
+    near = prop_def(BoolAttr)
 
-    def __init__(self, source: SSAValue, offset: SSAValue):
-        super().__init__(operands=[source, offset])
+    def __init__(
+        self, source: SSAValue, offset: SSAValue, writes: bool = False, near: bool = False
+    ):
+        properties = {"writes": BoolAttr.from_bool(writes), "near": BoolAttr.from_bool(near)}
+        super().__init__(operands=[source, offset], properties=properties)
 
 
 @irdl_op_definition

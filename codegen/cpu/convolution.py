@@ -20,9 +20,9 @@ from ...ir.ops.conv import ConvOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
+from .templates.blocking import Problem, blocking, ceil, fits
 from .templates.frame import static
 from .templates.winograd import problem_of
-from .templates.winograd_blocking import Problem, blocking, ceil, fits
 from .templates.winograd_transforms import TAPS
 
 _RATE = 0.95

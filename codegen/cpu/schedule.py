@@ -31,6 +31,7 @@ from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.sparse_bytes import sparse_kernel
 from .templates.special import SPECIAL
+from .templates.strassen import strassen_kernel
 from .templates.winograd import winograd_kernel
 
 # Makes the code of a kernel, a target and a name; None where it has none for that kernel.
@@ -162,6 +163,7 @@ _PRODUCTS: tuple[tuple[str, Template], ...] = (
     ("winograd", _winograd),
     ("depthwise", depthwise_kernel),
     ("bf16", bfloat_kernel),
+    ("strassen", strassen_kernel),
     ("contraction", contraction_kernel),
     ("integer", integer_kernel),
 )

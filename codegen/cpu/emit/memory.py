@@ -64,12 +64,15 @@ def emit_fence(e: FunctionEmitter, op: Any) -> None:
 
 
 def emit_prefetch(e: FunctionEmitter, op: Any) -> None:
-    """For reading, to be kept in all caches but the smallest, which is in use."""
+    """To be kept in all caches, or in all but the smallest, which is in use."""
     element = llvm_type(op.source.type.element_type)
     base, offset = e.register(op.source), e.register(op.offset)
     address = e.define(f"getelementptr {element}, ptr {base}, i64 {offset}")
+    writes, locality = int(bool(op.writes.value.data)), 3 if op.near.value.data else 2
     e.intrinsics.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    e.lines.append(f"  call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 2, i32 1)")
+    e.lines.append(
+        f"  call void @llvm.prefetch.p0(ptr {address}, i32 {writes}, i32 {locality}, i32 1)"
+    )
 
 
 def emit_fma(e: FunctionEmitter, op: Any) -> None:

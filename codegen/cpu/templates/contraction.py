@@ -26,7 +26,7 @@ from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .ahead import Ahead, ahead_of
 from .frame import Code, Frame, Packing, grain_of, static
-from .products import Factor, Product, batch_axes, pack, product_of
+from .products import Factor, Product, batch_axes, layout_key, pack, product_of
 from .rooted import Rooted
 
 _DIRECT_EFFORT = 8
@@ -387,6 +387,5 @@ class TiledProduct:
             return pack(array, product, extents, panel)
 
         shape = (*batch, panels, depth, panel)
-        strides = tuple(product.right.stride(a) for a in range(len(extents)))
-        key = (shape, strides, tuple(extents), product.summed, product.right.form.constant)
+        key = shape, layout_key(product, extents)
         return {product.right.number: Packing(key, shape, make)}

@@ -7,7 +7,7 @@ moves both a batch. Convolution is a matrix product with other strides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,13 +75,17 @@ class Product:
 
 
 def product_of(
-    kernel: Rooted, dtype: np.dtype = F32, by_sample: bool = False, strided: bool = False
+    kernel: Rooted,
+    dtype: np.dtype = F32,
+    by_sample: bool = False,
+    strided: bool = False,
+    isolated: bool = False,
 ) -> Product | None:
     """The contraction, summed in ``dtype``, as a matrix product, or None where it is none.
 
     With ``by_sample`` rows of several samples are not merged where a sample has more data than the
-    right factor: what it is computed from and what for is near then. With ``strided`` columns of a
-    right factor that is no weight need not be neighbours.
+    right factor: what it is computed from and what for is near then; with ``isolated`` they never
+    are. With ``strided`` columns of a right factor that is no weight need not be neighbours.
     """
     factors = _factors(kernel, dtype)
     column = len(kernel.indices) - 1
@@ -97,7 +101,7 @@ def product_of(
         return None
     summed = _summed(kernel, left, packed)
     depths = _depths(kernel, summed, left, right, packed)
-    apart = by_sample and packed and _is_large_sample(kernel, left, right)
+    apart = isolated or (by_sample and packed and _is_large_sample(kernel, left, right))
     row, rows, outer = _rows(kernel, left, right, column, apart)
     return Product(left, right, column, row, rows, outer, summed, depths, packed)
 
@@ -227,6 +231,12 @@ def pack(array: np.ndarray, product: Product, extents: Sequence[int], panel: int
     padded[..., :columns] = view.reshape([*batch, depth, columns])
     split = padded.reshape([*batch, depth, panels, panel])
     return np.ascontiguousarray(np.moveaxis(split, -3, -2))
+
+
+def layout_key(product: Product, extents: Sequence[int]) -> Hashable:
+    """What a packing of the right factor depends on, besides its panels."""
+    strides = tuple(product.right.stride(a) for a in range(len(extents)))
+    return strides, tuple(extents), product.summed, product.right.form.constant
 
 
 def batch_axes(product: Product) -> list[int]:

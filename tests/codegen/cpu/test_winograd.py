@@ -16,8 +16,8 @@ from mlc.codegen.cpu.build import build
 from mlc.codegen.cpu.compile import Library
 from mlc.codegen.cpu.convolution import Choice, choose
 from mlc.codegen.cpu.target import CpuTarget, host, target_for
+from mlc.codegen.cpu.templates.blocking import blocking
 from mlc.codegen.cpu.templates.winograd import problem_of
-from mlc.codegen.cpu.templates.winograd_blocking import blocking
 from mlc.codegen.cpu.templates.winograd_transforms import interpolation, size_of, transforms_of
 from mlc.ir.dims import Dim, symbol
 from mlc.ir.interpreter import interpret

@@ -1,4 +1,4 @@
-"""How Winograd's algorithm is cut into tasks, panels and register tiles.
+"""How pointwise products are cut into tasks, panels and register tiles.
 
 What is read again and again should be near: a panel's filters of one point, its slab, in the first
 level of cache while all tiles of a block pass it, and a block's transformed inputs in the second.
@@ -26,6 +26,10 @@ _WIDEST = 64
 # Tasks that keep some threads busy, and filters that make a second transform of inputs cheap.
 _TASKS = 8
 _FILTERS = 64
+# Bytes of transformed inputs that are read in order, so that they need not be near.
+_STREAMED = 1536 * 1024
+# Tasks of a block, for more threads than there are blocks.
+_GROUPS = 4
 # Tiles of a block that make good register tiles.
 _FEWEST = 12
 
@@ -111,6 +115,18 @@ def blocking(problem: Problem, target: CpuTarget) -> Blocking:
     return Blocking(ceil(strips, blocks) * rows, rows, panel, panels, ceil(panels, groups))
 
 
+def even_blocking(problem: Problem, target: CpuTarget) -> Blocking:
+    """Equal blocks, an even number of them, so that two threads need transform no input twice."""
+    part = max(1, static((problem.part,)))
+    fitting = min(_STREAMED // problem.channels, _PRODUCTS // _WIDEST) // (4 * problem.points)
+    fitting = max(1, fitting)
+    blocks = 2 * ceil(part, 2 * fitting)
+    count = ceil(part, blocks)
+    rows, panel = _register_tile(count, fitting, problem, target, any_slab=True)
+    panels = ceil(problem.filters, panel)
+    return Blocking(ceil(count, rows) * rows, rows, panel, panels, ceil(panels, _GROUPS))
+
+
 def ceil(size: int, unit: int) -> int:
     """How many units cover ``size``."""
     return -(-size // unit)
@@ -135,14 +151,14 @@ def _tiles(problem: Problem, most: int) -> int:
 
 
 def _register_tile(
-    count: int, tallest: int, problem: Problem, target: CpuTarget
+    count: int, tallest: int, problem: Problem, target: CpuTarget, any_slab: bool = False
 ) -> tuple[int, int]:
     """Rows and panel of the register tile that wastes least time."""
     lanes, vectors = target.lanes(32), ceil(problem.filters, target.lanes(32))
     best, best_score = (1, lanes), 0.0
     for width in (4, 3, 2, 1):
         for rows in range(1, min(rows_in_registers(width, target), _ROWS, tallest) + 1):
-            slab = 4 * width * lanes * problem.channels
+            slab = 0 if any_slab else 4 * width * lanes * problem.channels
             speed = rows / (rows + 1) * width / (width + 0.5)
             used = count / (ceil(count, rows) * rows) * vectors / (ceil(vectors, width) * width)
             score = speed * used / (1 + max(0, slab - _NEAR) / _FAR)
