@@ -14,7 +14,7 @@ from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.compile import Binary
 from mlc.codegen.cuda.frame import Code
 from mlc.codegen.cuda.plan import described
-from mlc.codegen.cuda.target import target_for
+from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.driver.signature import signature_of
 from mlc.runtime import Artifact, Model
 from xdsl.dialects.builtin import ModuleOp
@@ -44,14 +44,15 @@ def _body(kernels: Interpreted, memory: Memory, types: Sequence[str]) -> Callabl
     return run
 
 
-def uncompiled(module: ModuleOp) -> Artifact:
+def uncompiled(module: ModuleOp, target: CudaTarget | None = None) -> Artifact:
     """The artifact of a module whose binaries have an interface and no code, for interpreting."""
-    target = target_for("cuda:ptx")
+    target = target or target_for("cuda:ptx")
     made = build(module, target)
-    entry, code = described(made, [{"ptx": _hollow(c)} for c in made.codes], target)
+    binaries = [{} if c.product else {"ptx": _hollow(c)} for c in made.codes]
+    entry, code = described(made, binaries, target)
     manifest = {
         **signature_of(module, made.symbols).to_manifest(),
-        "target": {"name": "cuda:ptx"},
+        "target": {"name": "cuda:ptx", "candidates": target.candidates},
         "sites": made.sites,
         "cuda": entry,
     }

@@ -98,7 +98,7 @@ class Memory:
         raise Refusal(700, f"{size} bytes at {address:#x} are not allocated")
 
 
-@dataclass
+@dataclass(eq=False)
 class Stream:
     """Jobs in order; a job that gives False waits for something. Other streams go on in turns."""
 
@@ -135,7 +135,27 @@ class Node:
     cluster: int = 1
 
 
-def last_first(nodes: dict[int, Node]) -> Iterator[Node]:
+@dataclass
+class Work:
+    """What a library put on a stream while that was captured."""
+
+    name: str
+    job: Callable[[], object]
+    after: tuple[int, ...] = ()
+
+
+@dataclass
+class Child:
+    """A graph that is a node of another one."""
+
+    nodes: dict[int, Node | Work | Child]
+    after: tuple[int, ...] = ()
+
+
+Nodes = dict[int, Node | Work | Child]
+
+
+def last_first(nodes: Nodes) -> Iterator[Node | Work]:
     """In an order that graphs allow: of those that may run, the one that was added last."""
     place = {handle: -n for n, handle in enumerate(nodes)}
     waits = {handle: len(set(node.after)) for handle, node in nodes.items()}
@@ -147,7 +167,8 @@ def last_first(nodes: dict[int, Node]) -> Iterator[Node]:
     heapify(ready)
     while ready:
         _, handle = heappop(ready)
-        yield nodes[handle]
+        node = nodes[handle]
+        yield from last_first(node.nodes) if isinstance(node, Child) else (node,)
         for other in behind.get(handle, ()):
             waits[other] -= 1
             if not waits[other]:
@@ -156,5 +177,5 @@ def last_first(nodes: dict[int, Node]) -> Iterator[Node]:
 
 @dataclass
 class GraphExec:
-    nodes: dict[int, Node]
+    nodes: Nodes
     last: tuple[Stream, int] | None = None

@@ -16,10 +16,23 @@ from dataclasses import replace
 import pytest
 from cubins import elf_size, entries
 from cuda_library import LEGACY, Library
-from cuda_machine import Call, Function, GraphExec, Node, Refusal, Stream, last_first
+from cuda_machine import (
+    Call,
+    Child,
+    Function,
+    GraphExec,
+    Node,
+    Nodes,
+    Refusal,
+    Stream,
+    Work,
+    last_first,
+)
+from mlc.runtime.cuda import cublas as cublas_module
 from mlc.runtime.cuda import device as device_module
 from mlc.runtime.cuda import driver as driver_module
 from mlc.runtime.cuda.loaded import runs_on
+from mlc.runtime.errors import DeviceError
 
 SHARED_BY_DEFAULT, SHARED_AT_MOST = 48 << 10, 227 << 10
 
@@ -31,12 +44,15 @@ class StandIn(Library):
         bodies: What kernels compute, by name; those without one compute nothing.
         ran: Names of the kernels that ran, in order.
         costs: The milliseconds that kernels are said to take, by name; others take 0.025.
+        cublas: What stands in for cuBLASLt, if that is installed.
     """
 
     def __init__(self, arch: tuple[int, int] = (9, 0), version: int = 13000, count: int = 1):
         self.bodies: dict[str, Callable[[Call], None]] = {}
         self.ran: list[str] = []
         self.costs: dict[str, float] = {}
+        self.cublas: object = None
+        self._captures: dict[int, Nodes] = {}
         super().__init__(arch, version, count)
 
     # Modules
@@ -85,11 +101,20 @@ class StandIn(Library):
     def GraphAddKernelNode(self, place: int, graph: int, before: int, count: int, p: int) -> None:
         nodes = self._get(graph, dict)
         after = tuple((ctypes.c_uint64 * count).from_address(before)) if count else ()
-        if not set(after) <= set(nodes):
+        self._add(nodes, place, self._node(p, after))
+
+    def GraphAddChildGraphNode(
+        self, place: int, graph: int, before: int, count: int, child: int
+    ) -> None:
+        nodes = self._get(graph, dict)
+        after = tuple((ctypes.c_uint64 * count).from_address(before)) if count else ()
+        self._add(nodes, place, Child(dict(self._get(child, dict)), after))
+
+    def _add(self, nodes: Nodes, place: int, node: Node | Work | Child) -> None:
+        if not set(node.after) <= set(nodes):
             raise Refusal(1, "a node waits for one that is not in the graph")
-        self._made(place, self._node(p, after))
-        handle = ctypes.c_void_p.from_address(place).value or 0
-        nodes[handle] = self._get(handle, Node)
+        self._made(place, node)
+        nodes[ctypes.c_void_p.from_address(place).value or 0] = node
 
     def GraphKernelNodeSetAttribute(self, node: int, attribute: int, value: int) -> None:
         x, y, z = (ctypes.c_uint * 3).from_address(value)
@@ -107,7 +132,16 @@ class StandIn(Library):
         if node not in nodes:
             raise Refusal(1, "no node of this graph")
         kept = nodes[node]
+        if not isinstance(kept, Node):
+            raise Refusal(1, "no kernel")
         nodes[node] = replace(self._node(params, kept.after), cluster=kept.cluster)
+
+    def GraphExecChildGraphNodeSetParams(self, executable: int, node: int, child: int) -> None:
+        nodes, new = self._get(executable, GraphExec).nodes, self._get(child, dict)
+        kept = nodes[node]
+        if not isinstance(kept, Child) or _form(kept.nodes) != _form(new):
+            raise Refusal(910, "another graph")
+        nodes[node] = Child(dict(new), kept.after)
 
     def GraphLaunch(self, executable: int, stream: int) -> None:
         found = self._get(executable, GraphExec)
@@ -115,7 +149,7 @@ class StandIn(Library):
             before, until = found.last
             self._later(stream, lambda: before.done >= until)
         for node in last_first(found.nodes):
-            cost = self.costs.get(node.function.entry.name, 0.025)
+            cost = self.costs.get(_name(node), 0.025)
             self._later(stream, lambda node=node: self._run(node), cost)
         target = self._get(stream or LEGACY, Stream)
         found.last = target, len(target.work)
@@ -154,12 +188,48 @@ class StandIn(Library):
         if shared > function.attributes.get(8, SHARED_BY_DEFAULT - entry.shared):
             raise Refusal(1, f"{entry.name}: {shared} bytes of shared memory")
 
-    def _run(self, node: Node) -> None:
-        name = node.function.entry.name
+    # Capture
+
+    def StreamBeginCapture(self, stream: int, mode: int) -> None:
+        if stream in self._captures or mode not in range(3):
+            raise Refusal(1, "no capture begins there")
+        self._get(stream, Stream)
+        self._captures[stream] = {}
+
+    def StreamEndCapture(self, stream: int, place: int) -> None:
+        self._made(place, self._captures.pop(stream))
+
+    def library(self, versions: range) -> object:
+        """What is found of cuBLASLt."""
+        if self.cublas is None:
+            raise DeviceError("cuBLASLt is not installed: none is found")
+        return self.cublas
+
+    def work(self, stream: int, name: str, job: Callable[[], object]) -> None:
+        """Something that a library puts on a stream, which is captured."""
+        if stream not in self._captures:
+            raise Refusal(1, f"{name} outside of a graph")
+        nodes = self._captures[stream]
+        place = ctypes.c_void_p()
+        self._add(nodes, ctypes.addressof(place), Work(name, job, tuple(nodes)[-1:]))
+
+    def _run(self, node: Node | Work) -> None:
+        name = _name(node)
         self.ran.append(name)
+        if isinstance(node, Work):
+            node.job()
+            return
         body = self.bodies.get(name)
         if body:
             body(Call(name, node.grid, node.arguments, self.memory, node.cluster))
+
+
+def _name(node: Node | Work) -> str:
+    return node.name if isinstance(node, Work) else node.function.entry.name
+
+
+def _form(nodes: Nodes) -> list[str]:
+    return [_name(node) for node in last_first(nodes)]
 
 
 @contextmanager
@@ -167,6 +237,7 @@ def standing_in(standin: StandIn) -> Iterator[StandIn]:
     """Uses the stand-in as this machine's driver; afterwards, nothing may have gone wrong in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver_module, "_library", lambda: standin)
+        patch.setattr(cublas_module, "_library", standin.library)
         _forget()
         try:
             yield standin
@@ -179,4 +250,5 @@ def standing_in(standin: StandIn) -> Iterator[StandIn]:
 
 def _forget() -> None:
     driver_module.driver.cache_clear()
+    cublas_module.cublaslt.cache_clear()
     device_module.device_of.cache_clear()

@@ -61,7 +61,8 @@ class Interpreter:
         symbols: dict[str, int],
         way: int,
     ) -> None:
-        code = self.build.codes[launch.ways[: way + 1][-1].number]
+        codes = [self.build.codes[w.number] for w in launch.ways]
+        code = [c for c in codes if not c.product][: way + 1][-1]
         values = [_address(b.place, bases, symbols) for b in launch.buffers]
         sizes = [_value(b.size, symbols) for b in launch.buffers]
         # Nothing else may be touched, since other launches may run at the same time.

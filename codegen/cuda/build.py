@@ -37,7 +37,7 @@ from .frame import Code, Packing
 from .library import with_library
 from .order import Buffer
 from .reach import Reach
-from .schedule import Scheduler, Unfit, Way, has_kernel
+from .schedule import Scheduler, Unfit, Way, has_kernel, taken
 from .steps import Branch, Launch, Read, Repeat, Side, Step, launches_of
 from .target import CudaTarget
 from .unique import UniqueBySorting
@@ -123,7 +123,7 @@ class _Builder:
             raise UnsupportedError(self.unfit)
         codes = self.scheduler.codes
         return Build(
-            with_library(self.name, [c.text for c in codes]),
+            with_library(self.name, [c.text for c in codes if c.text]),
             codes,
             steps,
             self.weights.entries,
@@ -196,8 +196,9 @@ class _Builder:
         reads = [self._read(node, symbol) for symbol in code.found]
         buffers += [Buffer(read.place, I64.itemsize, True) for read in reads]
         told = (*moving, *(read.place for read in reads)), tuple(buffers), node
-        steps: list[Step] = [Launch(ways, *told)]
-        site = record(kernel, code.name, inside)
+        called = {w.number: self._called(kernel, w, places) for w in ways}
+        steps: list[Step] = [Launch(ways, *told, {n: c for n, c in called.items() if c})]
+        site = record(kernel, self.scheduler.codes[taken(ways).number].name, inside)
         self.sites.append(site)
         for n, end in enumerate(code.launches[1:], 1):
             way = replace(ways[0], number=ways[0].number + n, why=_ENDS)
@@ -231,6 +232,16 @@ class _Builder:
             return [(self._weight(place), type)]
         constant = self.memory.weights[place.number]
         return [(Place("weight", offset=self.weights.offset(constant, a)), a.type) for a in packed]
+
+    def _called(self, kernel: KernelOp, way: Way, places: Sequence[Place]) -> list[Place]:
+        """Where that is which a library is given; nothing of a way that has code."""
+        code, types = self.scheduler.codes[way.number], kernel_types(kernel)
+        found = []
+        for n, rounded in code.product.operands if code.product else ():
+            packed = [rounded] if rounded else code.packed.get(n)
+            ((place, _),) = self._parts(places[n], types[n], packed)
+            found.append(self._moving(place))
+        return found
 
     def _branch(self, op: IfOp, inside: tuple[str, ...]) -> Branch:
         pairs = zip(*(differences(*op.blocks) or ()), strict=True) if op.counts else ((), ())

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -17,6 +18,9 @@ from ..choice import Option, Options, picked
 from ..kernels import found_symbols, kernel_symbols, kernel_types, title
 from .elements import pointer_type
 from .target import CudaTarget
+
+if TYPE_CHECKING:
+    from .cublas import LibraryProduct
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Code:
         unaligned: The operands and results that may lie at no multiple of 16 bytes.
         found: The symbols it finds out: it writes them where pointers behind its buffers say.
         then: What is launched after it, with the same arguments, to end its work.
+        product: What a library is asked for instead: then there is no source.
     """
 
     name: str
@@ -90,6 +95,7 @@ class Code:
     unaligned: frozenset[int] = frozenset()
     found: tuple[str, ...] = ()
     then: Code | None = None
+    product: LibraryProduct | None = None
 
     @property
     def launches(self) -> list[Code]:

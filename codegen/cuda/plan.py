@@ -12,17 +12,20 @@ from typing import Any
 
 from ...ir.dims import Dim
 from ...ir.errors import TargetError
-from ...passes.memory_plan import Place
+from ...passes.memory_plan import ALIGNMENT, Place
 from .build import Build
 from .compile import Binary, Compiler, pointers, triton_version
+from .cublas import LibraryProduct
 from .frame import Code
 from .order import waits
-from .schedule import Way
+from .schedule import Way, taken
 from .steps import Branch, Launch, Read, Repeat, Side, Step, questions_of
 from .target import PORTABLE, CudaTarget
 
 Binaries = list[dict[str, Binary]]
 _MOST_WARPS = 16
+# What a library may use besides; its best algorithms on sm_90 want that much.
+_WORKSPACE = 32 << 20
 
 
 def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
@@ -35,7 +38,7 @@ def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
         TargetError: Triton is not installed, or does not compile a kernel.
     """
     compiler = Compiler(made.source)
-    needed = {launch.ways[0].number for launch in made.launches}
+    needed = {launch.ways[0].number for launch in made.launches}  # also where a library is better
     return [
         _compiled(compiler, code, target) if number in needed else _tried(compiler, code, target)
         for number, code in enumerate(made.codes)
@@ -44,6 +47,8 @@ def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
 
 def _tried(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
     """The binaries of a candidate; none if it fits shared memory or registers badly."""
+    if code.product:
+        return {}
     try:
         found = _compiled(compiler, code, target)
     except TargetError:
@@ -64,7 +69,7 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     """The manifest's entry, and the code section: binaries and the source, back to back."""
     code = _Section()
     names = [a.name for a in target.architectures if a is not PORTABLE]
-    there = [number for number, found in enumerate(binaries) if found]
+    there = [n for n, found in enumerate(binaries) if found or made.codes[n].product]
     kernels = [_kernel(made.codes[n], binaries[n], names, code) for n in there]
     places = {number: place for place, number in enumerate(there)}
     entry = {
@@ -105,6 +110,8 @@ class _Section:
 def _kernel(
     code: Code, found: Mapping[str, Binary], names: Sequence[str], section: _Section
 ) -> dict[str, Any]:
+    if code.product:
+        return _called(code, code.product)
     first = next(iter(found.values()))
     scratch = [b.global_scratch for b in found.values()]
     portable = found.get(PORTABLE.name)
@@ -119,6 +126,22 @@ def _kernel(
         "global_scratch_align": max(align for _, align in scratch),
         "parameters": list(code.signature.values()),
         "divisible": list(pointers(code)),
+    }
+
+
+def _called(code: Code, product: LibraryProduct) -> dict[str, Any]:
+    """A kernel that is a library's."""
+    operands = [number for number, _ in product.operands]
+    return {
+        "name": code.name,
+        "library": product.told,
+        "cubins": {},
+        "ptx": None,
+        "num_warps": 1,
+        "global_scratch_size": _WORKSPACE,
+        "global_scratch_align": ALIGNMENT,
+        "parameters": ["ptr"] * len(operands) + ["i64"] * len(product.numbers),
+        "divisible": [n for n, operand in enumerate(operands) if operand not in code.unaligned],
     }
 
 
@@ -148,17 +171,27 @@ class _Writer:
                 return {"read": {"symbol": step.symbol, "place": _argument(step.place)}}
 
     def _launch(self, launch: Launch) -> dict[str, Any]:
-        ways = [self._way(w) for w in launch.ways if w.number in self._places]
+        there = [w for w in launch.ways if w.number in self._places]
+        ways = [self._way(w, launch) for w in there]
         arguments = list(map(_argument, launch.places))
         arguments += [{"value": symbol} for symbol in self._codes[launch.ways[0].number].symbols]
         told = {**ways[0]["launch"], "arguments": arguments, "node": launch.node}
         if len(ways) == 1:
             return told
+        for way in ways if launch.called else ():
+            way["launch"].setdefault("arguments", arguments)
+        told |= ways[there.index(taken(there))]["launch"]
         return {**told, "ways": ways, "subject": self._codes[launch.ways[0].number].subject}
 
-    def _way(self, way: Way) -> dict[str, Any]:
-        grid = [_size(self._codes[way.number].grid), 1, 1]
-        launch = {"kernel": self._places[way.number], "grid": grid}
+    def _way(self, way: Way, step: Launch) -> dict[str, Any]:
+        code = self._codes[way.number]
+        launch: dict[str, Any] = {
+            "kernel": self._places[way.number],
+            "grid": [_size(code.grid), 1, 1],
+        }
+        if code.product:
+            numbers = [{"value": _size(n)} for n in code.product.numbers]
+            launch["arguments"] = [*map(_argument, step.called[way.number]), *numbers]
         return {"launch": launch, "why": way.why, "choice": way.choice}
 
     def _branch(self, step: Branch) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...ir.errors import TargetError
@@ -13,6 +13,7 @@ from ...ir.types import DTYPES
 from ...passes.decode_weights import note_of
 from ..choice import Option
 from ..kernels import kernel_key, kernel_types, title
+from .cublas import library_code
 from .database import Database
 from .elements import pointer_type
 from .frame import Code
@@ -37,6 +38,8 @@ class Unfit(TargetError):
     """A kernel has no code on the target."""
 
 
+# The choice that stands for a library's way.
+_LIBRARY, _ASKED = "library", (1,)
 _FP8 = pointer_type(DTYPES["f8E4M3FN"])
 Template = Callable[[KernelOp, str, CudaTarget], Code | None]
 
@@ -67,12 +70,19 @@ class Way:
         algorithm: What it is.
         why: The reason for it.
         choice: What was chosen for it, by name.
+        measured: Whether it is taken though it is not the first, which is chosen otherwise.
     """
 
     number: int
     algorithm: str
     why: str
     choice: Mapping[str, Option] = field(default_factory=dict)
+    measured: bool = False
+
+
+def taken(ways: Sequence[Way]) -> Way:
+    """The one that was measured to be faster than the first, else the first."""
+    return next((way for way in ways if way.measured), ways[0])
 
 
 @dataclass
@@ -87,7 +97,7 @@ class Scheduler:
         self._ways: dict[Hashable, list[Way]] = {}
 
     def ways(self, kernel: KernelOp, unaligned: frozenset[int] = frozenset()) -> list[Way]:
-        """The ways to compute a kernel; its ``algorithm`` and ``why`` are set to the first.
+        """The ways to compute a kernel; its ``algorithm`` and ``why`` are those of what is taken.
 
         Of its buffers, those ``unaligned`` may lie anywhere, as rows of odd sizes do.
 
@@ -101,16 +111,20 @@ class Scheduler:
             self._ways[key] = list(self._written(kernel, name))
             made = self.codes[first:]
             self.codes[first:] = [replace(code, unaligned=unaligned) for code in made]
-        way = self._ways[key][0]
+        way = taken(self._ways[key])
         reasons = way.why, note_of(kernel.ops), sparse.why
         say(kernel, way.algorithm, "; ".join(filter(None, reasons)))
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
-        """First what is chosen, then what else is worth measuring: of one launch each."""
+        """First what is chosen, then what else is worth measuring, a library's way last.
+
+        All but the first are of one launch.
+        """
         planned = str(kernel.algorithm.data)
-        first, chosen = self._first(kernel, name)
+        first, chosen, measured = self._first(kernel, name)
         yield self._way(kernel, first, chosen)
+        library = self._library(kernel, name, first, measured)
         options = {} if first.then else first.options
         others = [{what: option} for what, offered in options.items() for option in offered]
         others = [choice for choice in others if choice != chosen]
@@ -120,21 +134,38 @@ class Scheduler:
             code = self._generate(kernel, f"{name}_{number}")
             if not code.then and _memory(code) == _memory(first):
                 yield self._way(kernel, code, choice)
+        if library:
+            yield library
 
-    def _first(self, kernel: KernelOp, name: str) -> tuple[Code, Mapping[str, Option]]:
-        """As it was measured to be fastest, else as estimates have it."""
+    def _first(self, kernel: KernelOp, name: str) -> tuple[Code, Mapping[str, Option], str]:
+        """As it was measured to be fastest, else as estimates have it.
+
+        Last is what was measured where a library is faster than both.
+        """
         planned = str(kernel.algorithm.data)
         code = self._generate(kernel, name)
         subject = _subject(kernel, code, self.target)
-        found = self.database.find(subject, code.options)
-        if found is None:
+        found = self.database.find(subject, {**code.options, _LIBRARY: [_ASKED]})
+        if found is None or _LIBRARY in found.choice:
             choice = {what: options[0] for what, options in code.options.items()}
-            return replace(code, subject=subject), choice
+            return replace(code, subject=subject), choice, found.why if found else ""
         say(kernel, planned, "")
         kernel.choose(found.choice)
         code = self._generate(kernel, name)
         say(kernel, str(kernel.algorithm.data), f"{kernel.why.data}; {found.why}")
-        return replace(code, subject=subject), found.choice
+        return replace(code, subject=subject), found.choice, ""
+
+    def _library(self, kernel: KernelOp, name: str, first: Code, measured: str) -> Way | None:
+        """A library's way, where somebody may measure it, or did and found it faster."""
+        if kernel.algorithm.data != "contraction" or not (self.target.candidates > 1 or measured):
+            return None
+        code = library_code(kernel, name, self.target, first)
+        if code is None:
+            return None
+        self.codes.append(code)
+        why = "; ".join(filter(None, ("cuBLASLt computes it", measured)))
+        number, choice = len(self.codes) - 1, {_LIBRARY: _ASKED}
+        return Way(number, "contraction", why, choice, bool(measured))
 
     def _way(self, kernel: KernelOp, code: Code, choice: Mapping[str, Option]) -> Way:
         number = len(self.codes)

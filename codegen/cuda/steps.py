@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...ir.dims import Dim
 from ...passes.memory_plan import Place
@@ -20,12 +20,14 @@ class Launch:
         places: Where its operands and results are.
         buffers: The memory that it may touch.
         node: Of the user's model.
+        called: The places of what a library is given, by the number of its way's code.
     """
 
     ways: Sequence[Way]
     places: tuple[Place, ...]
     buffers: tuple[Buffer, ...]
     node: str
+    called: Mapping[int, Sequence[Place]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

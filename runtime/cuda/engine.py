@@ -14,10 +14,11 @@ from ..tensors import is_torch
 from .arrays import DeviceArray, on_device, torch_empty, torch_first, torch_stream
 from .clock import Clock
 from .device import Device, Memory, current_device
-from .lane import Lane
+from .lane import Lane, Ran, counted
 from .loaded import Loaded
 from .plan import Plan, make_plan
 from .program import Program
+from .trial import Trial
 
 Array = np.ndarray | DeviceArray
 
@@ -120,6 +121,21 @@ class CudaEngine:
         with home.loaded.device.entered():
             return _clock(home.take(), self.plan(arrays), arrays)
 
+    def trial(self, artifact: Artifact, arrays: Sequence[Array]) -> Trial:
+        """Products of a library in the place of this engine's kernels, held against them.
+
+        ``artifact`` is the same with these products.
+        """
+        home = self._home(self.device_of(arrays))
+        with home.loaded.device.entered():
+            lane, plan = home.take(), self.plan(arrays)
+            addresses, ran = _ran(lane, plan, arrays)
+            program = Program.from_manifest(artifact.manifest, self._signature)
+            other = Loaded(home.loaded.device, program, artifact, home.loaded.weights)
+            known = make_plan(program, self._signature, arrays).known
+            parts = other, program.launches
+            return Trial(lane, counted(ran.stretches), parts, counted(known), addresses)
+
     def rebound(self, artifact: Artifact) -> CudaEngine:
         """An engine of the same artifact with other launches; weights are where they are."""
         weights = {ordinal: home.loaded.weights for ordinal, home in self._homes.items()}
@@ -183,11 +199,17 @@ def _run_on_device(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> list[Any]
 
 def _clock(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> Clock:
     """A clock of the launches of a run, which was done before."""
-    inputs = _addresses(lane, plan, arrays, lane.stream)
+    addresses, ran = _ran(lane, plan, arrays)
+    return lane.clock(ran.stretches, addresses)
+
+
+def _ran(lane: Lane, plan: Plan, arrays: Sequence[Array]) -> tuple[list[int], Ran]:
+    """A run whose results stay on the device: all addresses, and what was run."""
     lane.stage(plan.staged)
+    inputs = _addresses(lane, plan, arrays, lane.stream)
     outputs = [lane.staging + place for place in plan.staging[len(arrays) :]]
-    ran = lane.launch(plan, [*inputs, *outputs], lane.stream)
-    return lane.clock(ran.stretches, [*inputs, *outputs])
+    addresses = [*inputs, *outputs]
+    return addresses, lane.launch(plan, addresses, lane.stream)
 
 
 def _addresses(lane: Lane, plan: Plan, arrays: Sequence[Array], stream: int) -> list[int]:

@@ -2,13 +2,14 @@
 
 A graph remembers what its nodes were given. What differs at a later run, such as the address of an
 input, or a grid for another size, is given to those nodes anew, which costs a microsecond each.
+What a library computes is a graph inside, in one node; for other addresses it is made anew.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..errors import DeviceError
 from ..memory import address_of
 from .kernel import Kernel
 from .loaded import Loaded
-from .steps import Launch
+from .steps import NOTHING, Launch
 from .walk import Stretch
 
 # CUDA_KERNEL_NODE_PARAMS_v2
@@ -58,15 +59,17 @@ class Graph:
         self._form = stretch.form
         self._cells = cells.copy()
         self._starts = stretch.starts
+        self._sizes = _sizes(stretch)
         places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
         self._pointers = places + np.uint64(address_of(self._cells))
-        kernels = [launches[number].kernel for number in stretch.numbers]
-        self._params = self._described(kernels, stretch)
-        self._nodes = np.zeros(len(kernels), np.uint64)
+        self._kernels = [launches[number].kernel for number in stretch.numbers]
+        self._fixed = any(kernel.product for kernel in self._kernels)
+        self._params = self._described(self._kernels, stretch)
+        self._nodes = np.zeros(len(self._kernels), np.uint64)
         self._exec = 0
         self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
-        for place, (kernel, waits) in enumerate(zip(kernels, stretch.waits, strict=True)):
-            self._add(place, kernel.ctas, waits)
+        for place, waits in enumerate(stretch.waits):
+            self._add(place, waits)
         self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
 
     def __del__(self) -> None:
@@ -76,8 +79,10 @@ class Graph:
             self._cuda.cuGraphDestroy(self._graph)
 
     def fits(self, stretch: Stretch) -> bool:
-        """Whether the nodes are those that a stretch needs."""
-        return self._form == stretch.form
+        """Whether the nodes are those that a stretch needs; a library's depend on sizes."""
+        if self._form != stretch.form:
+            return False
+        return not self._fixed or np.array_equal(self._sizes, _sizes(stretch))
 
     def update(self, stretch: Stretch, cells: np.ndarray) -> None:
         """Gives the nodes what a run needs."""
@@ -87,9 +92,8 @@ class Graph:
         if differs.any():
             changed |= np.logical_or.reduceat(differs, self._starts)
             self._cells[:] = cells
-        for place in np.flatnonzero(changed):
-            node, params = int(self._nodes[place]), self._address(int(place))
-            self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, params)
+        for place in np.flatnonzero(changed).tolist():
+            self._change(place)
 
     def launch(self, stream: int) -> None:
         """Runs all nodes in order, after what is on the stream already."""
@@ -104,13 +108,16 @@ class Graph:
         params["arguments"] = address_of(self._pointers) + _CELL * self._starts
         return params
 
-    def _add(self, place: int, ctas: int, after: Sequence[int]) -> None:
+    def _add(self, place: int, after: Sequence[int]) -> None:
         """Adds a launch as the node at ``place``, behind the nodes at the places ``after``."""
-        node = address_of(self._nodes) + _CELL * place
+        node, ctas = address_of(self._nodes) + _CELL * place, self._kernels[place].ctas
         before = self._nodes[list(after)]
-        self._cuda.cuGraphAddKernelNode(
-            node, self._graph, address_of(before), len(before), self._address(place)
-        )
+        told = node, self._graph, address_of(before), len(before)
+        if self._kernels[place].product:
+            with self._product(place) as inside:
+                self._cuda.cuGraphAddChildGraphNode(*told, inside)
+            return
+        self._cuda.cuGraphAddKernelNode(*told, self._address(place))
         if ctas > 1:
             handle = int(self._nodes[place])
             for attribute, value in (
@@ -120,6 +127,27 @@ class Graph:
                 words = (ctypes.c_uint * 16)(*value)
                 self._cuda.cuGraphKernelNodeSetAttribute(handle, attribute, words)
 
+    def _change(self, place: int) -> None:
+        """Gives a node anew what it runs on."""
+        node = int(self._nodes[place])
+        if self._kernels[place].product:
+            with self._product(place) as inside:
+                self._cuda.cuGraphExecChildGraphNodeSetParams(self._exec, node, inside)
+        else:
+            self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, self._address(place))
+
+    def _product(self, place: int) -> AbstractContextManager[int]:
+        """What a library does at a place, as a graph."""
+        product, products = self._kernels[place].product, self._loaded.products
+        assert product is not None
+        assert products is not None
+        return products.graph(product, self._cells[self._starts[place] :].tolist())
+
     def _address(self, place: int) -> int:
         """Of the description of a node."""
         return address_of(self._params) + _NODE.itemsize * place
+
+
+def _sizes(stretch: Stretch) -> np.ndarray:
+    """All arguments that are no addresses."""
+    return stretch.offset[stretch.base == NOTHING]

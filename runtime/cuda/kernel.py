@@ -1,10 +1,15 @@
-"""A kernel as a manifest tells it: where its code is, and what its launches need."""
+"""A kernel as a manifest tells it: where its code is, and what its launches need.
+
+Instead of code there may be a product that a library computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from .products import Product
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +27,7 @@ class Kernel:
         parameters: Types as Triton names them, such as ``*fp32`` and ``i32``; any pointer may be
             ``ptr``.
         divisible: The parameters whose values are multiples of 16.
+        product: What cuBLASLt is asked for; None where there is code.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Kernel:
     scratch: int
     parameters: tuple[str, ...]
     divisible: frozenset[int]
+    product: Product | None = None
 
     @staticmethod
     def from_manifest(entry: Mapping[str, Any]) -> Kernel:
@@ -50,6 +57,7 @@ class Kernel:
             scratch,
             tuple(str(p) for p in entry["parameters"]),
             frozenset(entry.get("divisible", ())),
+            Product.from_manifest(entry) if "library" in entry else None,
         )
 
 

@@ -17,8 +17,10 @@ from .graph import Graph
 from .loaded import Loaded
 from .plan import Plan
 from .program import Program
+from .steps import Launch
 from .walk import Course, Question, Stretch
 
+Parts = tuple[Loaded, Sequence[Launch]]
 _GRAPHS = 8
 # Of a model whose runs are cut where the data decide.
 _MANY_GRAPHS = 64
@@ -38,12 +40,13 @@ class Lane:
 
     Attributes:
         device: Where.
+        parts: The code, and all launches.
         stream: For runs that no other library's stream is meant for.
     """
 
     def __init__(self, loaded: Loaded, program: Program):
         self._loaded = loaded
-        self._parts = loaded, program.launches
+        self.parts = loaded, program.launches
         self.device = loaded.device
         self._cuda = loaded.device.cuda
         self.stream = self._cuda.handle(self._cuda.cuStreamCreate, 0)
@@ -52,7 +55,7 @@ class Lane:
         self._pinned, self._told = Pinned(self.device), Pinned(self.device)
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._most = _MANY_GRAPHS if program.decides else _GRAPHS
-        self._each = np.array([launch.kernel.scratch for launch in program.launches], np.int64)
+        self._each = _scratch_of(program.launches)
         self._busy: int | None = None
         self._last: tuple[Stretch, tuple[int, ...], Graph] | None = None
 
@@ -135,15 +138,29 @@ class Lane:
 
         One in a loop is timed as it was the first time, and counts as often as it ran.
         """
+        found = counted(ran)
+        chains = [one.repeated(0, REPEATS) for one, _ in found.values()]
+        graphs = self.graphs(self.parts, chains, addresses)
+        counts = (count for _, count in found.values())
+        return Clock(self, dict(zip(found, zip(graphs, counts, strict=True), strict=True)))
+
+    def graphs(
+        self, parts: Parts, stretches: Sequence[Stretch], addresses: Sequence[int]
+    ) -> list[Graph]:
+        """Graphs of stretches of this program, or of one like it, on this lane's memory."""
         self._last = None
-        chains = {number: (s.repeated(0, REPEATS), n) for number, (s, n) in _counted(ran).items()}
-        for chain, _ in chains.values():  # scratch memory must not move any more
-            self._cells(chain, addresses)
-        graphs = {
-            number: (Graph(*self._parts, chain, self._cells(chain, addresses)), count)
-            for number, (chain, count) in chains.items()
-        }
-        return Clock(self, graphs)
+        self.make_room(parts, stretches)
+        return [Graph(*parts, s, self.cells(s, addresses)) for s in stretches]
+
+    def make_room(self, parts: Parts, stretches: Sequence[Stretch]) -> None:
+        """Provides scratch memory, which must not move any more once graphs are made."""
+        each = _scratch_of(parts[1])
+        for stretch in stretches:
+            self._make_room(stretch, each)
+
+    def cells(self, stretch: Stretch, addresses: Sequence[int]) -> np.ndarray:
+        """All arguments of all launches."""
+        return self._bases(addresses)[stretch.base] + stretch.offset
 
     def leave(self) -> None:
         """Lets the next run of this lane find the end of this one, which goes on by itself."""
@@ -158,20 +175,20 @@ class Lane:
         return self._last[2]
 
     def _set(self, symbols: tuple[int, ...], stretch: Stretch, addresses: Sequence[int]) -> Graph:
-        cells = self._cells(stretch, addresses)
+        self._make_room(stretch, self._each)
+        cells = self.cells(stretch, addresses)
         graph = self._graph((symbols, stretch.form), stretch)
         if graph is None:
-            graph = Graph(*self._parts, stretch, cells)
+            graph = Graph(*self.parts, stretch, cells)
         else:
             graph.update(stretch, cells)
         self._graphs[symbols, stretch.form] = graph
         return graph
 
-    def _cells(self, stretch: Stretch, addresses: Sequence[int]) -> np.ndarray:
-        """All arguments of all launches."""
-        each = self._each[stretch.numbers] * stretch.grids.prod(axis=1)
-        self._scratch.reserve(int(each.max(initial=0)))
-        return self._bases(addresses)[stretch.base] + stretch.offset
+    def _make_room(self, stretch: Stretch, each: np.ndarray) -> None:
+        """Provides scratch memory; a block of a launch takes as much as ``each`` says."""
+        wanted = each[stretch.numbers] * stretch.grids.prod(axis=1)
+        self._scratch.reserve(int(wanted.max(initial=0)))
 
     def _bases(self, addresses: Sequence[int]) -> np.ndarray:
         own = 0, self._arena.address, self._loaded.weights.address, self._scratch.address
@@ -185,7 +202,12 @@ class Lane:
         return found if found and found.fits(stretch) else None
 
 
-def _counted(ran: Sequence[Stretch]) -> dict[int, tuple[Stretch, int]]:
+def _scratch_of(launches: Sequence[Launch]) -> np.ndarray:
+    """The bytes that a block of each launch takes."""
+    return np.array([launch.kernel.scratch for launch in launches], np.int64)
+
+
+def counted(ran: Sequence[Stretch]) -> dict[int, tuple[Stretch, int]]:
     """Each launch as it was the first time, and how often it ran."""
     found: dict[int, tuple[Stretch, int]] = {}
     for stretch in ran:

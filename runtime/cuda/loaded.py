@@ -9,6 +9,7 @@ from ..artifact import Artifact
 from ..errors import ArtifactError, DeviceError
 from .device import Device, Memory, upload
 from .kernel import Kernel
+from .products import Products
 from .program import Program
 
 _DYNAMIC_SHARED, _LARGE_CLUSTERS = 8, 14
@@ -24,7 +25,8 @@ class Loaded:
 
     Attributes:
         device: Where.
-        functions: The driver's handle of each kernel that is launched.
+        functions: The driver's handle of each kernel that is launched; 0 of a library's product.
+        products: The library that computes these, if there are any.
         weights: The artifact's; ``weights`` of another model of the same artifact, if there is one.
 
     Raises:
@@ -40,7 +42,9 @@ class Loaded:
         self._modules: dict[tuple[int, int], int] = {}
         with device.entered():
             launched = dict.fromkeys(launch.kernel for launch in program.launches)
-            self.functions = {kernel: self._function(kernel) for kernel in launched}
+            called = [kernel for kernel in launched if kernel.product]
+            self.products = Products(device) if called else None
+            self.functions = {k: 0 if k.product else self._function(k) for k in launched}
         self.weights = weights or upload(device, artifact.weights)
 
     def __del__(self) -> None:

@@ -1,7 +1,8 @@
 """Tuning: which way to compute each kernel is fastest on this GPU is measured, and remembered.
 
 It needs neither torch nor Triton: the artifact holds the ways as binaries. All launches of the
-model run in each way, in turns, so that what the clock of the GPU does concerns all of them.
+model run in each way, in turns, so that what the clock of the GPU does concerns all of them. A way
+of a library is one of them where its results agree with the first way's (trial.py).
 """
 
 from __future__ import annotations
@@ -19,8 +20,23 @@ from ..artifact import Artifact
 from ..errors import ModelError
 from ..notes import Notes
 from ..progress import Progress
+from .cublas import cublaslt, missing
 from .device import Device, current_device
-from .ways import Winner, Winners, bound, launches_of, most_ways, taking, title_of, ways_of
+from .trial import Trial
+from .ways import (
+    Winner,
+    Winners,
+    bound,
+    calls_library,
+    codes_of,
+    launches_of,
+    most_ways,
+    taking,
+    taking_library,
+    title_of,
+    ways_of,
+    without_library,
+)
 
 if TYPE_CHECKING:
     from .engine import CudaEngine
@@ -38,10 +54,13 @@ def remembered(artifact: Artifact, notes: Notes) -> Artifact:
         DeviceError: There is no GPU.
     """
     with suppress(KeyError, TypeError, AttributeError, IndexError):  # the engine says what is wrong
-        if most_ways(artifact.manifest["cuda"]) > 1:
+        entry = artifact.manifest["cuda"]
+        if most_ways(entry) > 1 or calls_library(entry):
             device = current_device()
             found = _winners(notes.find(_key(artifact, device)), artifact)
-            return bound(artifact, found, _told(device)) if found else artifact
+            made = bound(artifact, found, _told(device)) if found else artifact
+            problem = calls_library(entry) and missing()
+            return without_library(made, problem) if problem else made
     return artifact
 
 
@@ -71,7 +90,10 @@ def _measured(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> 
     entry = artifact.manifest["cuda"]
     count = most_ways(entry)
     with engine.device_of(arrays).entered():
-        clocks = [engine.rebound(taking(artifact, n)).clock(arrays) for n in range(count)]
+        engines = [engine.rebound(taking(artifact, n)) for n in range(count)]
+        clocks = [e.clock(arrays) for e in engines]
+        trial = _trial(engines[0], artifact, arrays)
+        clocks += [trial.clock] if trial else []
         spent: list[dict[int, list[float]]] = [defaultdict(list) for _ in clocks]
         watch, end = Progress("timing kernels", _ROUNDS), time.monotonic() + _SECONDS
         for turn in range(_ROUNDS):
@@ -83,26 +105,43 @@ def _measured(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> 
                 break
         watch.end()
     medians = [{n: 1e6 * median(found) for n, found in times.items()} for times in spent]
-    return _fastest(entry, medians)
+    return _fastest(entry, medians, trial)
 
 
-def _fastest(entry: Mapping[str, Any], medians: Sequence[Mapping[int, float]]) -> Winners:
+def _trial(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> Trial | None:
+    """What a library is worth, where it is installed and there is something that it computes."""
+    if not calls_library(artifact.manifest["cuda"]) or missing():
+        return None
+    return engine.trial(taking_library(artifact), arrays)
+
+
+def _fastest(
+    entry: Mapping[str, Any], medians: Sequence[Mapping[int, float]], trial: Trial | None
+) -> Winners:
     """By the time that all launches of a kernel take together."""
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    groups: dict[tuple[str, int, int], list[int]] = defaultdict(list)
     for number, launch in enumerate(launches_of(entry["launches"])):
         if "ways" in launch and number in medians[0]:
-            groups[title_of(entry, launch), ways_of(launch)].append(number)
+            ways = codes_of(entry, launch), ways_of(launch)
+            groups[title_of(entry, launch), *ways].append(number)
     winners = {}
-    for (title, ways), numbers in groups.items():
-        times = tuple(sum(m[n] for n in numbers) / len(numbers) for m in medians[:ways])
+    for (title, codes, ways), numbers in groups.items():
+        taken, remark = medians[:codes], ""
+        if codes < ways:
+            remark = missing() if trial is None else trial.remark(numbers)
+            taken = [*taken, *([] if remark else medians[-1:])]
+        times = tuple(sum(m[n] for n in numbers) / len(numbers) for m in taken)
         best = times.index(min(times))
-        winners[title] = Winner(best if times[best] < _WORTH * times[0] else 0, times)
+        winners[title] = Winner(best if times[best] < _WORTH * times[0] else 0, times, remark)
     return winners
 
 
 def _key(artifact: Artifact, device: Device) -> str:
     code = hashlib.sha256(artifact.code).hexdigest()[:16]
-    return f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
+    told = f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
+    if not calls_library(artifact.manifest["cuda"]):
+        return told
+    return f"{told}, {'no cuBLASLt' if missing() else f'cuBLASLt {cublaslt().version()}'}"
 
 
 def _told(device: Device) -> dict[str, str]:
@@ -115,9 +154,11 @@ def _winners(value: Any, artifact: Artifact) -> Winners:
     ways = {title_of(entry, x): ways_of(x) for x in launches_of(entry["launches"])}
     with suppress(TypeError, ValueError, KeyError, AttributeError):
         found = {
-            title: Winner(int(told["way"]), tuple(map(float, told["microseconds"])))
+            title: Winner(
+                int(told["way"]), tuple(map(float, told["microseconds"])), str(told["remark"])
+            )
             for title, told in value.items()
         }
-        if all(0 <= w.way < len(w.microseconds) == ways[t] for t, w in found.items()):
+        if all(0 <= w.way < len(w.microseconds) <= ways[t] for t, w in found.items()):
             return found
     return {}

@@ -2,7 +2,8 @@
 
 A launch with ``ways`` in the manifest takes one of them: ``{"launch": {...}, "why": text}``, where
 ``launch`` is what that way sets in the launch's entry. Equal kernels have equal ways; they are
-known by the name of the first way's kernel.
+known by the name of the first way's kernel. The last way may be a library's; where it is not
+installed, that way is not there.
 """
 
 from __future__ import annotations
@@ -18,17 +19,25 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Winner:
-    """What was measured of a kernel: the fastest way, and the microseconds that each takes."""
+    """What was measured of a kernel.
+
+    Attributes:
+        way: The fastest.
+        microseconds: What each takes; a library's way that cannot be taken has none.
+        remark: Why it cannot.
+    """
 
     way: int
     microseconds: tuple[float, ...]
+    remark: str = ""
 
     def told(self, why: str) -> str:
         """The reason for the way, with what was measured."""
-        times = self.microseconds
+        times, remark = self.microseconds, f"; {self.remark}" * bool(self.remark)
         if self.way == 0:
-            return f"{why}; measured: none of {len(times) - 1} others is faster"
-        return f"{why}; measured: {times[self.way]:.1f} µs, as estimated it is {times[0]:.1f} µs"
+            return f"{why}; measured: none of {len(times) - 1} others is faster{remark}"
+        found = f"{times[self.way]:.1f} µs, as estimated it is {times[0]:.1f} µs"
+        return f"{why}; measured: {found}{remark}"
 
 
 Winners = Mapping[str, Winner]
@@ -41,7 +50,7 @@ def launches_of(steps: Sequence[Entry]) -> Iterator[Entry]:
             yield step
             continue
         for inside in step.get("sides", [step]):
-            yield from launches_of(inside["steps"])
+            yield from launches_of(inside.get("steps", ()))
 
 
 def title_of(entry: Entry, launch: Entry) -> str:
@@ -51,8 +60,8 @@ def title_of(entry: Entry, launch: Entry) -> str:
 
 
 def most_ways(entry: Entry) -> int:
-    """In how many ways at most a kernel can be computed."""
-    return max((ways_of(launch) for launch in launches_of(entry["launches"])), default=1)
+    """In how many ways at most code computes a kernel."""
+    return max((codes_of(entry, x) for x in launches_of(entry["launches"])), default=1)
 
 
 def ways_of(launch: Entry) -> int:
@@ -60,12 +69,45 @@ def ways_of(launch: Entry) -> int:
     return len(launch.get("ways", "1"))
 
 
+def codes_of(entry: Entry, launch: Entry) -> int:
+    """In how many of them it is code of the artifact that computes it."""
+    return ways_of(launch) - _has_library(entry, launch)
+
+
+def calls_library(entry: Entry) -> bool:
+    """Whether a kernel can be computed by a library."""
+    return any(_has_library(entry, launch) for launch in launches_of(entry["launches"]))
+
+
 def taking(artifact: Artifact, number: int) -> Artifact:
-    """The artifact that takes the way of that number, where a kernel has so many."""
+    """The artifact that takes the code of that number, where a kernel has so many."""
     entry = artifact.manifest["cuda"]
-    launches = {title_of(entry, x): x for x in launches_of(entry["launches"]) if "ways" in x}
-    fitting = {t: number for t, x in launches.items() if number < len(x["ways"])}
-    return _exchanged(artifact, fitting)
+    launches = _with_ways(entry)
+    return _exchanged(artifact, {t: number for t, x in launches if number < codes_of(entry, x)})
+
+
+def taking_library(artifact: Artifact) -> Artifact:
+    """The artifact whose products are a library's, where they can be."""
+    entry = artifact.manifest["cuda"]
+    launches = _with_ways(entry)
+    last = {t: ways_of(x) - 1 for t, x in launches if _has_library(entry, x)}
+    return _exchanged(artifact, last)
+
+
+def without_library(artifact: Artifact, why: str) -> Artifact:
+    """The artifact that asks no library for anything; ``why`` is told where it did."""
+    entry = artifact.manifest["cuda"]
+    launches = list(launches_of(entry["launches"]))
+    asking = [n for n, x in enumerate(launches) if "library" in entry["kernels"][x["kernel"]]]
+    if not asking:
+        return artifact
+    made = _exchanged(artifact, {title_of(entry, launches[n]): 0 for n in asking})
+    sites = list(made.manifest["sites"])
+    for number in asking:
+        first = launches[number]["ways"][0]
+        told = {"kernel": title_of(entry, launches[number]), "why": f"{first['why']}; {why}"}
+        sites[number] = {**sites[number], **told}
+    return replace(made, manifest={**made.manifest, "sites": sites})
 
 
 def bound(artifact: Artifact, winners: Winners, told: Entry) -> Artifact:
@@ -83,6 +125,17 @@ def bound(artifact: Artifact, winners: Winners, told: Entry) -> Artifact:
     return replace(made, manifest={**made.manifest, **changed})
 
 
+def _with_ways(entry: Entry) -> list[tuple[str, Entry]]:
+    """The kernels that can be computed in several ways: their titles, and a launch."""
+    launches = (x for x in launches_of(entry["launches"]) if "ways" in x)
+    return list({title_of(entry, x): x for x in launches}.items())
+
+
+def _has_library(entry: Entry, launch: Entry) -> bool:
+    last = launch.get("ways", [{"launch": launch}])[-1]["launch"]
+    return "library" in entry["kernels"][last["kernel"]]
+
+
 def _exchanged(artifact: Artifact, numbers: Mapping[str, int]) -> Artifact:
     entry = artifact.manifest["cuda"]
 
@@ -91,7 +144,7 @@ def _exchanged(artifact: Artifact, numbers: Mapping[str, int]) -> Artifact:
             return _taking(step, numbers.get(title_of(entry, step), 0))
         if "sides" in step:
             return {**step, "sides": [changed_inside(side) for side in step["sides"]]}
-        return changed_inside(step)
+        return changed_inside(step) if "steps" in step else step
 
     def changed_inside(part: Entry) -> Entry:
         return {**part, "steps": [changed(step) for step in part["steps"]]}

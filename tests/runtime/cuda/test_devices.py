@@ -143,6 +143,6 @@ def kind_of(declared: str) -> str:
         "CUdevice": "i",
     }
     plain = declared.replace("const ", "").strip()
-    if re.search("attribute|AttrID", plain):
+    if re.search("attribute|AttrID|CaptureMode", plain):
         return "i"
     return next((k for name, k in kinds.items() if re.match(rf"{name}\b", plain)), "p")

@@ -1,0 +1,115 @@
+"""Products of a library in the place of an artifact's kernels: whether they agree, and their clock.
+
+All launches run in the order of the model, so that each reads what those before it wrote. Where a
+product can be a library's, that writes the same result again, and both are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DeviceError
+from ..memory import address_of
+from .clock import REPEATS, Clock
+from .graph import Graph
+from .walk import Stretch
+
+if TYPE_CHECKING:
+    from .lane import Lane, Parts
+    from .products import Product
+
+# How far results may differ, as a part of the largest one: by how it is multiplied, what is
+# multiplied, what is written.
+_LOOSE = {"f32": 1e-4, "tf32": 5e-3, "f16": 5e-3, "bf16": 3e-2, "f8E4M3FN": 2e-2, "i32": 0.0}
+_UNKNOWN = "cuBLASLt is not measured where the data decide how a run goes on"
+
+
+class Trial:
+    """Products held against the launches of a run.
+
+    Args:
+        lane: Whose memory they use, and nobody else meanwhile.
+        own: What was run.
+        other: The code and the launches with the library's products.
+        known: The stretches of these.
+        addresses: Of all inputs and outputs.
+
+    Attributes:
+        clock: Times the products that agree.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        own: Mapping[int, tuple[Stretch, int]],
+        other: Parts,
+        known: Mapping[int, tuple[Stretch, int]],
+        addresses: Sequence[int],
+    ):
+        self._lane, self._other, self._addresses = lane, other, addresses
+        self._problems: dict[int, str] = {}
+        products = {n: one for n, (one, _) in known.items() if other[1][n].kernel.product}
+        graphs: dict[int, tuple[Graph, int]] = {}
+        for parts, found in ((lane.parts, own), (other, known)):
+            lane.make_room(parts, [one for one, _ in found.values()])
+        for number, (one, count) in own.items():
+            (first,) = lane.graphs(lane.parts, [one], addresses)
+            first.launch(lane.stream)
+            if number in products:
+                graph = self._tried(number, products[number], first)
+                graphs |= {number: (graph, count)} if graph else {}
+        self._agree = frozenset(graphs)
+        self.clock = Clock(lane, graphs)
+
+    def remark(self, numbers: Sequence[int]) -> str:
+        """Why launches of those numbers cannot be a library's; nothing if they can."""
+        others = [n for n in numbers if n not in self._agree]
+        return self._problems.get(others[0], _UNKNOWN) if others else ""
+
+    def _tried(self, number: int, one: Stretch, first: Graph) -> Graph | None:
+        """A graph that repeats the product, where it gives what ``first`` gave."""
+        try:
+            product, chain = self._lane.graphs(
+                self._other, [one, one.repeated(0, REPEATS)], self._addresses
+            )
+        except DeviceError as problem:
+            self._problems[number] = str(problem)
+            return None
+        told = self._other[1][number].kernel.product
+        assert told is not None
+        wanted, got = (self._result(g, told, one) for g in (first, product))
+        if _agrees(wanted, got, told):
+            return chain
+        self._problems[number] = "cuBLASLt gives other results"
+        first.launch(self._lane.stream)
+        return None
+
+    def _result(self, graph: Graph, product: Product, one: Stretch) -> np.ndarray:
+        """What a graph writes."""
+        address, size = product.region(self._lane.cells(one, self._addresses).tolist())
+        data, lane = np.empty(size, np.uint8), self._lane
+        graph.launch(lane.stream)
+        lane.wait(lane.stream)
+        lane.device.cuda.cuMemcpyDtoH(address_of(data), address, size)
+        return _numbers(data, product.result)
+
+
+def _numbers(data: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "bf16":
+        return (data.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return data.view({"f32": np.float32, "f16": np.float16, "i32": np.int32}[kind])
+
+
+def _agrees(wanted: np.ndarray, got: np.ndarray, product: Product) -> bool:
+    loose = max(
+        _LOOSE[k] for k in (product.compute, product.result, product.factors) if k in _LOOSE
+    )
+    a, b = (x.astype(np.float64) for x in (wanted, got))
+    finite = np.isfinite(a)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return False
+    most = np.abs(a[finite]).max(initial=0)
+    return bool((np.abs(a[finite] - b[finite]) <= loose * most).all())
