@@ -25,7 +25,7 @@ def bar_chart(entries: Sequence[Entry], unit: str) -> str:
         _group(entry, _LEFT + k * step, step, top, unit) for k, entry in enumerate(entries)
     )
     return (
-        f'<svg viewBox="0 -12 {_WIDTH:g} {_HEIGHT + 16:g}" width="100%" role="img" '
+        f'<svg viewBox="0 -12 {_WIDTH:g} {_HEIGHT + 22:g}" width="100%" role="img" '
         f'style="max-height:16rem">{_axis(top, unit)}{drawn}</svg>{_legend(entries)}'
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,15 +103,16 @@ def tell(model: Model, chosen: argparse.Namespace) -> None:
         return
     print(text_of(found))
     if chosen.report:
-        write_text(_report(found, Path(chosen.model).name, chosen.report), chosen.report)
+        write_text(_report(model, Path(chosen.model).name, chosen.report), chosen.report)
         print(f"{chosen.report}: the report")
 
 
-def _report(found: Mapping[str, Any], title: str, file: str) -> str:
+def _report(model: Model, title: str, file: str) -> str:
     from .compression_page import compression_page
 
+    found = model.report["compression"]
     if Path(file).suffix == ".html":
-        return compression_page(title, found)
+        return compression_page(title, found, model.report["recipe"])
     return json.dumps(found, indent=1) + "\n"
 
 

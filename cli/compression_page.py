@@ -16,28 +16,31 @@ _HEAD = (
     "layer",
     "what was done",
     "bytes",
-    "were",
     "dB, own",
     "dB, result",
     "predicted",
-    "was",
     "measured",
-    "was",
     "times as fast",
+)
+_LEGEND = (
+    "dB are signal to noise, of what was changed and of the layer's result. Predicted is one "
+    "thread by the cost model, with 128 for each size that the model leaves open."
 )
 
 
-def compression_page(title: str, found: Mapping[str, Any]) -> str:
-    """The page's text; ``title`` names the model."""
+def compression_page(title: str, found: Mapping[str, Any], recipe: str) -> str:
+    """The page's text; ``title`` names the model, ``recipe`` is the text of a file."""
     layers = [LayerReport.of(values) for values in found["layers"]]
     metric = found.get("metric")
-    said = f"<p>{escape(judgement(metric))}</p>" if metric else ""
+    said = f"<p>{escape(judgement(metric))}</p>" if metric and metric["restored"] else ""
     why = "".join(f"<li>{escape(reason)}</li>" for reason in reasons(layers))
     return document(
         f"{title}, compressed",
         f"{_facts(layers, metric)}{said}{_pictures(layers)}<h2>Layers</h2>{search()}"
         f"{table_of(_HEAD, (_row(k, layer) for k, layer in enumerate(layers)))}"
-        + (f"<h2>What was not done as asked</h2><ul>{why}</ul>" if why else ""),
+        f"<p><small>{escape(_LEGEND)}</small></p>"
+        + (f"<h2>What was not done as asked</h2><ul>{why}</ul>" if why else "")
+        + f"<h2>Recipe</h2><pre>{escape(recipe)}</pre>",
     )
 
 
@@ -46,16 +49,14 @@ def _facts(layers: Sequence[LayerReport], metric: Mapping[str, Any] | None) -> s
     changed = sum(bool(layer.steps) and not layer.restored for layer in layers)
     facts = [
         (f"{changed} of {len(layers)}", "layers compressed"),
-        (engineering(before, "B"), "weights before"),
-        (engineering(after, "B"), "weights after"),
+        (f"{engineering(before, 'B')} → {engineering(after, 'B')}", "weights"),
     ]
     for kind in ("predicted", "measured"):
         old, new = total(layers, kind)
         if old and new:
             facts.append((ratio(old, new), f"faster in layers, {kind}"))
     if metric:
-        facts.append((f"{metric['before']:.4f}", f"{metric['metric']} before"))
-        facts.append((f"{metric['after']:.4f}", "after"))
+        facts.append((f"{metric['before']:.4f} → {metric['after']:.4f}", metric["metric"]))
     return facts_of(facts)
 
 
@@ -93,28 +94,24 @@ def _output_noise(layer: LayerReport) -> float | None:
 
 
 def _row(row: int, layer: LayerReport) -> str:
-    steps = "".join(
-        f"<br><small>{escape(f'{s.asked}: {s.done}')}{escape(f' ({s.why})' if s.why else '')}"
-        "</small>"
-        for s in layer.steps
-    )
+    asked = ", ".join(step.asked for step in layer.steps)
+    steps = f"<br><small>asked: {escape(asked)}</small>" if asked else ""
     cells = [
         f"<td><code>{escape(layer.layer)}</code></td><td>{escape(done(layer))}{steps}</td>",
-        _amount(layer.bytes_after, "B"),
-        _amount(layer.bytes_before, "B"),
+        _change(layer, "bytes", "B"),
         number(own_noise(layer) or 0, decibels(own_noise(layer))),
         number(layer.output_sqnr or 0, decibels(layer.output_sqnr)),
-        _amount(layer.predicted_after, "s"),
-        _amount(layer.predicted_before, "s"),
-        _amount(layer.measured_after, "s"),
-        _amount(layer.measured_before, "s"),
+        _change(layer, "predicted", "s"),
+        _change(layer, "measured", "s"),
         _speed(layer),
     ]
     return f'<tr id="c{row}">{"".join(cells)}</tr>'
 
 
-def _amount(value: float | None, unit: str) -> str:
-    return number(value or 0, "" if value is None else engineering(value, unit))
+def _change(layer: LayerReport, kind: str, unit: str) -> str:
+    """Before and after, sorted by what is after."""
+    values = [value for _, value in _pair(kind)(layer) if value is not None]
+    return number(values[-1] if values else 0, " → ".join(engineering(v, unit) for v in values))
 
 
 def _speed(layer: LayerReport) -> str:

@@ -185,7 +185,7 @@ class _Run:
         others = (self.judging, self._problems())
         check_recipe(self.recipe, self.module, self.samples, *others)
         run_passes(self.module, prepare_passes(self.recipe))
-        baseline = Baseline(self.module)
+        baseline = Baseline(self.module, self.recipe)
         recovery = self.asked.recovery
         if recovery is None:
             self._run(self.recipe, report)

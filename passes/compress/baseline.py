@@ -14,6 +14,8 @@ from ...ir.ops.control import ReturnOp
 from ..dead_code import EliminateDeadCode
 from ..rewrite import again
 from .layers import layers_of, placed_before
+from .quantize_tables import tables_of
+from .recipe import Recipe
 
 Ends = tuple[SSAValue, SSAValue]
 
@@ -50,6 +52,8 @@ class Followed(Sequence[Ends]):
 class Baseline:
     """The layers of a module as they were, and where they are in what it becomes.
 
+    A table whose rows are looked up counts as a layer if the recipe says something about it.
+
     Attributes:
         module: The module as it was.
         names: Of the layer of each pair of ends; several may belong to one node.
@@ -57,12 +61,14 @@ class Baseline:
         now: What each reads and gives in the module as it has become.
     """
 
-    def __init__(self, module: ModuleOp):
+    def __init__(self, module: ModuleOp, recipe: Recipe):
         copy: dict[SSAValue, SSAValue] = {}
         layers = layers_of(module)
+        tables = [(name, op) for name, op in tables_of(module) if recipe.tables_of(name)]
         self.module = module.clone(copy)
-        self.names = [layer.name for layer in layers]
-        self.now = Followed([(layer.input, layer.result) for layer in layers])
+        self.names = [*(layer.name for layer in layers), *(name for name, _ in tables)]
+        ends = [(layer.input, layer.result) for layer in layers]
+        self.now = Followed([*ends, *((op.indices, op.result) for _, op in tables)])
         self.before = self.now.inside(copy)
         self._changed = module
 
@@ -111,7 +117,8 @@ def _put_back(before: SSAValue, reads: SSAValue, gives: SSAValue) -> None:
     op, place = before.owner, gives.owner
     assert isinstance(op, GraphOp)
     assert isinstance(place, GraphOp)
-    weight = op.operands[1].owner
-    assert isinstance(weight, ConstantOp)
-    constant = placed_before(place, again(weight))
-    gives.replace_all_uses_with(placed_before(place, again(op, reads, constant)))
+    operands = [
+        placed_before(place, again(v.owner)) if isinstance(v.owner, ConstantOp) else reads
+        for v in op.operands
+    ]
+    gives.replace_all_uses_with(placed_before(place, again(op, *operands)))

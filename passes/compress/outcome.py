@@ -22,8 +22,7 @@ def layer_reports(
     baseline: Baseline, report: Report, costs: Costs, restored: Collection[str], why: str
 ) -> list[LayerReport]:
     """One for each node with layers; ``why`` is said of those that were restored."""
-    names = [*baseline.names, *(step.layer for step in report.steps)]  # tables come last
-    found = {name: LayerReport(name, report.of(name)) for name in names}
+    found = {name: LayerReport(name, report.of(name)) for name in baseline.names}
     for name, before, now in zip(baseline.names, baseline.before, baseline.now, strict=True):
         found[name] = _with_spans(found[name], before, now, costs)
     return [replace(r, restored=why if r.layer in restored else "") for r in found.values()]

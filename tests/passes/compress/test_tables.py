@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mlc
 import numpy as np
 import pytest
 from graphs import Graph, array, first
@@ -76,3 +77,15 @@ def test_tables_are_called_by_their_names():
     module, report = compressed(recipe)
     assert not isinstance(first(module, GatherOp).x.owner, DequantizeOp)
     assert [step.done for step in report.steps] == ["uint8 hqq"]
+
+
+def test_tables_are_reported_and_can_stay_floats():
+    recipe, options = Recipe(tables=Tables(4, 32)), {"calibration": [INDICES], "cache": False}
+    found = mlc.compile(embedding(), recipe=recipe, measure=True, **options).report["compression"]
+    table = found["layers"][-1]
+    assert (table["layer"], table["bytes_before"]) == ("gather_1", 300 * 64 * 4)
+    assert table["bytes_after"] == 300 * (32 + 2 * 2)
+    assert 10 < table["output_sqnr"] < 30
+    found = mlc.compile(embedding(), recipe=recipe, max_drop=0.0, **options).report["compression"]
+    assert found["metric"]["restored"] == ["gather_1"]
+    assert found["metric"]["after"] == pytest.approx(1.0)
