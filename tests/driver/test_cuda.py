@@ -109,7 +109,7 @@ def caches(batch: int, past: int) -> tuple[Any, ...]:
     return (normal(batch, 1, WIDTH), *cache, angles.cos(), angles.sin())
 
 
-SYMBOLS = {name: torch.export.Dim(name, min=2, max=64) for name in ("batch", "length")}
+SYMBOLS = {name: torch.export.Dim(name, min=2, max=1024) for name in ("batch", "length")}
 BATCH, LENGTH = SYMBOLS.values()
 CASES = {
     "bert layer": (
@@ -146,6 +146,19 @@ def test_a_model_from_end_to_end(name: str, tmp_path: Path):
         with standing_in(interpreting(artifact, arch)) as gpu:
             check(mlc.load(path), module, inputs(*size))
             assert gpu.calls["cuGraphLaunch"] == 1
+
+
+def test_a_long_cache_is_attended_to_in_parts():
+    """The run decides: of a short one nothing is left to be combined."""
+    torch.manual_seed(0)
+    module, (_, _, dynamic, _) = DecodeStep().eval(), CASES["decode step"]
+    options = {"target": "cuda:sm_90", "cache": False}
+    made = mlc.compile(module, inputs=caches(1, 5), dynamic_shapes=dynamic, **options)
+    assert made._artifact
+    for past, ending in ((5, 0), (701, 1)):
+        with standing_in(interpreting(made._artifact)) as gpu:
+            check(mlc.Model.from_artifact(made._artifact), module, caches(1, past))
+            assert sum("attention_then" in name for name in gpu.ran) == ending
 
 
 def test_weights_of_few_bits_from_end_to_end(tmp_path: Path):
