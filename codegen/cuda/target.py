@@ -24,6 +24,7 @@ class Architecture:
         multiprocessors: How many there are on the usual card, for estimates.
         cache: Bytes of its second-level cache, for estimates.
         fp8: Whether f8E4M3FN can be converted and multiplied.
+        descriptors: Whether it copies tiles that descriptors tell, while it does other work.
         card: What it is known for.
     """
 
@@ -33,24 +34,25 @@ class Architecture:
     multiprocessors: int
     cache: int
     fp8: bool
+    descriptors: bool
     card: str
 
 
 _ARCHITECTURES = {
     a.name: a
     for a in (
-        Architecture("sm_80", 80, 166_912, 108, 40 << 20, False, "A100"),
-        Architecture("sm_86", 86, 101_376, 84, 6 << 20, False, "A10, RTX 30"),
-        Architecture("sm_89", 89, 101_376, 128, 48 << 20, True, "L40, RTX 40"),
-        Architecture("sm_90", 90, 232_448, 132, 50 << 20, True, "H100, H200"),
-        Architecture("sm_100", 100, 232_448, 148, 126 << 20, True, "B200"),
+        Architecture("sm_80", 80, 166_912, 108, 40 << 20, False, False, "A100"),
+        Architecture("sm_86", 86, 101_376, 84, 6 << 20, False, False, "A10, RTX 30"),
+        Architecture("sm_89", 89, 101_376, 128, 48 << 20, True, False, "L40, RTX 40"),
+        Architecture("sm_90", 90, 232_448, 132, 50 << 20, True, True, "H100, H200"),
+        Architecture("sm_100", 100, 232_448, 148, 126 << 20, True, True, "B200"),
     )
 }
 
 
 # Code that the driver of any later GPU compiles for it.
 _ANY = "any from A100 on, compiled by its driver"
-PORTABLE = Architecture("ptx", 80, 101_376, 84, 6 << 20, False, _ANY)
+PORTABLE = Architecture("ptx", 80, 101_376, 84, 6 << 20, False, False, _ANY)
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class CudaTarget:
     def narrow(self) -> np.dtype | None:
         """In what weights and values between kernels are stored that were f32; None as they are."""
         return _NARROW.get(self.precision)
+
+    @property
+    def descriptors(self) -> bool:
+        """Whether all of them copy tiles that descriptors tell."""
+        return all(a.descriptors for a in self.architectures)
 
     @property
     def fp8(self) -> bool:

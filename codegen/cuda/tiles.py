@@ -26,7 +26,13 @@ from .target import CudaTarget
 # Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache, and its
 # share of those from memory.
 _TENSOR, _TENSOR_TF32, _PLAIN, _BYTES, _MEMORY = 1024, 512, 96, 48, 18
-_LATENCY = 1500
+# In cycles: a step's own; a tile's, until its first step and after its last; what is left of that
+# where other tiles are loaded meanwhile.
+_STEP, _LATENCY, _BETWEEN = 40, 1500, 600
+# Bytes of a result, of factors of whatever size.
+_NARROWEST = 2
+# So many warps have a multiprocessor's registers to themselves.
+_RESIDENT_WARPS = 8
 _MOST_PARTS = 32
 _UNKNOWN = 1024
 _REGISTERS = 128
@@ -41,7 +47,8 @@ class Tile:
     """A tile of ``rows`` x ``columns`` results, summed in steps of ``depth``, in ``parts``.
 
     Where sizes are not known, these are the most parts that the run may decide for.
-    Programs walk through tiles in panels of ``panel`` columns. Its fields, in order, are the option
+    Programs walk through tiles in panels of ``panel`` columns: one for each tile, or ``resident``
+    ones on each multiprocessor that take one after the other. Its fields, in order, are the option
     that it is called by.
     """
 
@@ -52,6 +59,7 @@ class Tile:
     stages: int
     parts: int = 1
     panel: int = 1
+    resident: int = 0
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
@@ -74,6 +82,7 @@ class Problem:
         dtype: Of the factors.
         inner: How many steps of the depth lie side by side: a convolution's channels.
         left: Bytes of the left factor in memory, of one item of the batch.
+        layout: For each factor, ``k`` where neighbours in memory lie along the depth, else ``-``.
     """
 
     rows: Dim
@@ -83,12 +92,13 @@ class Problem:
     dtype: np.dtype
     inner: Dim
     left: Dim
+    layout: str = "--"
 
     @property
     def subject(self) -> dict[str, Dim | str]:
         """What a choice depends on."""
-        sizes = {"rows": self.rows, "columns": self.columns, "depth": self.depth}
-        return {**sizes, "batch": self.batch, "dtype": str(self.dtype), "inner": self.inner}
+        names = "rows", "columns", "depth", "batch", "inner", "layout"
+        return {name: getattr(self, name) for name in names} | {"dtype": str(self.dtype)}
 
     @property
     def is_known(self) -> bool:
@@ -129,7 +139,7 @@ def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
     parts = f", the depth in {few}{tile.parts} parts" * (tile.parts > 1)
     return (
         f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
-        f"{parts}{why_panel(tile)}"
+        f"{parts}{why_panel(tile)}{_why_resident(tile, target)}"
     )
 
 
@@ -140,13 +150,21 @@ def why_panel(tile: Tile) -> str:
     return f", {tile.panel} columns of them side by side: the cache does not hold the left factor"
 
 
+def _why_resident(tile: Tile, target: CudaTarget) -> str:
+    if not tile.resident:
+        return ""
+    count = tile.resident * target.multiprocessors
+    return f", which {count} programs take one after the other, loading ahead from tile to tile"
+
+
 def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
-    """The first tile with more or less loaded ahead, with other steps, with other warps."""
+    """The first tile in another form, with more or less loaded ahead, other steps, other warps."""
     best = ranked[0]
     steps = [t for t in ranked[1:] if (t.rows, t.columns) == (best.rows, best.columns)]
+    forms = [t for t in steps if replace(t, resident=0) == replace(best, resident=0)]
     ahead = [replace(best, stages=best.stages + n) for n in (1, -1)]
     warps = [replace(best, warps=n) for n in (best.warps * 2, best.warps // 2)]
-    found = [ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
+    found = [*forms, ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
     return [t for t in found if fits(t, problem, target)]
 
 
@@ -165,6 +183,20 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
             whole = replace(tile, panel=best_panel(_strips(tile, problem), target))
             yield from _in_parts(tile if problem.is_known else whole, problem, target)
             yield whole
+            yield from _in_turns(whole, problem, target)
+
+
+def _in_turns(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
+    """The same tile for programs that take several, if there are that many.
+
+    Where such a loop is unrolled into the one over the depth, Triton loads ahead only what has
+    neighbours along the depth.
+    """
+    resident = max(1, _RESIDENT_WARPS // tile.warps)
+    staying = replace(tile, resident=resident)
+    many = problem.is_known and _count(tile, problem) > resident * target.multiprocessors
+    if target.descriptors and problem.layout == "kk" and many and fits(staying, problem, target):
+        yield staying
 
 
 def _in_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
@@ -198,7 +230,10 @@ def _warps(rows: int, columns: int) -> int:
 
 
 def _shared(tile: Tile, itemsize: int) -> int:
-    return tile.stages * (tile.rows + tile.columns) * tile.depth * itemsize
+    """Bytes of what is loaded ahead, and of a tile that is stored meanwhile."""
+    ahead = tile.stages * (tile.rows + tile.columns) * tile.depth * itemsize
+    stored = tile.rows * tile.columns * max(_NARROWEST, itemsize) if tile.resident else 0
+    return ahead + stored
 
 
 def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
@@ -209,8 +244,10 @@ def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
         assert isinstance(parts, int)
         tile = replace(tile, parts=parts)
     steps = -(-_number(problem.depth) // (tile.depth * tile.parts))
-    one = steps * _step(tile, problem, target) + _LATENCY
-    whole = -(-_count(tile, problem) // target.multiprocessors) * one
+    one = steps * _step(tile, problem, target)
+    rounds = -(-_count(tile, problem) // target.multiprocessors)
+    between, outside = (_BETWEEN, _LATENCY) if tile.resident else (_LATENCY, 0)
+    whole = rounds * (one + between) + outside
     if tile.parts == 1:
         read = traffic(_strips(tile, problem), tile.panel, target) * max(1, _number(problem.batch))
         return max(whole, read / _MEMORY / target.multiprocessors)
@@ -224,7 +261,7 @@ def _step(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     load = (tile.rows + tile.columns) * tile.depth * problem.dtype.itemsize
     small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
     waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
-    return max(work / _rate(problem, target) * waste, load / _BYTES) + 40
+    return max(work / _rate(problem, target) * waste, load / _BYTES) + _STEP
 
 
 def _filling(tile: Tile, problem: Problem, target: CudaTarget) -> Dim:

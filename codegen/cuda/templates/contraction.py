@@ -60,10 +60,10 @@ class _Contraction:
         self.batch = [Group((a,), extents[a]) for a in product.batch]
         items = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
-        problem = Problem(*self.size, items, product.left.dtype, inner, self._bytes(product.left))
+        dtype, size, layout = product.left.dtype, self._bytes(product.left), self._layout()
+        problem = Problem(*self.size, items, dtype, inner, size, layout)
         tiles = ranked_tiles(problem, self.frame.target)
-        subject = {**problem.subject, "layout": self._layout()}
-        self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], subject))
+        self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], problem.subject))
         if self.tile.parts > 1:
             count = count_parts(self.tile, problem, self.frame.target)
             cut = Cut(self.frame, self.size[2], count, self.tile.depth)
@@ -92,12 +92,18 @@ class _Contraction:
         return access_of(nodes, self.space, self.frame.buffers)
 
     def build(self) -> Code:
-        """A program is a tile."""
+        """Programs go from tile to tile."""
         frame, tile = self.frame, self.tile
         for name, size in (("ROWS", tile.rows), ("COLUMNS", tile.columns), ("DEPTH", tile.depth)):
             frame.constant(name, size)
         walk = self._walk()
-        axes = self._place_batch(walk.place())
+        with walk.tiles() as outer:
+            self._tile(self._place_batch(outer))
+        end = self.parts.finish if self.parts else frame.finish
+        return end(walk.grid, tile.warps, tile.stages)
+
+    def _tile(self, axes: dict[int, str]) -> None:
+        """Computes a tile and stores it."""
         rows = self._strip(axes, self.rows, "m", "row * ROWS + tl.arange(0, ROWS)", "[:, None]")
         columns = self._strip(
             axes, self.columns, "n", "column * COLUMNS + tl.arange(0, COLUMNS)", "[None, :]"
@@ -106,18 +112,18 @@ class _Contraction:
         axes = {**rows.axes, **{a: columns.axes[a] for a in self.product.columns}}
         registers = {self.rooted.result.attr: "total"}
         masks = {**rows.masks, **columns.masks}
-        scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
+        scope = Scope(self.frame, self.space, axes, masks, registers, lanes="(m + n)")
         if self.parts:
             self.parts.leave(scope)
-            return self.parts.finish(walk.tiles, tile.warps, tile.stages)
-        self.rooted.write(Printer(scope))
-        return frame.finish(walk.tiles, tile.warps, tile.stages)
+        else:
+            self.rooted.write(Printer(scope))
 
     def _walk(self) -> Walk:
         rows, columns, _ = self.size
         outer = [*([self.parts.cut.count] if self.parts else []), *(g.size for g in self.batch)]
         counts = ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
-        return Walk(self.frame, outer, *counts, self.tile.panel)
+        programs = self.tile.resident * self.frame.target.multiprocessors or None
+        return Walk(self.frame, outer, *counts, self.tile.panel, programs)
 
     def _place_batch(self, outer: Sequence[str]) -> dict[int, str]:
         """The axes of the batch at this program, all others at 0; also its part of the depth."""

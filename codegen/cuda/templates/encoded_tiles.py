@@ -41,7 +41,7 @@ class TilesProduct(EncodedProduct):
     """Any number of rows; tiles of columns by rows."""
 
     def build(self) -> Code:
-        """A program is a tile."""
+        """The whole function."""
         frame = self.frame
         ranked = sorted(self._legal(), key=self._cycles)[:_MOST]
         self.tile = tile = Tile(*frame.pick("tile", [t.option for t in ranked]))
@@ -50,7 +50,14 @@ class TilesProduct(EncodedProduct):
         frame.constant("ROWS", tile.rows)
         frame.constant("COLUMNS", tile.columns)
         walk = Walk(frame, [], *self._counts(tile), tile.panel)
-        rows, columns = self._place(walk)
+        with walk.tiles():
+            self._tile()
+        return frame.finish(walk.grid, tile.warps, tile.stages)
+
+    def _tile(self) -> None:
+        """Computes a tile and stores it."""
+        frame = self.frame
+        rows, columns = self._place()
         frame.bind("tl.full([COLUMNS, ROWS], 0.0, tl.float32)", "total")
         with frame.loop("chunk", self.layout.chunks):
             self._chunk(rows, columns.masks.get(self.column, ""))
@@ -58,12 +65,10 @@ class TilesProduct(EncodedProduct):
         masks, registers = {**rows.masks, **columns.masks}, {self.rooted.result.attr: "total"}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
         self.rooted.write(Printer(scope))
-        return frame.finish(walk.tiles, tile.warps, tile.stages)
 
-    def _place(self, walk: Walk) -> tuple[Placement, Placement]:
+    def _place(self) -> tuple[Placement, Placement]:
         """The axes of the tile."""
         frame, tile = self.frame, self.tile
-        walk.place()
         frame.bind("(row * ROWS + tl.arange(0, ROWS))[None, :]", "m")
         frame.bind("(column * COLUMNS + tl.arange(0, COLUMNS))[:, None]", "n")
         rank = len(self.space.extents)

@@ -60,7 +60,14 @@ class _Sparse:
         frame.constant("ROWS", tile.rows)
         frame.constant("BLOCK", self.block)
         walk = Walk(frame, [], ceildiv(total(self.rows), tile.rows), across)
-        rows, columns = self._place(walk)
+        with walk.tiles():
+            self._tile(blocks, places)
+        return frame.finish(walk.grid, tile.warps, tile.stages)
+
+    def _tile(self, blocks: str, places: str) -> None:
+        """Computes a tile and stores it."""
+        frame, across = self.frame, self.across
+        rows, columns = self._place()
         alone = not self.product.rows
         frame.bind(f"tl.full([{'BLOCK' if alone else 'ROWS'}, BLOCK], 0.0, tl.float32)", "total")
         frame.bind(f"tl.load({places} + column)", "first")
@@ -77,7 +84,6 @@ class _Sparse:
         registers = {self.rooted.result.attr: "total"}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
         self.rooted.write(Printer(scope))
-        return frame.finish(walk.tiles, tile.warps, tile.stages)
 
     def _lay_out(self) -> list[str]:
         """The weight as blocks and their places."""
@@ -105,10 +111,9 @@ class _Sparse:
         starts = np.concatenate([[0], np.cumsum(taken.sum(axis=1))])
         return np.concatenate([starts, np.nonzero(taken)[1]]).astype(np.int32)
 
-    def _place(self, walk: Walk) -> tuple[Placement, Placement]:
+    def _place(self) -> tuple[Placement, Placement]:
         """The axes of the tile."""
         frame, tile = self.frame, self.tile
-        walk.place()
         frame.bind("(row * ROWS + tl.arange(0, ROWS))[:, None]", "m")
         frame.bind("(column * BLOCK + tl.arange(0, BLOCK))[None, :]", "n")
         rows, columns = (nothing_placed(len(self.space.extents)) for _ in range(2))

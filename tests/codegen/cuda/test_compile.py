@@ -22,6 +22,7 @@ from mlc.codegen.cuda.compile import Compiler, load_source, pointers
 from mlc.codegen.cuda.frame import Code
 from mlc.codegen.cuda.plan import compile_kernels
 from mlc.codegen.cuda.target import CudaTarget, target_for
+from mlc.codegen.cuda.tiles import Tile
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
 from mlc.ir.ops.attention import AttentionOp
@@ -213,19 +214,39 @@ def test_floats_of_8_bits_are_multiplied_by_tensor_cores():
     assert "ld.shared.b8" not in binary.ptx
 
 
+def in_panels(target: CudaTarget) -> Build:
+    """A product that no cache holds."""
+    shapes = (8192, 5120), (5120, 7168)
+    return build(module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=F16), target)
+
+
+def in_turns(target: CudaTarget) -> Build:
+    """A product whose programs take several tiles."""
+    weight = np.zeros((512, 4096), I8)
+    return build(
+        module_of(lambda g, x: g(MatmulOp, x, weight, to=I32), (4096, 512), dtype=I8), target
+    )
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES.split(","))
 def test_products_in_panels_compile(architecture: str):
     target = target_for(f"cuda:{architecture}")
-    result = large(target)
+    result = in_panels(target)
     assert "columns of them side by side" in result.sites[0]["why"]
     ((binary,),) = (found.values() for found in compile_kernels(result, target))
     assert binary.spilled == 0
 
 
-def large(target: CudaTarget) -> Build:
-    """A product that no cache holds."""
-    shapes = (8192, 5120), (5120, 7168)
-    return build(module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=F16), target)
+@pytest.mark.parametrize("architecture", ["sm_90", "sm_100"][: 1 + SWEEP])
+def test_programs_that_take_several_tiles_load_both_factors_ahead(architecture: str):
+    target = target_for(f"cuda:{architecture}")
+    result = in_turns(target)
+    assert "one after the other" in result.sites[0]["why"]
+    ((binary,),) = (found.values() for found in compile_kernels(result, target))
+    assert binary.spilled == 0
+    tile = Tile(*result.codes[0].options["tile"][0])
+    ahead = tile.stages * (tile.rows + tile.columns) * tile.depth
+    assert binary.shared >= ahead * 2 // 3
 
 
 def test_products_in_parts_are_of_tensor_cores_too():
@@ -296,8 +317,9 @@ def test_kernels_compile_for_gpus_of_amd(name: str):
 
 
 @pytest.mark.skipif(not SWEEP, reason="part of the sweep")
-def test_products_in_panels_compile_for_gpus_of_amd():
-    result = large(target_for("cuda:sm_80"))
+@pytest.mark.parametrize("form", [in_panels, in_turns])
+def test_walks_compile_for_gpus_of_amd(form: Callable[[CudaTarget], Build]):
+    result = form(target_for("cuda:sm_90"))
     assert _for_amd(result.codes[0], result.source)
 
 

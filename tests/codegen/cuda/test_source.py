@@ -33,6 +33,7 @@ F16, F32, I64 = (np.dtype(t) for t in (np.float16, np.float32, np.int64))
 WINDOW: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
 STRIPES = np.zeros((512, 512), F16)
 STRIPES[:64] = 1
+BYTES = np.zeros((512, 4096), np.int8)
 
 
 def decoded(g: Graph, depth: int, columns: int) -> SSAValue:
@@ -67,6 +68,11 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
         (F16, F16, F16),
     ),
     "large_matmul": (lambda g, x, w: g(MatmulOp, x, w), ((8192, 5120), (5120, 7168)), (F16, F16)),
+    "matmul_in_turns": (
+        lambda g, x: g(MatmulOp, x, BYTES, to=np.dtype(np.int32)),
+        ((4096, 512),),
+        (np.dtype(np.int8),),
+    ),
     "thin_matmul": (
         lambda g, x, w, b: g(AddOp, g(MatmulOp, x, w), b),
         ((1, 768), (768, 2304), (2304,)),

@@ -19,13 +19,14 @@ from mlc.ir.ops.quant import DequantizeOp
 from xdsl.dialects.builtin import ModuleOp
 
 F32 = FLOATS[0]
+I8, I32 = np.dtype(np.int8), np.dtype(np.int32)
 M, N = symbol("M"), symbol("N")
 
 
-def tiny(cache: int) -> CudaTarget:
-    """A GPU whose cache holds next to nothing."""
+def tiny(cache: int, multiprocessors: int = 8) -> CudaTarget:
+    """A small GPU, whose cache holds next to nothing."""
     (architecture,) = target_for("cuda:sm_90").architectures
-    return CudaTarget((replace(architecture, cache=cache, multiprocessors=8),))
+    return CudaTarget((replace(architecture, cache=cache, multiprocessors=multiprocessors),))
 
 
 def in_panels(module: ModuleOp, target: CudaTarget, line: str) -> ModuleOp:
@@ -54,7 +55,7 @@ def test_a_batch_in_panels():
     shapes = (3, 1, 300, 24), (3, 1, 24, 390)
     target = tiny(48 << 10)
     module = module_of(lambda g, x, w: g(GeluOp, g(MatmulOp, x, w)), *shapes)
-    module = in_panels(module, target, "row = (program // 2) % 5")
+    module = in_panels(module, target, "row = (tile // 2) % 5")
     check(module, [values(s, F32, n) for n, s in enumerate(shapes)], target=target)
 
 
@@ -73,8 +74,17 @@ def test_a_convolution_in_panels():
     shapes = (3, 29, 10, 8), (1, 2, 8, 400)
     target = tiny(32 << 10)
     module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes)
-    module = in_panels(module, target, "row = (program // 2) % 14")
+    module = in_panels(module, target, "row = (tile // 2) % 14")
     check(module, [values(s, F32, n) for n, s in enumerate(shapes)], target=target)
+
+
+def test_programs_that_take_several_tiles():
+    weight, shape, target = values((40, 390), I8, 1), (3, 50, 40), tiny(48 << 10, 1)
+    module = module_of(lambda g, x: g(MatmulOp, x, weight, to=I32), shape, dtype=I8)
+    made = build(module.clone(), target)
+    assert made.codes[0].grid == 1
+    assert "for tile in tl.range(tl.program_id(0), " in made.source
+    check(module, [values(shape, I8)], target=target)
 
 
 def test_codes_in_panels():
@@ -82,5 +92,5 @@ def test_codes_in_panels():
     scale = np.full((2, 200), 0.1, np.float32)
     target = tiny(16 << 10)
     module = module_of(lambda g, x: g(MatmulOp, x, g(DequantizeOp, codes, scale)), (300, 256))
-    module = in_panels(module, target, "column = program % 4")
+    module = in_panels(module, target, "column = tile % 4")
     check(module, [values((300, 256), F32)], target=target)
