@@ -24,7 +24,7 @@ from . import arithmetic
 from .builder import LoopBuilder, element_of, like
 from .dimensions import lower_dim
 from .elements import compute_type, constant, convert, is_tile, storage_type, to_register
-from .patterns import code_of, codes_of, decoded, gelu_of, is_nearest, multiply_add
+from .patterns import code_of, codes_of, decoded, gated, is_nearest, multiply_add
 from .uniform import Uniform, is_uniform
 from .vector_math import expand
 
@@ -172,7 +172,7 @@ class ExpressionLowering:
         return self.b.op(arith.AddfOp, self._alike([value, shift]), value.type)
 
     def _arithmetic(self, node: Scalar) -> SSAValue:
-        unit = gelu_of(node)
+        unit = gated(node)
         if unit is not None:
             name, x = unit
             return expand(self.b, name, self.lower(x))

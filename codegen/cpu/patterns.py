@@ -42,11 +42,16 @@ def multiply_add(node: Scalar) -> tuple[Scalar, Scalar, Scalar] | None:
     return None
 
 
-def gelu_of(node: Scalar) -> tuple[str, Scalar] | None:
-    """The function of ``vector_math`` that a product is, and its argument."""
-    if node.op != "mul" or node.dtype != F32 or [a.op for a in node.args] != ["mul", "add"]:
+def gated(node: Scalar) -> tuple[str, Scalar] | None:
+    """The function of ``vector_math`` that a number times its gate is, and the number."""
+    if node.op != "mul" or node.dtype != F32:
         return None
-    x = node.args[0].args[0]
+    x, gate = node.args
+    if gate.op == "sigmoid" and is_same(x, gate.args[0]):
+        return "silu", x
+    if (x.op, gate.op) != ("mul", "add"):
+        return None
+    x = x.args[0]
     found = (name for name, write in _GELUS.items() if is_same(node, write(x)))
     return next(((name, x) for name in found), None)
 

@@ -15,7 +15,7 @@ from xdsl.ir import Operation, SSAValue
 from ..builder import LoopBuilder, element_of
 from .circular import cos, sin, tan
 from .error_function import erf
-from .exponential import cosh, decay, exp, expm1, sigmoid, sinh, tanh
+from .exponential import cosh, decay, exp, expm1, sigmoid, silu, sinh, tanh
 from .gelu import gelu, gelu_by_tanh
 from .inverse_circular import acos, asin, atan
 from .lanes import Lanes
@@ -42,6 +42,7 @@ _SINGLE: dict[str, Callable[..., Lanes]] = {
     "acosh": acosh,
     "atanh": atanh,
     "sigmoid": sigmoid,
+    "silu": silu,
     "gelu": gelu,
     "gelu_by_tanh": gelu_by_tanh,
     "pow": power,

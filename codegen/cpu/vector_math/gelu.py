@@ -6,7 +6,7 @@ falls like a power of two: log2 P is a smooth function, for which a single polyn
 
 from __future__ import annotations
 
-from .exponential import BIAS, ROUNDER
+from .exponential import EXP2, ROUNDER, with_exponent
 from .lanes import Lanes
 
 # log2 of the normal distribution's tail, and of what stands for it by tanh.
@@ -19,11 +19,6 @@ _TAIL_BY_TANH = (
     *(-1.000000238418579, -1.15108323097229, -0.45948174595832825),
     *(-0.05031926929950714, 0.005222526844590902, 0.0026751835830509663),
     *(-0.0019845147617161274, 0.0003445834154263139, -1.8402215573587455e-05),
-)
-# 2**f.
-_EXP2 = (
-    *(1.0000001192092896, 0.6931472420692444, 0.2402195781469345),
-    *(0.05550236254930496, 0.0096829729154706, 0.0013449606485664845),
 )
 # From where on the tail is less than the rounding of any result that matters.
 _FAR = 5.5
@@ -42,7 +37,7 @@ def gelu_by_tanh(x: Lanes) -> Lanes:
 def _linear_less(x: Lanes, tail: tuple[float, ...]) -> Lanes:
     a = x.magnitude().at_most(_FAR)
     power = a.polynomial(tail)
-    shifted = power + (ROUNDER + BIAS)
-    fraction = power - (shifted - (ROUNDER + BIAS))
-    weight = (shifted.bits() << 23).as_float() * fraction.polynomial(_EXP2)
+    shifted = power + ROUNDER
+    fraction = power - (shifted - ROUNDER)
+    weight = with_exponent(fraction.polynomial(EXP2), shifted)
     return (-a).fma(weight, x.at_least(0))
