@@ -8,19 +8,15 @@ from typing import NamedTuple
 
 from xdsl.ir import BlockArgument, SSAValue
 
-from ....ir.dims import Dim
-from ....ir.dims import product as dims_product
 from ....ir.ops.constant import ConstantOp
 from ....ir.ops.quant import DequantizeOp
 from ....ir.types import F32, is_float, type_of
 from ..elements import literal
 from ..encoded import block_of
-from ..layout import Access, access_of, groups_of
-from ..printer import Printer, Scope
 from .codes import SLICE, WORDS, Layout
 from .factors import Product
-from .flat import Placement
 from .rooted import Rooted
+from .weight_product import WeightProduct
 
 
 class At(NamedTuple):
@@ -30,35 +26,23 @@ class At(NamedTuple):
     mask: str = ""
 
 
-class EncodedProduct:
+class EncodedProduct(WeightProduct):
     """A product whose right factor is a constant ``(code - zero point) * scale``.
 
     Attributes:
         layout: How the codes lie.
-        rows: The groups of the axes of rows.
         run: How many slices of a chunk share their scale, one after the other.
     """
 
     def __init__(self, rooted: Rooted, product: Product, decode: DequantizeOp):
-        self.rooted, self.product = rooted, product
-        self.frame, self.space = rooted.frame, rooted.space
-        (self.column,), (self.depth,) = product.columns, product.depth
+        super().__init__(rooted, product)
         depth, columns = type_of(decode.x).shape
         assert isinstance(depth, int)
         assert isinstance(columns, int)
         self.layout = Layout(depth, columns, type_of(decode.x).dtype, block_of(decode))
-        own = self.space.position(rooted.indices, rooted.type.shape)
-        access = access_of([product.left.node, *rooted.results], self.space, self.frame.buffers)
-        access = Access((*access.forms, own), access.values)
-        self.rows = groups_of(product.rows, self.space.extents, access)
         self._place_weight(decode)
         slices, whole = self.layout.slices, self.layout.groups == 1
         self.run = slices if whole else gcd(self.layout.block // SLICE, slices)
-
-    @staticmethod
-    def rows_of(rooted: Rooted, product: Product) -> Dim:
-        """How many rows there are."""
-        return dims_product(rooted.space.extents[a] for a in product.rows)
 
     def _place_weight(self, decode: DequantizeOp) -> None:
         frame, layout = self.frame, self.layout
@@ -110,12 +94,3 @@ class EncodedProduct:
         if is_float(self.layout.code):
             return f"_float8({words}, {shift})"
         return f"_code({words}, {shift}, {self.layout.bits}, {offset})"
-
-    def left(self, here: Placement, type: str, index: str) -> str:
-        """The left factor at rows and depths; 0 behind the end of the depth."""
-        printer = Printer(Scope(self.frame, self.space, here.axes, here.masks))
-        node, mask = self.product.left.node, here.masks.get(self.depth, "")
-        text = printer.factor(node, type)
-        if mask and not printer.is_zero_outside(node):
-            text = f"tl.where({mask}, {text}, 0.0).to({type})"
-        return self.frame.bind(text, index)
