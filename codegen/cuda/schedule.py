@@ -105,7 +105,7 @@ class Scheduler:
             Unfit: There is no template for it, or the template no code.
         """
         sparse = choose_sparse(kernel, self.target)
-        key = kernel_key(kernel), unaligned, sparse.tile
+        key = kernel_key(kernel), unaligned, sparse.tile, sparse.kept
         if key not in self._ways:
             name, first = f"k{len(self._ways)}_{title(kernel)}", len(self.codes)
             self._ways[key] = list(self._written(kernel, name))

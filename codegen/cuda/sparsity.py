@@ -1,8 +1,10 @@
 """Whether a product with a constant that holds many zeros skips them, and why.
 
 Whole blocks are skipped, since tensor cores multiply blocks. Zeros that fill no blocks cost less
-than finding what is between them, and are multiplied. Predicted is the time of all tiles, where
-those of a sparse product sum the blocks that are taken.
+than finding what is between them, and are multiplied; but few rows, which are bound by reading,
+read only what is kept (kept_choice.py). Tensor cores have products with 2 of every 4 kept, which
+Triton cannot ask for. Predicted is the time of all tiles, where those of a sparse product sum the
+blocks that are taken.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.structure import Contraction
 from ...ir.types import DTYPES, F32
 from .frame import Frame
+from .kept_choice import best_kept, pattern_of
 from .target import CudaTarget
 from .templates.factors import Product, product_of
+from .templates.kept import Kept
 from .templates.matrices import constant_matrix
 from .templates.rooted import Rooted
 from .tiles import Problem, Tile, cycles, fits, ranked_tiles
@@ -32,10 +36,17 @@ _WARPS, _STAGES = 4, 3
 
 @dataclass(frozen=True)
 class SparseChoice:
-    """A tile whose depth and columns are those of a block, or None: dense; and the reason."""
+    """How zeros are left out.
+
+    Attributes:
+        tile: Its depth and columns are those of a block; None where no blocks are skipped.
+        why: The reason.
+        kept: What is read of the matrix alone; None if it is all of it, or blocks.
+    """
 
     tile: Tile | None = None
     why: str = ""
+    kept: Kept | None = None
 
 
 def choose_sparse(kernel: KernelOp, target: CudaTarget) -> SparseChoice:
@@ -70,13 +81,27 @@ def _choice(matrix: np.ndarray, problem: Problem, target: CudaTarget) -> SparseC
         for tile in _tiles(block, problem, target)
     }
     tile = min(times, key=times.__getitem__)
-    time, density = times[tile], densities[tile.columns]
-    zeros = 1 - np.count_nonzero(matrix) / matrix.size
-    why = (
-        f"{zeros:.1%} zero, {density:.1%} of blocks of {tile.depth}x{tile.columns} taken: "
-        f"predicted {dense / time:.2f}x the speed of the dense product"
-    )
-    return SparseChoice(tile if dense > _GAIN * time else None, why)
+    gain, density = dense / times[tile], densities[tile.columns]
+    zeros = f"{1 - np.count_nonzero(matrix) / matrix.size:.1%} zero"
+    kept = best_kept(matrix, problem)
+    if kept and kept.gain > max(_GAIN, gain):
+        return SparseChoice(None, f"{zeros}, {kept.why}: {_predicted(kept.gain)}", kept.kept)
+    blocks = f"{density:.1%} of blocks of {tile.depth}x{tile.columns} taken"
+    why = f"{zeros}, {blocks}: {_predicted(gain)}{_unused(matrix)}"
+    return SparseChoice(tile if gain > _GAIN else None, why)
+
+
+def _predicted(gain: float) -> str:
+    return f"predicted {gain:.2f}x the speed of the dense product"
+
+
+def _unused(matrix: np.ndarray) -> str:
+    """A remark where tensor cores could do better."""
+    pattern = pattern_of(matrix)
+    if pattern is None:
+        return ""
+    kept, group = pattern
+    return f"; {kept} of every {group} kept, which Triton cannot tell tensor cores"
 
 
 def _blocks(problem: Problem, target: CudaTarget) -> Iterator[int]:

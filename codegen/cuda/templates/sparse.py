@@ -23,6 +23,7 @@ from ..target import CudaTarget
 from ..tiles import Tile
 from .factors import Product, precision_of, product_of
 from .flat import Placement, divides, nothing_placed, place
+from .kept_rows import kept_code
 from .matrices import constant_matrix
 from .pointwise import say
 from .rooted import Rooted
@@ -30,14 +31,19 @@ from .walk import Walk
 
 
 def sparse_kernel(kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
-    """Code for a product that skips blocks of zeros; None where none are worth that."""
-    tile = choose_sparse(kernel, target).tile
-    if tile is None:
+    """Code for a product that leaves zeros out; None where that is not worth it."""
+    choice = choose_sparse(kernel, target)
+    if choice.tile is None and choice.kept is None:
         return None
     rooted = Rooted(Frame(kernel, name, target))
     product = product_of(rooted, target)
     assert product is not None
-    return _Sparse(rooted, product, tile).build()
+    if choice.tile is not None:
+        return _Sparse(rooted, product, choice.tile).build()
+    number = constant_matrix(rooted, product)
+    assert number is not None
+    assert choice.kept is not None
+    return kept_code(rooted, product, number, choice.kept)
 
 
 class _Sparse:

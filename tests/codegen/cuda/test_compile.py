@@ -81,6 +81,14 @@ def stripes(g: Graph) -> np.ndarray:
     return weight
 
 
+def one_row(g: Graph, x: SSAValue, step: int) -> SSAValue:
+    """One row times a weight of which some is not zero: in groups, or anywhere."""
+    weight = np.zeros((7776, 8), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
+    weight[::step] = 1
+    weight[1] = 1
+    return g(MatmulOp, g.add(ReshapeOp.to(x, (1, 7776))), weight)
+
+
 def indices(g: Graph, x: SSAValue) -> SSAValue:
     return g(CastOp, x, to=I64)
 
@@ -128,6 +136,8 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "codes of floats": lambda g, x: codes(g, x, "f8E4M3FN"),
     "floats of 8 bits": floats_of_8_bits,
     "sparse": lambda g, x: g(MatmulOp, x, stripes(g)),
+    "sparse groups of one row": lambda g, x: one_row(g, x, 4),
+    "sparse row": lambda g, x: one_row(g, x, 29),
     "conv": conv,
     "depthwise": lambda g, x: conv(g, x, groups=48),
     "matmul in parts": deep,

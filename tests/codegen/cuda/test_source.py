@@ -34,6 +34,8 @@ WINDOW: dict[str, Any] = {"strides": (2, 2), "pads": (1, 1, 1, 1), "dilations": 
 STRIPES = np.zeros((512, 512), F16)
 STRIPES[:64] = 1
 BYTES = np.zeros((512, 4096), np.int8)
+PAIRS, DIAGONAL = np.zeros((1024, 512), F16), np.eye(512, dtype=F16)
+PAIRS[::2] = 1
 
 
 def decoded(g: Graph, depth: int, columns: int) -> SSAValue:
@@ -85,6 +87,8 @@ MODELS: dict[str, tuple[Any, tuple, tuple]] = {
     ),
     "codes_of_one_row": (lambda g, x: g(MatmulOp, x, decoded(g, 256, 512)), ((1, 256),), (F16,)),
     "sparse": (lambda g, x: g(ReluOp, g(MatmulOp, x, STRIPES)), ((N, 512),), (F16,)),
+    "sparse_pairs": (lambda g, x: g(ReluOp, g(MatmulOp, x, PAIRS)), ((2, 1024),), (F16,)),
+    "sparse_row": (lambda g, x: g(MatmulOp, x, DIAGONAL), ((1, 512),), (F16,)),
     "conv": (
         lambda g, x, w: g(ConvOp, x, w, **WINDOW),
         ((1, 56, 56, 64), (3, 3, 64, 128)),

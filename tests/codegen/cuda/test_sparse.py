@@ -62,6 +62,71 @@ def test_blocks_of_zeros_are_skipped(rows: int, dtype: np.dtype):
     assert kernels.build.weights_size < 0.3 * weight.nbytes
 
 
+def some_of(depth: int, columns: int, kept: int, group: int, dtype: np.dtype = F32) -> np.ndarray:
+    """A matrix of which some of every group of neighbours along the depth are no zeros."""
+    groups = np.random.default_rng(kept).random((depth // group, group, columns))
+    mask = np.argsort(np.argsort(groups, axis=1), axis=1) < kept
+    return (array(depth, columns) * mask.reshape(depth, columns)).astype(dtype)
+
+
+def scattered(depth: int, columns: int, taken: float, dtype: np.dtype = F32) -> np.ndarray:
+    """A matrix of which a part is no zero, anywhere; all of the second column is."""
+    mask = np.random.default_rng(1).random((depth, columns)) < taken
+    mask[:, 1] = False
+    return (array(depth, columns) * mask).astype(dtype)
+
+
+SIZES = [(1, 1024, 17, 2, 4, F32), (2, 1000, 17, 2, 4, F16), (1, 2048, 9, 1, 4, BF16)]
+
+
+@pytest.mark.parametrize(("rows", "depth", "columns", "kept", "group", "dtype"), SIZES)
+def test_of_some_of_every_group_the_rest_is_not_read(
+    rows: int, depth: int, columns: int, kept: int, group: int, dtype: np.dtype
+):
+    weight = some_of(depth, columns, kept, group, dtype)
+    kernels = check(model(rows, weight), (rows, depth), dtype=dtype)
+    assert f"{kept} of every {group} kept" in kernels.build.sites[0]["why"]
+    assert kernels.build.weights_size < 1.2 * weight.nbytes * kept / group + 1024
+
+
+@pytest.mark.parametrize(("kept", "group"), [(3, 8), (1, 2), (5, 16)])
+def test_groups_of_other_sizes(kept: int, group: int):
+    weight = some_of(1024, 18, kept, group)
+    weight[:group] = 0  # fewer than are kept
+    check(model(1, weight), (1, 1024))
+
+
+@pytest.mark.parametrize("dtype", [F32, F16, BF16], ids=["f32", "f16", "bf16"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_few_rows_read_no_zeros(rows: int, dtype: np.dtype):
+    weight = scattered(1021, 19, 0.1, dtype)
+    kernels = check(model(rows, weight), (rows, 1021), dtype=dtype)
+    assert "what is no zero kept" in kernels.build.sites[0]["why"]
+    assert kernels.build.weights_size < 0.35 * weight.nbytes
+
+
+def test_long_columns_are_read_in_steps():
+    check(model(1, scattered(4000, 5, 0.3)), (1, 4000))
+
+
+def test_what_is_not_finite_stays_where_it_is():
+    """Nothing is added for a zero that is not read, and nothing is lost."""
+    weight = scattered(700, 30, 0.2)
+    x = array(1, 700)
+    x[0, np.flatnonzero(weight[:, 0])[0]] = np.inf
+    kernels = Interpreter(model(1, weight))
+    (got,) = kernels.run([x])
+    assert not np.isfinite(got[0, 0])
+    assert got[0, 1] == pytest.approx(0.8412, 1e-3)
+
+
+@pytest.mark.parametrize("rows", [64, symbol("N")])
+def test_many_rows_multiply_all_and_say_why(rows: Dim):
+    (site,) = build(model(rows, some_of(512, 512, 2, 4, F16)), CudaTarget(SM_90)).sites
+    assert site["algorithm"] == "contraction"
+    assert "; 2 of every 4 kept, which Triton cannot tell tensor cores" in site["why"]
+
+
 def test_sizes_that_are_no_blocks():
     check(model(3, blocky(1000, 70, 16, 0.1)), (3, 1000))
 
@@ -100,3 +165,13 @@ def test_blocks_are_multiplied_by_tensor_cores():
     binary = Compiler(made.source).compile(made.codes[0], architecture)
     assert re.search(r"wgmma.mma_async.sync.aligned.m64n\d+k16.f32.f16.f16", binary.ptx)
     assert (binary.spilled, "cp.async.cg.shared.global" in binary.ptx) == (0, True)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_what_is_kept_is_read_16_bytes_at_once(grouped: bool):
+    (architecture,) = SM_90
+    weight = some_of(1024, 64, 2, 4) if grouped else scattered(1024, 64, 0.1)
+    made = build(model(1, weight), CudaTarget(SM_90))
+    binary = Compiler(made.source).compile(made.codes[0], architecture)
+    assert re.search(r"ld\.global\S*evict_first\S*\.v4\.b32", binary.ptx)
+    assert binary.spilled == 0
