@@ -126,7 +126,7 @@ class NativeEngine:
         results: list[np.ndarray | None] = []
         pointers = context.outputs
         for i, output in enumerate(plan.outputs):
-            result = None if output is None else self._results.empty(*output)
+            result = None if output is None else self._results.empty(i, *output)
             pointers[i] = None if result is None else address_of(result)
             results.append(result)
         frame.pool = self._pool.handle

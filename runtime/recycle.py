@@ -7,8 +7,8 @@ keys and values that a decoder returns at every step, that costs more than compu
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
-from typing import Any
 
 import numpy as np
 
@@ -16,50 +16,49 @@ from .memory import ALIGNMENT, address_of
 
 # Less comes from what ``malloc`` keeps.
 _LEAST = 128 << 10
+# A run's results are often inputs of the next one.
+_MEMORIES = 2
+
+_Kept = deque[np.ndarray]
+
+
+def _next(kept: _Kept) -> tuple[np.ndarray, int]:
+    """The memory used longest ago, and how many hold it; arrays of it do."""
+    memory = kept.popleft()
+    return memory, sys.getrefcount(memory)
+
+
+_FREE = _next(deque([np.empty(0)]))[1]
 
 
 class Recycler:
-    """Gives arrays for results, and keeps the memory of at most ``most`` that are gone."""
+    """Gives arrays for the results of a model, and keeps memory for each of them."""
 
-    def __init__(self, most: int):
-        self._free: deque[np.ndarray] = deque(maxlen=most)
+    def __init__(self, results: int):
+        self._kept = [_Kept(maxlen=_MEMORIES) for _ in range(results)]
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An array of any content; its memory returns once no array or view of it is left."""
+    def empty(self, number: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array of any content for a result; its memory is free once no view of it is left."""
         size = math.prod(shape) * dtype.itemsize
         if size < _LEAST:
             return np.empty(shape, dtype)
-        lease = _Lease(self._free, self._take(_capacity(size)), size)
-        return np.asarray(lease).view(dtype).reshape(shape)
+        memory = _take(self._kept[number], _capacity(size))
+        return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
 
-    def _take(self, capacity: int) -> np.ndarray:
-        # Other threads take and return meanwhile: single calls on the deque are all that is safe.
-        for _ in range(len(self._free)):
-            try:
-                memory = self._free.popleft()
-            except IndexError:
-                break
-            if memory.nbytes == capacity:
+
+def _take(kept: _Kept, capacity: int) -> np.ndarray:
+    # Other threads take meanwhile: what one of them has in hand is not in the deque, or held twice.
+    for _ in range(len(kept)):
+        try:
+            memory, holders = _next(kept)
+        except IndexError:
+            break
+        if memory.nbytes == capacity:
+            kept.append(memory)
+            if holders == _FREE:
                 return memory
-            self._free.append(memory)
-        return np.empty(capacity, np.uint8)
-
-
-class _Lease:
-    """Owns memory while arrays of it live, and then returns it."""
-
-    def __init__(self, home: deque[np.ndarray], memory: np.ndarray, size: int):
-        self._home, self._memory = home, memory
-        address = address_of(memory)
-        self.__array_interface__: dict[str, Any] = {
-            "shape": (size,),
-            "typestr": "|u1",
-            "data": (address + -address % ALIGNMENT, False),
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        self._home.append(self._memory)
+    kept.append(memory := np.empty(capacity, np.uint8))
+    return memory
 
 
 def _capacity(size: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import numpy as np
 from mlc.ir.types import DTYPES
 from mlc.runtime.recycle import Recycler
@@ -14,38 +16,67 @@ def address(array: np.ndarray) -> int:
 
 
 def test_memory_returns_with_its_last_view():
-    recycler = Recycler(2)
-    first = recycler.empty(SHAPE, F32)
+    recycler = Recycler(1)
+    first = recycler.empty(0, SHAPE, F32)
     place = address(first)
     view = first[3:].T
     del first
-    second = recycler.empty(SHAPE, F32)
+    second = recycler.empty(0, SHAPE, F32)
     assert address(second) != place
     del view
-    assert address(recycler.empty(SHAPE, F32)) == place
+    assert address(recycler.empty(0, SHAPE, F32)) == place
 
 
 def test_results_that_grow_a_little_fit_the_same_memory():
     recycler = Recycler(1)
-    place = address(recycler.empty((129, 1000), F32))
-    grown = recycler.empty((130, 1000), F32)
+    place = address(recycler.empty(0, (129, 1000), F32))
+    grown = recycler.empty(0, (130, 1000), F32)
     assert address(grown) == place
     assert place % 64 == 0
 
 
-def test_no_more_is_kept_than_wanted():
+def test_a_result_that_is_the_next_input_leaves_memory_for_its_successor():
     recycler = Recycler(1)
-    places = [address(a) for a in [recycler.empty(SHAPE, F32) for _ in range(3)]]
-    again = [recycler.empty(SHAPE, F32) for _ in range(3)]
-    assert address(again[0]) in places
-    assert len({address(a) for a in again}) == 3
+    past = recycler.empty(0, SHAPE, F32)
+    places = set()
+    for _ in range(6):
+        past = recycler.empty(0, SHAPE, F32)
+        places.add(address(past))
+    assert len(places) == 2
+
+
+def test_results_that_are_held_keep_their_memory():
+    recycler = Recycler(1)
+    held = [recycler.empty(0, SHAPE, F32) for _ in range(4)]
+    assert len({address(a) for a in held}) == 4
+    kept = {address(a) for a in held[-2:]}
+    del held
+    assert {address(a) for a in [recycler.empty(0, SHAPE, F32) for _ in range(2)]} == kept
+
+
+def test_threads_get_memory_of_their_own():
+    recycler = Recycler(1)
+    taken: list[bool] = []
+
+    def run(number: int) -> None:
+        for _ in range(300):
+            array = recycler.empty(0, (300, 128), F32)
+            array[...] = number
+            taken.append(bool((array == number).all()))
+
+    threads = [Thread(target=run, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(taken)
 
 
 def test_every_size_and_dtype():
-    recycler = Recycler(4)
+    recycler = Recycler(1)
     for shape in [(0,), (), (3, 0), (1 << 20,), ((1 << 20) + 1,), (32767, 4)]:
         for name in ("f16", "bf16", "f32", "f64"):
-            array = recycler.empty(shape, DTYPES[name])
+            array = recycler.empty(0, shape, DTYPES[name])
             array[...] = 1
             assert (array.shape, array.dtype) == (shape, DTYPES[name])
             assert array.flags.c_contiguous
