@@ -59,10 +59,12 @@ def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code |
     return TiledProduct(rooted, product).build() if product else None
 
 
-def tilings(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> list[Tiling]:
+def tilings(
+    rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS, sums: int | None = None
+) -> list[Tiling]:
     """Tiles for a product, the best by estimate first: many accumulators, little of them wasted.
 
-    A tile has at most ``most`` rows.
+    A tile has at most ``most`` rows, and ``sums`` accumulators, else as many as registers hold.
     """
     lanes = target.lanes(32)
     vectors = max(1, -(-static((columns,), 512) // lanes))
@@ -71,7 +73,8 @@ def tilings(rows: Dim, columns: Dim, target: CpuTarget, most: int = _ROWS) -> li
         return [Tiling(max(1, rows), _panel(columns, w * lanes)) for w in widths]
     scores: dict[Tiling, float] = {}
     for width in (4, 3, 2, 1):
-        tallest = min(rows_in_registers(width, target), most)
+        held = rows_in_registers(width, target)
+        tallest = min(held, most, max(1, sums // width) if sums else held)
         count = -(-static((rows,), 504) // tallest)
         height = -(-static((rows,), 504) // count)
         used = vectors / (-(-vectors // width) * width)
@@ -104,7 +107,7 @@ class TiledProduct:
         self.shape = rooted.type.shape
         self.columns = self.shape[product.column]
         most = _ROWS_OF_A_SET if self._meet_in_cache() else _ROWS
-        tiles = tilings(product.rows, self.columns, self.frame.target, most)
+        tiles = tilings(product.rows, self.columns, self.frame.target, most, self._most_sums())
         self.tiling = tiles[0]
         outside = self._panels_outside()
         options = [(tile.rows, tile.panel, outside) for tile in tiles]
@@ -113,6 +116,10 @@ class TiledProduct:
         self.tiling = Tiling(rows, panel)
         self.axes: dict[int, SSAValue] = {}
         self.ahead: Ahead | None = None
+
+    def _most_sums(self) -> int | None:
+        """The accumulators that a tile has at most; None: as many as registers hold."""
+        return None
 
     def _meet_in_cache(self) -> bool:
         """Whether the left factor's rows begin in the same set of the first-level cache."""

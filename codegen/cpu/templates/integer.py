@@ -15,13 +15,19 @@ from ....ir import loop
 from .grouped import GroupedProduct
 
 _BYTE = IntegerType(8)
-_IN_REGISTERS = 40
+# Where epilogues are long, tiles have fewer sums: so the machine begins the next tile while it ends
+# one. The longest are loops.
+_LONG, _LONGEST = 40, 100
 
 
 class IntegerProduct(GroupedProduct):
     """The tiles of a product of bytes: a sum for each row."""
 
     group = 4
+
+    def _most_sums(self) -> int | None:
+        target, effort = self.frame.target, self.rooted.effort
+        return target.registers * 3 // 8 if _LONG < effort <= _LONGEST else None
 
     def _tile(
         self, panel: SSAValue, row: SSAValue, column: SSAValue, height: int, width: int
@@ -31,7 +37,7 @@ class IntegerProduct(GroupedProduct):
         zero = self.b.constant(0, loop.tile((1, width), i32))
         sums = self._sums(0, self._left(), self._right(panel, column), [zero] * height)
         self.axes[self.product.column] = column
-        if height > 1 and self.rooted.effort > _IN_REGISTERS:
+        if height > 1 and self.rooted.effort > _LONGEST:
             self._through_memory(row, sums, width)
             return
         for number, total in enumerate(sums):
