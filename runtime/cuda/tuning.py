@@ -26,6 +26,7 @@ from .trial import Trial
 from .ways import (
     Winner,
     Winners,
+    asks_library,
     bound,
     calls_library,
     codes_of,
@@ -59,7 +60,8 @@ def remembered(artifact: Artifact, notes: Notes) -> Artifact:
             device = current_device()
             found = _winners(notes.find(_key(artifact, device)), artifact)
             made = bound(artifact, found, _told(device)) if found else artifact
-            problem = calls_library(entry) and missing()
+            # Opening the library takes longer than loading a model.
+            problem = missing() if asks_library(made.manifest["cuda"]) else ""
             return without_library(made, problem) if problem else made
     return artifact
 
@@ -81,7 +83,8 @@ def tuned(
         )
     device = engine.device_of(arrays)
     winners = _measured(engine, artifact, arrays)
-    notes.keep({_key(artifact, device): {t: asdict(w) for t, w in winners.items()}})
+    found = {title: asdict(winner) for title, winner in winners.items()}
+    notes.keep({_key(artifact, device): {"library": _library(artifact), "winners": found}})
     made = bound(artifact, winners, _told(device))
     return engine.rebound(made), made
 
@@ -138,10 +141,14 @@ def _fastest(
 
 def _key(artifact: Artifact, device: Device) -> str:
     code = hashlib.sha256(artifact.code).hexdigest()[:16]
-    told = f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
-    if not calls_library(artifact.manifest["cuda"]):
-        return told
-    return f"{told}, {'no cuBLASLt' if missing() else f'cuBLASLt {cublaslt().version()}'}"
+    return f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
+
+
+def _library(artifact: Artifact) -> str:
+    """The version of the library that is a way to compute kernels; nothing of none."""
+    if not calls_library(artifact.manifest["cuda"]) or missing():
+        return ""
+    return cublaslt().version()
 
 
 def _told(device: Device) -> dict[str, str]:
@@ -157,8 +164,10 @@ def _winners(value: Any, artifact: Artifact) -> Winners:
             title: Winner(
                 int(told["way"]), tuple(map(float, told["microseconds"])), str(told["remark"])
             )
-            for title, told in value.items()
+            for title, told in value["winners"].items()
         }
-        if all(0 <= w.way < len(w.microseconds) <= ways[t] for t, w in found.items()):
+        if value["library"] == _library(artifact) and all(
+            0 <= w.way < len(w.microseconds) <= ways[t] for t, w in found.items()
+        ):
             return found
     return {}

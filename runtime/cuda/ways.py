@@ -79,6 +79,12 @@ def calls_library(entry: Entry) -> bool:
     return any(_has_library(entry, launch) for launch in launches_of(entry["launches"]))
 
 
+def asks_library(entry: Entry) -> bool:
+    """Whether a library computes a kernel, as ways are taken."""
+    launches = launches_of(entry["launches"])
+    return any("library" in entry["kernels"][launch["kernel"]] for launch in launches)
+
+
 def taking(artifact: Artifact, number: int) -> Artifact:
     """The artifact that takes the code of that number, where a kernel has so many."""
     entry = artifact.manifest["cuda"]

@@ -442,6 +442,13 @@ def test_what_was_measured_holds_for_that_library(tmp_path: Path):
             assert (NAME in gpu.ran) is bool(version)
 
 
+def test_the_library_is_not_opened_where_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch):
+    artifact = uncompiled(layer(), TARGET)
+    with standing_in(interpreting(artifact)):
+        monkeypatch.setattr(cublas, "_library", lambda versions: pytest.fail("it is opened"))
+        Model.from_artifact(artifact)(values((5, 8), F32))
+
+
 def test_what_was_measured_elsewhere_is_taken_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
