@@ -61,12 +61,16 @@ class Interpreter:
         symbols: dict[str, int],
         way: int,
     ) -> None:
-        codes = [self.build.codes[w.number] for w in launch.ways]
-        code = [c for c in codes if not c.product][: way + 1][-1]
-        values = [_address(b.place, bases, symbols) for b in launch.buffers]
-        sizes = [_value(b.size, symbols) for b in launch.buffers]
+        ways = zip(launch.ways, launch.places, strict=True)
+        written = [(w, p) for w, p in ways if not self.build.codes[w.number].product]
+        taken, places = written[: way + 1][-1]
+        if taken.left_out:
+            return
+        code = self.build.codes[taken.number]
         # Nothing else may be touched, since other launches may run at the same time.
-        kernels.memory.ranges = [(v, v + size) for v, size in zip(values, sizes, strict=True)]
+        buffers = [(_address(b.place, bases, symbols), b.size) for b in launch.buffers]
+        kernels.memory.ranges = [(at, at + _value(size, symbols)) for at, size in buffers]
+        values = [_address(place, bases, symbols) for place in places]
         values += [symbols[s] for s in code.symbols]
         grid = (_value(code.grid, symbols), 1, 1)
         kernels.launch(code.name, grid, list(code.signature.values()), values)

@@ -8,10 +8,12 @@ alone knows the sizes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, replace
+from itertools import chain, islice, zip_longest
 
 from ...ir.dims import Dim, ceildiv
+from ..choice import Option
 from .fill import LAUNCH, balanced, parts_that_fill, room
 from .target import CudaTarget
 from .templates.flat import power_of_two
@@ -24,6 +26,8 @@ _RESIDENT = 4
 _ELEMENTS = 4096
 _LONGEST = 1024
 _MOST_PARTS = 128
+# How many blocks are worth naming.
+_MOST = 8
 _UNKNOWN_RESULTS, _UNKNOWN_DEPTH = 1 << 16, 4096
 
 
@@ -31,12 +35,18 @@ _UNKNOWN_RESULTS, _UNKNOWN_DEPTH = 1 << 16, 4096
 class Blocks:
     """A program combines ``lanes`` results, ``depth`` elements at once, of one of ``parts``.
 
-    Where sizes are not known these are the most that the run may decide for.
+    Where sizes are not known these are the most that the run may decide for. Its fields, in order,
+    are the option that it is called by.
     """
 
     lanes: int
     depth: int
     parts: int
+
+    @property
+    def option(self) -> Option:
+        """The numbers that stand for it."""
+        return astuple(self)
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,33 @@ class Sums:
     itemsize: int
     along: bool
 
+    @property
+    def subject(self) -> Mapping[str, Dim | str]:
+        """What a choice depends on."""
+        return {**vars(self), "along": int(self.along)}
 
-def choose_blocks(sums: Sums, target: CudaTarget) -> Blocks:
-    """The blocks that are expected to be fastest."""
-    best = min(_legal(sums), key=lambda b: _cycles(b, sums, target))
-    if _is_known(sums) or _filling(best, sums, target, _MOST_PARTS) == 1:
-        return best
-    free = room(_programs(best, sums), target, _RESIDENT)
-    return replace(best, parts=min(free, _MOST_PARTS) if isinstance(free, int) else _MOST_PARTS)
+
+def ranked_blocks(sums: Sums, target: CudaTarget) -> list[Blocks]:
+    """The blocks that are worth trying, first those that are expected to be fastest.
+
+    Then other numbers of parts take turns with the best of other blocks.
+    """
+    whole = sorted(_legal(sums), key=lambda b: _cycles(b, sums, target))
+    ranked = whole if _is_known(sums) else [_as_the_run_says(b, sums, target) for b in whole]
+    best = ranked[0]
+    parts = [b for b in ranked if replace(b, parts=best.parts) == best]
+    shapes = {(b.lanes, b.depth): b for b in reversed(ranked)}
+    others = [b for b in ranked if b is shapes[b.lanes, b.depth]]
+    turns = chain.from_iterable(zip_longest([*parts, replace(best, parts=1)], others))
+    return list(islice(dict.fromkeys(b for b in turns if b), _MOST))
+
+
+def _as_the_run_says(blocks: Blocks, sums: Sums, target: CudaTarget) -> Blocks:
+    """The blocks with the most parts that the run may decide for."""
+    if _filling(blocks, sums, target, _MOST_PARTS) == 1:
+        return blocks
+    free = room(_programs(blocks, sums), target, _RESIDENT)
+    return replace(blocks, parts=min(free, _MOST_PARTS) if isinstance(free, int) else _MOST_PARTS)
 
 
 def count_parts(blocks: Blocks, sums: Sums, target: CudaTarget) -> Dim:

@@ -12,7 +12,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...ir.data import DataAttr
-from ...ir.dims import Dim, Shape, symbols_of
+from ...ir.dims import Dim, Shape, dim_max, symbols_of
 from ...ir.errors import Unsupported, UnsupportedError
 from ...ir.kernel import KernelOp
 from ...ir.late import late_bounds, upper_bound
@@ -47,7 +47,7 @@ _LARGEST = (1 << 31) - (1 << 16)
 # Said of branches and loops for which a run waits, to read how it goes on.
 _READ = ", decided on the host"
 _ENDLESS = "nothing limits the size of its result before the model runs"
-_ENDS = "it combines what the parts before it gave"
+_ENDS, _ENDED = "it combines what the parts before it gave", "nothing is left for it to combine"
 
 
 @dataclass
@@ -150,15 +150,17 @@ class _Builder:
         for op in self.block.walk():
             if isinstance(op, KernelOp):
                 with suppress(Unfit):  # which is told when it is to be launched
-                    _, code = self._code(op, self._places(op))
-                    for n, buffer in enumerate(code.workspaces):
-                        yield Workspace(op, n), upper_bound(buffer.bytes, self.bounds)
+                    wanted: dict[int, Dim] = {}
+                    for _, code in self._ways(op, self._places(op)):
+                        for n, buffer in enumerate(code.workspaces):
+                            size = upper_bound(buffer.bytes, self.bounds)
+                            wanted[n] = dim_max(wanted.get(n, 0), size)
+                    yield from ((Workspace(op, n), size) for n, size in wanted.items())
 
-    def _code(self, kernel: KernelOp, places: Sequence[Place]) -> tuple[list[Way], Code]:
-        """The ways to compute a kernel, and what the first is launched with."""
+    def _ways(self, kernel: KernelOp, places: Sequence[Place]) -> list[tuple[Way, Code]]:
+        """The ways to compute a kernel, with their code."""
         odd = frozenset(n for n, place in enumerate(places) if not self.reach.is_aligned(place))
-        ways = self.scheduler.ways(kernel, odd)
-        return ways, self.scheduler.codes[ways[0].number]
+        return [(w, self.scheduler.codes[w.number]) for w in self.scheduler.ways(kernel, odd)]
 
     def _steps(self, block: Block, inside: tuple[str, ...] = ()) -> list[Step]:
         """What is done for a block, in order."""
@@ -184,26 +186,29 @@ class _Builder:
         """
         try:
             self._check_sizes(type.size for type in kernel_types(kernel))
-            ways, code = self._code(kernel, places)
-            self._check_sizes(buffer.elements for buffer in code.workspaces)
+            ways = self._ways(kernel, places)
+            self._check_sizes(buffer.elements for _, code in ways for buffer in code.workspaces)
         except Unfit as error:
             self._refuse(kernel, str(error))
             return []
-        arrays = self._arrays(kernel, code, places)
-        moving = tuple(self._moving(place) for place, _, _ in arrays)
-        buffers = [b for array in arrays for b in self.reach.buffers(*array)]
+        arrays = [self._arrays(kernel, code, places) for _, code in ways]
+        buffers = [b for found in arrays for array in found for b in self.reach.buffers(*array)]
         node = next((n for op in kernel.ops if (n := source_of(op))), "")
-        reads = [self._read(node, symbol) for symbol in code.found]
+        reads = [self._read(node, symbol) for symbol in ways[0][1].found]
         buffers += [Buffer(read.place, I64.itemsize, True) for read in reads]
-        told = (*moving, *(read.place for read in reads)), tuple(buffers), node
-        called = {w.number: self._called(kernel, w, places) for w in ways}
-        steps: list[Step] = [Launch(ways, *told, {n: c for n, c in called.items() if c})]
-        site = record(kernel, self.scheduler.codes[taken(ways).number].name, inside)
-        self.sites.append(site)
-        for n, end in enumerate(code.launches[1:], 1):
-            way = replace(ways[0], number=ways[0].number + n, why=_ENDS)
-            steps.append(Launch([way], *told))
-            self.sites.append(_ending(site, end.name))
+        moving = [[self._moving(place) for place, _, _ in found] for found in arrays]
+        given = [[*found, *(read.place for read in reads)] for found in moving]
+        told = given, tuple(dict.fromkeys(buffers)), node
+        steps = [
+            Launch([_launch_of(w, c, n) for w, c in ways], *told, ways[0][0].number if n else None)
+            for n in range(max(len(code.launches) for _, code in ways))
+        ]
+        site: dict[str, Any] = {}
+        for step in steps:
+            way = taken(step.ways)
+            name = self.scheduler.codes[way.number].name
+            site = _ending(site, name, way.why) if site else record(kernel, name, inside)
+            self.sites.append(site)
         return [*steps, *reads]
 
     def _read(self, node: str, symbol: str) -> Read:
@@ -217,8 +222,10 @@ class _Builder:
     ) -> list[tuple[Place, Dim, bool]]:
         """What lies in memory of operands, results and workspaces: its bytes, if it is written."""
         found: list[tuple[Place, Dim, bool]] = []
-        for n, (place, type) in enumerate(zip(places, kernel_types(kernel), strict=True)):
-            parts = self._parts(place, type, code.packed.get(n))
+        types = kernel_types(kernel)
+        operands = code.product.operands if code.product else [(n, None) for n in range(len(types))]
+        for n, rounded in operands:
+            parts = self._parts(places[n], types[n], [rounded] if rounded else code.packed.get(n))
             found += [(p, t.size * t.dtype.itemsize, n >= len(kernel.inputs)) for p, t in parts]
         for n, buffer in enumerate(code.workspaces):
             found.append((self.memory.workspaces[Workspace(kernel, n)], buffer.bytes, True))
@@ -232,16 +239,6 @@ class _Builder:
             return [(self._weight(place), type)]
         constant = self.memory.weights[place.number]
         return [(Place("weight", offset=self.weights.offset(constant, a)), a.type) for a in packed]
-
-    def _called(self, kernel: KernelOp, way: Way, places: Sequence[Place]) -> list[Place]:
-        """Where that is which a library is given; nothing of a way that has code."""
-        code, types = self.scheduler.codes[way.number], kernel_types(kernel)
-        found = []
-        for n, rounded in code.product.operands if code.product else ():
-            packed = [rounded] if rounded else code.packed.get(n)
-            ((place, _),) = self._parts(places[n], types[n], packed)
-            found.append(self._moving(place))
-        return found
 
     def _branch(self, op: IfOp, inside: tuple[str, ...]) -> Branch:
         pairs = zip(*(differences(*op.blocks) or ()), strict=True) if op.counts else ((), ())
@@ -342,10 +339,19 @@ def _name(op: RegionOp) -> str:
     return source_of(op) or op.name
 
 
-def _ending(site: dict[str, Any], kernel: str) -> dict[str, Any]:
+def _launch_of(way: Way, code: Code, number: int) -> Way:
+    """The launch of that number of a way, which may have fewer than others."""
+    if number == 0:
+        return way
+    if number < len(code.launches):
+        return replace(way, number=way.number + number, why=_ENDS)
+    return replace(way, why=_ENDED, left_out=True)
+
+
+def _ending(site: dict[str, Any], kernel: str, why: str) -> dict[str, Any]:
     """The record of a launch that ends the work of the one before it."""
     nothing = {"inputs": [], "weights": [], "operations": "0"}
-    return {**site, "kernel": kernel, "why": _ENDS, **nothing}
+    return {**site, "kernel": kernel, "why": why, **nothing}
 
 
 class _Weights:

@@ -11,7 +11,7 @@ faster: what the library lacks, or does slowly, shows on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.elementwise import CastOp, GeluOp, ReluOp
 from ...ir.scalar import Scalar
 from ...ir.types import DTYPE_NAMES, F32, is_float, tensor
-from .frame import Code, Frame, Packing
+from .frame import Code, Frame, Packing, laid_out
 from .layout import Access, Group, access_of, groups_of, total
 from .target import CudaTarget
 from .templates.factors import Factor, Product, product_of
@@ -140,10 +140,10 @@ def library_code(kernel: KernelOp, name: str, target: CudaTarget, first: Code) -
     """The library's way to compute what ``first`` does, on the same memory; None if it has none."""
     rooted = Rooted(Frame(kernel, name, target))
     product = product_of(rooted, target)
-    if product is None or not product.rows or first.then or first.workspaces:
+    if product is None or not product.rows:
         return None
     product = along_depth(rooted, product)
-    if _laid_out(rooted.frame.packed) != _laid_out(first.packed):
+    if laid_out(rooted.frame.packed) != laid_out(first.packed):
         return None
     try:
         found = _Matcher(rooted, product).match()
@@ -152,10 +152,6 @@ def library_code(kernel: KernelOp, name: str, target: CudaTarget, first: Code) -
     any_at_all = dims_product(dim_min(1, size) for size in found.sizes)
     same = {"packed": first.packed, "subject": first.subject}
     return Code(f"{name}_cublaslt", "", first.signature, (), any_at_all, product=found, **same)
-
-
-def _laid_out(packed: Mapping[int, Sequence[Packing]]) -> object:
-    return {number: [p.key for p in packings] for number, packings in packed.items()}
 
 
 class _Matcher:

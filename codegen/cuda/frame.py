@@ -260,6 +260,11 @@ class Frame:
         return [f"    # {title(self.kernel, ' ')}", f"    # {types}"]
 
 
+def laid_out(packed: Mapping[int, Sequence[Packing]]) -> object:
+    """Equal for kernels whose constant operands lie in memory in the same way."""
+    return {number: [p.key for p in packings] for number, packings in packed.items()}
+
+
 def plain(text: str) -> str:
     """A text without parentheses around all of it."""
     if not text.startswith("(") or not text.endswith(")"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...ir.dims import Dim
+from ...ir.dims import Dim, symbol
 from ...ir.errors import TargetError
 from ...passes.memory_plan import ALIGNMENT, Place
 from .build import Build
@@ -39,10 +39,15 @@ def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
     """
     compiler = Compiler(made.source)
     needed = {launch.ways[0].number for launch in made.launches}  # also where a library is better
-    return [
+    found = [
         _compiled(compiler, code, target) if number in needed else _tried(compiler, code, target)
         for number, code in enumerate(made.codes)
     ]
+    for number, code in enumerate(made.codes):
+        together = slice(number, number + len(code.launches))
+        if not all(found[together]):
+            found[together] = [{} for _ in code.launches]
+    return found
 
 
 def _tried(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
@@ -171,27 +176,28 @@ class _Writer:
                 return {"read": {"symbol": step.symbol, "place": _argument(step.place)}}
 
     def _launch(self, launch: Launch) -> dict[str, Any]:
-        there = [w for w in launch.ways if w.number in self._places]
-        ways = [self._way(w, launch) for w in there]
-        arguments = list(map(_argument, launch.places))
-        arguments += [{"value": symbol} for symbol in self._codes[launch.ways[0].number].symbols]
-        told = {**ways[0]["launch"], "arguments": arguments, "node": launch.node}
+        pairs = zip(launch.ways, launch.places, strict=True)
+        there = [(way, places) for way, places in pairs if way.number in self._places]
+        ways = [self._way(way, places) for way, places in there]
+        number = [way for way, _ in there].index(taken([way for way, _ in there]))
+        told = {**ways[number]["launch"], "node": launch.node}
+        if launch.ends is not None:
+            told["ends"] = self._codes[launch.ends].name
         if len(ways) == 1:
             return told
-        for way in ways if launch.called else ():
-            way["launch"].setdefault("arguments", arguments)
-        told |= ways[there.index(taken(there))]["launch"]
+        if all(way["launch"]["arguments"] == told["arguments"] for way in ways):
+            for way in ways:
+                del way["launch"]["arguments"]
         return {**told, "ways": ways, "subject": self._codes[launch.ways[0].number].subject}
 
-    def _way(self, way: Way, step: Launch) -> dict[str, Any]:
+    def _way(self, way: Way, places: Sequence[Place]) -> dict[str, Any]:
         code = self._codes[way.number]
-        launch: dict[str, Any] = {
+        numbers = code.product.numbers if code.product else map(symbol, code.symbols)
+        launch = {
             "kernel": self._places[way.number],
-            "grid": [_size(code.grid), 1, 1],
+            "grid": [0 if way.left_out else _size(code.grid), 1, 1],
+            "arguments": [*map(_argument, places), *({"value": _size(n)} for n in numbers)],
         }
-        if code.product:
-            numbers = [{"value": _size(n)} for n in code.product.numbers]
-            launch["arguments"] = [*map(_argument, step.called[way.number]), *numbers]
         return {"launch": launch, "why": way.why, "choice": way.choice}
 
     def _branch(self, step: Branch) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..kernels import kernel_key, kernel_types, title
 from .cublas import library_code
 from .database import Database
 from .elements import pointer_type
-from .frame import Code
+from .frame import Code, laid_out
 from .sparsity import choose_sparse
 from .target import CudaTarget
 from .templates.attention import attention_kernel, is_fused
@@ -71,6 +71,7 @@ class Way:
         why: The reason for it.
         choice: What was chosen for it, by name.
         measured: Whether it is taken though it is not the first, which is chosen otherwise.
+        left_out: Whether there is nothing to launch: of a launch that other ways need.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Way:
     why: str
     choice: Mapping[str, Option] = field(default_factory=dict)
     measured: bool = False
+    left_out: bool = False
 
 
 def taken(ways: Sequence[Way]) -> Way:
@@ -117,22 +119,18 @@ class Scheduler:
         return self._ways[key]
 
     def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
-        """First what is chosen, then what else is worth measuring, a library's way last.
-
-        All but the first are of one launch.
-        """
+        """First what is chosen, then what else is worth measuring, a library's way last."""
         planned = str(kernel.algorithm.data)
         first, chosen, measured = self._first(kernel, name)
         yield self._way(kernel, first, chosen)
         library = self._library(kernel, name, first, measured)
-        options = {} if first.then else first.options
-        others = [{what: option} for what, offered in options.items() for option in offered]
+        others = [{what: option} for what, offered in first.options.items() for option in offered]
         others = [choice for choice in others if choice != chosen]
         for number, choice in enumerate(others[: self.target.candidates - 1], 1):
             say(kernel, planned, "")
             kernel.choose(choice)
             code = self._generate(kernel, f"{name}_{number}")
-            if not code.then and _memory(code) == _memory(first):
+            if laid_out(code.packed) == laid_out(first.packed):
                 yield self._way(kernel, code, choice)
         if library:
             yield library
@@ -196,12 +194,6 @@ def _subject(kernel: KernelOp, code: Code, target: CudaTarget) -> Mapping[str, i
     types = " ".join(str(type.dtype) for type in kernel_types(kernel))
     said = {"template": str(kernel.algorithm.data), "ops": title(kernel, " "), "types": types}
     return {**said, "precision": target.precision, **code.subject}
-
-
-def _memory(code: Code) -> object:
-    """What ways to compute a kernel have in common: the memory that they are given."""
-    packed = {n: [p.key for p in packings] for n, packings in code.packed.items()}
-    return packed, code.workspaces, list(code.signature.values())
 
 
 def has_kernel(op: GraphOp) -> bool:

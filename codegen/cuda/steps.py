@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ...ir.dims import Dim
 from ...passes.memory_plan import Place
@@ -17,17 +17,17 @@ class Launch:
 
     Attributes:
         ways: In which the kernel can be computed, first the one that is chosen.
-        places: Where its operands and results are.
+        places: Where that is what each way is given: operands, results and workspaces.
         buffers: The memory that it may touch.
         node: Of the user's model.
-        called: The places of what a library is given, by the number of its way's code.
+        ends: The number of the code whose work it ends; None where it begins it.
     """
 
     ways: Sequence[Way]
-    places: tuple[Place, ...]
+    places: Sequence[Sequence[Place]]
     buffers: tuple[Buffer, ...]
     node: str
-    called: Mapping[int, Sequence[Place]] = field(default_factory=dict)
+    ends: int | None = None
 
 
 @dataclass(frozen=True)

@@ -158,13 +158,14 @@ def _why_resident(tile: Tile, target: CudaTarget) -> str:
 
 
 def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
-    """The first tile in another form, with more or less loaded ahead, other steps, other warps."""
+    """The first tile in another form, in other parts, with more or less loaded ahead, and so on."""
     best = ranked[0]
     steps = [t for t in ranked[1:] if (t.rows, t.columns) == (best.rows, best.columns)]
     forms = [t for t in steps if replace(t, resident=0) == replace(best, resident=0)]
+    parts = [t for t in steps if replace(t, parts=best.parts, panel=best.panel) == best]
     ahead = [replace(best, stages=best.stages + n) for n in (1, -1)]
     warps = [replace(best, warps=n) for n in (best.warps * 2, best.warps // 2)]
-    found = [*forms, ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
+    found = [*forms, *parts[:2], ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
     return [t for t in found if fits(t, problem, target)]
 
 

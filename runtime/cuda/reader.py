@@ -103,7 +103,8 @@ class Reader:
         sizes, cells, starts = Sizes(self._symbols), [], []
         first = len(self.launches)
         for entry in entries:
-            launch = Launch(self._kernels[entry["kernel"]], str(entry.get("node", "")))
+            kernel = self._kernels[entry["kernel"]]
+            launch = Launch(kernel, str(entry.get("node", "")), "ends" in entry)
             self.launches.append(launch)
             starts.append(len(cells))
             cells += self._cells(launch.kernel, entry["arguments"], sizes)

@@ -19,10 +19,17 @@ HELD = -1
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: its kernel, and the name of what it computes in the user's model."""
+    """One launch.
+
+    Attributes:
+        kernel: What is launched.
+        node: The name of what it computes in the user's model.
+        ends: Whether it ends what the launch before it began.
+    """
 
     kernel: Kernel
     node: str
+    ends: bool = False
 
 
 @dataclass(frozen=True)

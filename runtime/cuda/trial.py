@@ -6,7 +6,7 @@ product can be a library's, that writes the same result again, and both are comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from .walk import Stretch
 if TYPE_CHECKING:
     from .lane import Lane, Parts
     from .products import Product
+    from .steps import Launch
 
 # How far results may differ, as a part of the largest one: by how it is multiplied, what is
 # multiplied, what is written.
@@ -55,12 +56,13 @@ class Trial:
         graphs: dict[int, tuple[Graph, int]] = {}
         for parts, found in ((lane.parts, own), (other, known)):
             lane.make_room(parts, [one for one, _ in found.values()])
-        for number, (one, count) in own.items():
-            (first,) = lane.graphs(lane.parts, [one], addresses)
-            first.launch(lane.stream)
+        for numbers in _kernels(lane.parts[1], own):
+            number, stretches = numbers[0], [own[n][0] for n in numbers]
+            first = lane.graphs(lane.parts, stretches, addresses)
+            self._launch(first)
             if number in products:
                 graph = self._tried(number, products[number], first)
-                graphs |= {number: (graph, count)} if graph else {}
+                graphs |= {number: (graph, own[number][1])} if graph else {}
         self._agree = frozenset(graphs)
         self.clock = Clock(lane, graphs)
 
@@ -69,7 +71,7 @@ class Trial:
         others = [n for n in numbers if n not in self._agree]
         return self._problems.get(others[0], _UNKNOWN) if others else ""
 
-    def _tried(self, number: int, one: Stretch, first: Graph) -> Graph | None:
+    def _tried(self, number: int, one: Stretch, first: Sequence[Graph]) -> Graph | None:
         """A graph that repeats the product, where it gives what ``first`` gave."""
         try:
             product, chain = self._lane.graphs(
@@ -80,21 +82,36 @@ class Trial:
             return None
         told = self._other[1][number].kernel.product
         assert told is not None
-        wanted, got = (self._result(g, told, one) for g in (first, product))
+        wanted, got = (self._result(graphs, told, one) for graphs in (first, [product]))
         if _agrees(wanted, got, told):
             return chain
         self._problems[number] = "cuBLASLt gives other results"
-        first.launch(self._lane.stream)
+        self._launch(first)
         return None
 
-    def _result(self, graph: Graph, product: Product, one: Stretch) -> np.ndarray:
-        """What a graph writes."""
+    def _launch(self, graphs: Sequence[Graph]) -> None:
+        for graph in graphs:
+            graph.launch(self._lane.stream)
+
+    def _result(self, graphs: Sequence[Graph], product: Product, one: Stretch) -> np.ndarray:
+        """What graphs write."""
         address, size = product.region(self._lane.cells(one, self._addresses).tolist())
         data, lane = np.empty(size, np.uint8), self._lane
-        graph.launch(lane.stream)
+        self._launch(graphs)
         lane.wait(lane.stream)
         lane.device.cuda.cuMemcpyDtoH(address_of(data), address, size)
         return _numbers(data, product.result)
+
+
+def _kernels(launches: Sequence[Launch], numbers: Iterable[int]) -> list[list[int]]:
+    """The numbers of launches, those of one kernel together."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if launches[number].ends:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
 
 
 def _numbers(data: np.ndarray, kind: str) -> np.ndarray:

@@ -30,6 +30,7 @@ from .ways import (
     bound,
     calls_library,
     codes_of,
+    ends,
     launches_of,
     most_ways,
     taking,
@@ -123,17 +124,19 @@ def _fastest(
 ) -> Winners:
     """By the time that all launches of a kernel take together."""
     groups: dict[tuple[str, int, int], list[int]] = defaultdict(list)
-    for number, launch in enumerate(launches_of(entry["launches"])):
-        if "ways" in launch and number in medians[0]:
+    launches = list(launches_of(entry["launches"]))
+    for number, launch in enumerate(launches):
+        if "ways" in launch and any(number in m for m in medians):
             ways = codes_of(entry, launch), ways_of(launch)
             groups[title_of(entry, launch), *ways].append(number)
     winners = {}
     for (title, codes, ways), numbers in groups.items():
+        begun = [n for n in numbers if not ends(launches[n])]
         taken, remark = medians[:codes], ""
         if codes < ways:
-            remark = missing() if trial is None else trial.remark(numbers)
+            remark = missing() if trial is None else trial.remark(begun)
             taken = [*taken, *([] if remark else medians[-1:])]
-        times = tuple(sum(m[n] for n in numbers) / len(numbers) for m in taken)
+        times = tuple(sum(m.get(n, 0.0) for n in numbers) / len(begun) for m in taken)
         best = times.index(min(times))
         winners[title] = Winner(best if times[best] < _WORTH * times[0] else 0, times, remark)
     return winners

@@ -2,8 +2,9 @@
 
 A launch with ``ways`` in the manifest takes one of them: ``{"launch": {...}, "why": text}``, where
 ``launch`` is what that way sets in the launch's entry. Equal kernels have equal ways; they are
-known by the name of the first way's kernel. The last way may be a library's; where it is not
-installed, that way is not there.
+known by the name of the first way's kernel, which a launch that ``ends`` their work names. In ways
+that do not need it, its grid is empty. The last way may be a library's; where it is not installed,
+that way is not there.
 """
 
 from __future__ import annotations
@@ -55,8 +56,12 @@ def launches_of(steps: Sequence[Entry]) -> Iterator[Entry]:
 
 def title_of(entry: Entry, launch: Entry) -> str:
     """The name by which a launch's kernel is known."""
-    first = launch["ways"][0]["launch"] if "ways" in launch else launch
-    return str(entry["kernels"][first["kernel"]]["name"])
+    return str(launch.get("ends") or _kernel_name(entry, _first(launch)))
+
+
+def ends(launch: Entry) -> bool:
+    """Whether a launch ends what the one before it began."""
+    return "ends" in launch
 
 
 def most_ways(entry: Entry) -> int:
@@ -111,8 +116,9 @@ def without_library(artifact: Artifact, why: str) -> Artifact:
     sites = list(made.manifest["sites"])
     for number in asking:
         first = launches[number]["ways"][0]
-        told = {"kernel": title_of(entry, launches[number]), "why": f"{first['why']}; {why}"}
-        sites[number] = {**sites[number], **told}
+        told = first["why"] if ends(launches[number]) else f"{first['why']}; {why}"
+        name = _kernel_name(entry, first["launch"])
+        sites[number] = {**sites[number], "kernel": name, "why": told}
     return replace(made, manifest={**made.manifest, "sites": sites})
 
 
@@ -123,9 +129,10 @@ def bound(artifact: Artifact, winners: Winners, told: Entry) -> Artifact:
     for number, launch in enumerate(launches_of(entry["launches"])):
         winner = winners.get(title_of(entry, launch))
         if winner is not None and "ways" in launch:
-            why = winner.told(launch["ways"][winner.way]["why"])
-            name = entry["kernels"][launch["kernel"]]["name"]
-            sites[number] = {**sites[number], "kernel": name, "why": why}
+            why = launch["ways"][winner.way]["why"]
+            told_why = why if ends(launch) else winner.told(why)
+            name = _kernel_name(entry, launch)
+            sites[number] = {**sites[number], "kernel": name, "why": told_why}
     found = {title: asdict(winner) for title, winner in winners.items()}
     changed = {"sites": sites, "cuda": {**entry, "tuned": {**told, "winners": found}}}
     return replace(made, manifest={**made.manifest, **changed})
@@ -135,6 +142,14 @@ def _with_ways(entry: Entry) -> list[tuple[str, Entry]]:
     """The kernels that can be computed in several ways: their titles, and a launch."""
     launches = (x for x in launches_of(entry["launches"]) if "ways" in x)
     return list({title_of(entry, x): x for x in launches}.items())
+
+
+def _first(launch: Entry) -> Entry:
+    return launch["ways"][0]["launch"] if "ways" in launch else launch
+
+
+def _kernel_name(entry: Entry, launch: Entry) -> str:
+    return str(entry["kernels"][launch["kernel"]]["name"])
 
 
 def _has_library(entry: Entry, launch: Entry) -> bool:

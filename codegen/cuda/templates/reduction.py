@@ -15,7 +15,7 @@ from ....ir.scalar import Scalar, const
 from ....ir.structure import neutral
 from ....ir.types import I64
 from ..arithmetic import combined, combiner
-from ..blocks import Sums, choose_blocks, count_parts
+from ..blocks import Blocks, Sums, count_parts, ranked_blocks
 from ..elements import literal, register_type
 from ..frame import Buffer, Code, Frame, dim_text
 from ..layout import Access, access_of, groups_of, total
@@ -102,7 +102,8 @@ class _Reduction(Rooted):
         """A block of results by a block of elements."""
         frame, count = self.frame, self.count
         sums = self._sums()
-        blocks = choose_blocks(sums, frame.target)
+        options = [b.option for b in ranked_blocks(sums, frame.target)]
+        blocks = Blocks(*frame.pick("blocks", options, sums.subject))
         lanes, depth = blocks.lanes, blocks.depth
         cut = Cut(frame, count, count_parts(blocks, sums, frame.target), depth)
         why = "along memory" if self.along else "across memory"

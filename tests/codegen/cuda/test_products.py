@@ -17,6 +17,7 @@ from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, MulOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.ops.reduce import ReduceSumOp
 from mlc.ir.ops.shape import TransposeOp
 
 F8 = np.dtype(ml_dtypes.float8_e4m3fn)
@@ -35,11 +36,17 @@ def test_products_with_what_follows(size: tuple[int, int, int], dtype: np.dtype)
 
 
 SPACE = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+LONG = (1, 2, 1101, 8)
 CHOICES = {
     "product": (lambda g, x, w: g(GeluOp, g(MatmulOp, x, w)), (17, 24), (24, 35)),
     "conv": (lambda g, x, w: g(ConvOp, x, w, groups=1, **SPACE), (1, 3, 2, 32), (3, 3, 32, 24)),
     "attention": (lambda g, x, k: g(AttentionOp, x, k, k), (1, 1, 37, 16), (1, 1, 70, 16)),
+    "decoding": (lambda g, x, k: g(AttentionOp, x, k, k), (1, 4, 1, 8), LONG),
+    "deep product": (lambda g, x, w: g(GeluOp, g(MatmulOp, x, w)), (5, 1031), (1031, 24)),
+    "sum": (lambda g, x: g(GeluOp, g(ReduceSumOp, x, axes=(0, 1), keepdims=True)), (301, 211)),
 }
+
+IN_PARTS = "decoding", "deep product", "sum"
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -48,13 +55,16 @@ def test_every_candidate_computes_the_same(name: str):
     make, *shapes = CHOICES[name]
     target = replace(target_for("cuda:sm_90"), candidates=6)
     kernels = Interpreter(module_of(make, *shapes), target)
-    (ways,) = (launch.ways for launch in kernels.build.launches)
+    ways = kernels.build.launches[0].ways
     arrays = [values(shape, FLOATS[0]) for shape in shapes]
     (wanted,) = interpret(module_of(make, *shapes), arrays)
     for number in range(len(ways)):
         (got,) = kernels.run(arrays, number)
         np.testing.assert_allclose(got, wanted, 1e-5, 1e-5 * np.abs(wanted).max())
     assert len(ways) > 2
+    if name in IN_PARTS:
+        assert len(kernels.build.launches[1].ways) == len(ways)
+        assert len({kernels.build.codes[way.number].grid for way in ways}) > 1
 
 
 def test_a_product_of_unknown_sizes():

@@ -412,6 +412,42 @@ def test_it_is_taken_where_it_wins_and_agrees(change: Any, took: bool, remark: s
         assert library.held in (0, 1)
 
 
+def in_parts() -> Any:
+    """A product that is taken in parts."""
+    w = values((2053, 17), F32, 1)
+    return module_of(lambda g, x: g(MatmulOp, x, w), (3, 2053))
+
+
+@pytest.mark.parametrize(
+    ("costs", "wrong", "wins"),
+    [
+        ({}, 0.0, ["k0_matmul", "k0_matmul_then1"]),
+        (
+            {"k0_matmul_1": 0.01, "k0_matmul_1_then1": 0.004},
+            0.0,
+            ["k0_matmul_1", "k0_matmul_1_then1"],
+        ),
+        ({NAME: 0.01}, 0.0, [NAME]),
+        ({NAME: 0.01}, 0.1, ["k0_matmul", "k0_matmul_then1"]),
+    ],
+    ids=["as estimated", "other parts", "the library", "a wrong library"],
+)
+def test_ways_in_parts_are_as_fast_as_both_their_launches(
+    costs: dict[str, float], wrong: float, wins: list[str]
+):
+    artifact, x = uncompiled(in_parts(), TARGET), values((3, 2053), F32)
+    with standing_in(interpreting(artifact)) as gpu:
+        vars(CublasStandIn(gpu)).update(wrong=wrong)
+        gpu.costs.update({NAME: 1.0, **costs})
+        model = Model.from_artifact(artifact).tune(x)
+        gpu.ran.clear()
+        close(model(x), interpret(in_parts(), [x])[0], 1e-5)
+        assert gpu.ran == wins
+        first, ending = (site["why"] for site in model.manifest["sites"])
+    assert ("µs, as estimated it is 50.0 µs" in first) == ("k0_matmul" not in wins)
+    assert ending.startswith("nothing is left" if wins == [NAME] else "it combines what the parts")
+
+
 def test_where_the_data_decide_nothing_is_measured():
     w = values((8, 12), F32, 1)
     module = module_of(lambda g, x: (g(MatmulOp, x, w), g(NonZeroOp, x, count="K")), (5, 8))
