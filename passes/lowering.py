@@ -14,6 +14,7 @@ from .explicit_pads import ExplicitPads
 from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
 from .integer_products import IntegerProducts
+from .pointwise_products import PointwiseProducts
 from .share_kernels import ShareKernels
 from .sink_reshapes import SinkReshapes
 from .split_groups import SplitGroups
@@ -44,6 +45,7 @@ def lowering(
         SinkReshapes(),  # behind what follows them, which may then be drawn in
         MergeTrailingReductions(),
         DecodeRows(),  # before tables are decoded as a whole
+        PointwiseProducts(reads_codes),  # of codes; after pads and groups are ops
         DecodeWeights(reads_codes),  # what no kernel computes on encoded
         FoldConstants(),  # of what was decoded, too
         EliminateDeadCode(),
