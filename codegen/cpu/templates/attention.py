@@ -34,6 +34,7 @@ from ....ir.types import F32
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from ..vector_math import expand
+from .attention_mask import packed_mask
 from .attention_operands import (
     BATCH,
     FEATURE,
@@ -73,8 +74,11 @@ class Attention(Operands):
     def __init__(self, frame: Frame):
         super().__init__(frame)
         self.lanes = frame.target.lanes(32)
+        # CPUs that take wide vectors in halves save time with half of one.
+        self.unit = self.lanes // 2 if frame.target.multipliers == 1 else self.lanes
         (self.block,) = frame.pick("queries", [(n,) for n in self._blocks()])
-        self.mask = self._turned_mask()
+        self.packed_mask = packed_mask(self, self.unit)
+        self.mask = None if self.packed_mask else self._turned_mask()
 
     def build(self) -> Code:
         """A task is a block of queries; the last one of a head may be narrower."""
@@ -91,7 +95,8 @@ class Attention(Operands):
             self.axes |= {KEY: zero, FEATURE: zero, VALUE: zero}
             self._widths(first, lambda width: self._task(scratch, first, width))
         cost = static((self.keys, self.features)) * self.block // 4
-        return frame.finish(product((self.batch, self.heads)) * blocks, grain_of(cost))
+        packed = {m.number: m.packing for m in [self.packed_mask] if m}
+        return frame.finish(product((self.batch, self.heads)) * blocks, grain_of(cost), packed)
 
     def _blocks(self) -> list[int]:
         """The queries of a task: four machine vectors, fewer where there are few; or two."""
@@ -102,7 +107,7 @@ class Attention(Operands):
         most = (4 if self.frame.target.registers > 16 else 2) * self.lanes
         if not isinstance(self.queries, int):
             return most
-        return min(most, ceildiv(max(1, self.queries), self.lanes) * self.lanes)
+        return min(most, ceildiv(max(1, self.queries), self.unit) * self.unit)
 
     def _widths(self, first: SSAValue, body: Callable[[int], None]) -> None:
         """Runs ``body`` on a whole block or, at a static end, on just enough vectors."""
@@ -110,7 +115,7 @@ class Attention(Operands):
         if not isinstance(queries, int) or queries % self.block == 0 or queries < self.block:
             body(self.block)
             return
-        rest = ceildiv(queries % self.block, self.lanes) * self.lanes
+        rest = ceildiv(queries % self.block, self.unit) * self.unit
         whole = self.b.compare("sle", first, self.b.index(queries - self.block))
         wide, narrow = self.b.region(lambda: body(self.block)), self.b.region(lambda: body(rest))
         self.b.add(scf.IfOp(whole, [], wide, narrow))
@@ -231,8 +236,8 @@ class Attention(Operands):
             total = self._product((memory, start, pitch, step), m.queries, depth, tall, width)
             place = b.mul_index(line, b.index(width))
             score = total
-            if m.mask is not None:
-                mask = b.load(m.mask, place, total.type, self._strides(width))
+            mask = self._mask_of(m, first, place, total.type)
+            if mask is not None:
                 score = b.op(arith.AddfOp, [score, mask], total.type)
             score = self._finished(score, first, tall, width)
             b.store(score, m.scores, place, self._strides(width))
@@ -246,6 +251,19 @@ class Attention(Operands):
         last = 1 if self.op.causal or not isinstance(self.keys, int) else self.keys % height
         with b.loop(whole, stop, max(1, last)) as first:
             rows(first, max(1, last))
+
+    def _mask_of(
+        self, m: Scratch, key: SSAValue, place: SSAValue, type: VectorType
+    ) -> SSAValue | None:
+        """The masks of some keys, where they lie by queries or were turned."""
+        b, packed = self.b, self.packed_mask
+        if packed:
+            pitch, one = b.index(packed.pitch), b.index(1)
+            start = b.add_index(self._start(packed.form), b.mul_index(key, pitch))
+            return b.load(self.frame.buffers[packed.number].memory, start, type, [pitch, one])
+        if m.mask is None:
+            return None
+        return b.load(m.mask, place, type, self._strides(type.get_shape()[1]))
 
     def _highest(self, m: Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
         """The highest score of each query so far."""
@@ -263,7 +281,7 @@ class Attention(Operands):
         """Scores with a mask that was not turned, and causality."""
         score = held = Scalar("load", (), F32, self.frame.new_number())
         query = s.minimum(s.axis(QUERY), s.size(self.queries) - 1)
-        if len(self.op.operands) > 3 and self.mask is None:
+        if len(self.op.operands) > 3 and not (self.mask or self.packed_mask):
             where = (s.axis(BATCH), s.axis(HEAD), query, s.axis(KEY))
             mask = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
             score = score + s.cast(mask, F32)
@@ -338,7 +356,7 @@ class Attention(Operands):
 
     def _height(self, width: int) -> int:
         """The rows of a register tile: accumulators, a row of the right factor, an element."""
-        vectors = width // self.lanes
+        vectors = ceildiv(width, self.lanes)
         return min(14, (self.frame.target.registers - 1 - vectors) // vectors)
 
     def _row(self, memory: SSAValue, row: int, width: int) -> SSAValue:

@@ -48,18 +48,25 @@ class Operands:
         origin = self.b.add_index(self._start(form), self.b.mul_index(key, along))
         return (memory, origin, along, across) if by_rows else (memory, origin, across, along)
 
-    def _turned_mask(self) -> tuple[Affine, SSAValue] | None:
-        """Where the mask's elements lie, if it lies by keys, so that it must be turned, too."""
+    def mask_form(self) -> tuple[int, Affine] | None:
+        """The buffer of the mask and its elements' places, if it is one of f32 in memory."""
         if len(self.op.operands) < 4 or type_of(self.op.operands[3]).dtype != F32:
             return None
         where = tuple(s.axis(a) for a in (BATCH, HEAD, QUERY, KEY))
         load = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
         if load.op != "load" or load.attr not in self.frame.buffers:
             return None
-        buffer = self.frame.buffers[load.attr]
-        form = self.space.position(load.args, buffer.shape)
+        form = self.space.position(load.args, self.frame.buffers[load.attr].shape)
+        return None if form.rest else (load.attr, form)
+
+    def _turned_mask(self) -> tuple[Affine, SSAValue] | None:
+        """Where the mask's elements lie, if it lies by keys, so that it must be turned, too."""
+        found = self.mask_form()
+        if found is None:
+            return None
+        number, form = found
         by_keys = form.coefficient(KEY) == 1 and form.coefficient(QUERY) != 0
-        return (form, buffer.memory) if by_keys and not form.rest else None
+        return (form, self.frame.buffers[number].memory) if by_keys else None
 
     def _result_indices(self) -> list[Scalar]:
         """The indices of the kernel's result, which may be a transpose of the attention's."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from graphs import Graph
 from mlc.codegen.cpu.target import host
 from mlc.ir.dims import substitute, symbol
 from mlc.ir.interpreter import interpret
@@ -98,3 +99,20 @@ def test_queries_that_see_no_key_give_zero():
     mask = np.zeros((3, 5), np.float32)
     mask[1] = -np.inf
     check(module, [], [*arrays, mask])
+
+
+@pytest.mark.parametrize("queries", [2, 49, 70])
+@pytest.mark.parametrize("heads", [(), (1,), (4,), (1, 1), (1, 4), (2, 1), (2, 4)])
+def test_constant_masks_lie_by_queries(heads: tuple[int, ...], queries: int):
+    graph = Graph((2, 4, queries, 16), (2, 2, 51, 16), (2, 2, 51, 16))
+    mask = np.random.default_rng(1).standard_normal((*heads, queries, 51)).astype(np.float32)
+    module = graph.module(graph(AttentionOp, *graph.inputs, mask, scale=0.3, causal=False))
+    check(module, [(2, 4, queries, 16), (2, 2, 51, 16), (2, 2, 51, 16)])
+
+
+def test_a_transposed_mask_is_laid_out_as_it_is_read():
+    graph = Graph((1, 2, 18, 16), (1, 2, 9, 16), (1, 2, 9, 16))
+    mask = np.random.default_rng(1).standard_normal((9, 18)).astype(np.float32)
+    turned = graph(TransposeOp, graph.value(mask), perm=(1, 0))
+    module = graph.module(graph(AttentionOp, *graph.inputs, turned, scale=0.3, causal=False))
+    check(module, [(1, 2, 18, 16), (1, 2, 9, 16), (1, 2, 9, 16)])
