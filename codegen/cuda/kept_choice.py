@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .templates.kept import FOUR, MOST_DEPTH, MOST_GROUP, Grouped, Kept, Scattered
+from .templates.flat import power_of_two
+from .templates.kept import FOUR, MOST_DEPTH, Grouped, Kept, Scattered
 from .tiles import Problem
+from .zeros import pattern_of
 
 MOST_ROWS = 8
 # Of a multiprocessor in a cycle: bytes from memory; values that are taken, and multiplied.
@@ -34,49 +36,36 @@ class KeptChoice:
     why: str
 
 
-def best_kept(matrix: np.ndarray, problem: Problem) -> KeptChoice | None:
-    """The best way to keep what is no zero; None of more than a few rows."""
+def best_kept(taken: np.ndarray, dtype: np.dtype, problem: Problem) -> KeptChoice | None:
+    """The best way to keep the elements that are ``taken``; None of more than a few rows."""
     if not isinstance(problem.rows, int) or not 0 < problem.rows <= MOST_ROWS:
         return None
-    found = [*_grouped(matrix, problem.rows), *_scattered(matrix, problem.rows)]
+    found = [*_grouped(taken, dtype, problem.rows), *_scattered(taken, dtype, problem.rows)]
     return max(found, key=lambda choice: choice.gain, default=None)
 
 
-def pattern_of(matrix: np.ndarray) -> tuple[int, int] | None:
-    """How many of every group of neighbours along the depth are kept, at most half of them."""
-    groups = [g for g in (2, 4, 8, MOST_GROUP) if len(matrix) % g == 0]
-    found = {g: _most_in(matrix.reshape(-1, g, matrix.shape[1])) for g in groups}
-    group = min(groups, key=lambda g: found[g] / g, default=1)
-    return (found[group], group) if groups and 2 * found[group] <= group else None
-
-
-def _most_in(groups: np.ndarray) -> int:
-    return max(1, int(np.count_nonzero(groups, axis=1).max(initial=0)))
-
-
-def _grouped(matrix: np.ndarray, rows: int) -> Iterator[KeptChoice]:
-    pattern = pattern_of(matrix)
+def _grouped(taken: np.ndarray, dtype: np.dtype, rows: int) -> Iterator[KeptChoice]:
+    pattern = pattern_of(taken)
     if pattern is None:
         return
     kept, group = pattern
-    form = Grouped(*matrix.shape, matrix.dtype, kept, group)
-    size = matrix.dtype.itemsize
-    dense = size * group / kept / _READ
-    taken = max((size + form.layout.bits / 8) / _READ, (1 + rows) / _VALUES)
-    taken *= form.filled / form.count
-    yield KeptChoice(form, dense / taken, f"{kept} of every {group} kept")
+    depth, columns = taken.shape
+    form = Grouped(depth, columns, dtype, kept, group)
+    dense = dtype.itemsize * group / kept / _READ
+    cost = max((dtype.itemsize + form.layout.bits / 8) / _READ, (1 + rows) / _VALUES)
+    gain = dense / cost * form.count / form.filled
+    yield KeptChoice(form, gain, f"{kept} of every {group} kept")
 
 
-def _scattered(matrix: np.ndarray, rows: int) -> Iterator[KeptChoice]:
-    depth, columns = matrix.shape
-    fours = float((-(-np.count_nonzero(matrix, axis=0) // FOUR)).mean())
+def _scattered(taken: np.ndarray, dtype: np.dtype, rows: int) -> Iterator[KeptChoice]:
+    depth, columns = taken.shape
+    fours = float((-(-np.count_nonzero(taken, axis=0) // FOUR)).mean())
     if depth > MOST_DEPTH or fours == 0:
         return
-    size, apart = matrix.dtype.itemsize, depth / (FOUR * fours)
-    dense = size * apart / _READ
+    apart = depth / (FOUR * fours)
+    dense = dtype.itemsize * apart / _READ
     touched = max(1 / _VALUES, apart / _LINES)
-    taken = max((size + _PLACE_BYTES) / _READ, 1 / _VALUES + rows * touched)
-    lanes = min(_WIDEST, 1 << max(0, round(fours) - 1).bit_length())
-    yield KeptChoice(
-        Scattered(depth, columns, matrix.dtype, lanes), dense / taken, "what is no zero kept"
-    )
+    cost = max((dtype.itemsize + _PLACE_BYTES) / _READ, 1 / _VALUES + rows * touched)
+    lanes = min(_WIDEST, power_of_two(round(fours)))
+    form = Scattered(depth, columns, dtype, lanes)
+    yield KeptChoice(form, dense / cost, "what is no zero kept")

@@ -20,13 +20,14 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.structure import Contraction
 from ...ir.types import DTYPES, F32
 from .frame import Frame
-from .kept_choice import best_kept, pattern_of
+from .kept_choice import best_kept
 from .target import CudaTarget
 from .templates.factors import Product, product_of
 from .templates.kept import Kept
 from .templates.matrices import constant_matrix
 from .templates.rooted import Rooted
 from .tiles import Problem, Tile, cycles, fits, ranked_tiles
+from .zeros import not_zero, pattern_of, taken_blocks
 
 _BLOCKS, _LARGEST_PLAIN = (16, 32, 64, 128), 32
 _DTYPES = frozenset(DTYPES[name] for name in ("f32", "f16", "bf16"))
@@ -65,16 +66,10 @@ def choose_sparse(kernel: KernelOp, target: CudaTarget) -> SparseChoice:
     return _choice(source.value.array, _problem(rooted, product), target)
 
 
-def taken_blocks(matrix: np.ndarray, block: int) -> np.ndarray:
-    """Which blocks of a matrix are not all zero: ``[block rows, block columns]``."""
-    depth, columns = matrix.shape
-    rows = np.add.reduceat(matrix != 0, range(0, depth, block), axis=0, dtype=np.int32)
-    return np.add.reduceat(rows, range(0, columns, block), axis=1) > 0
-
-
 def _choice(matrix: np.ndarray, problem: Problem, target: CudaTarget) -> SparseChoice:
     dense = cycles(ranked_tiles(problem, target)[0], problem, target)
-    densities = {b: float(taken_blocks(matrix, b).mean()) for b in _blocks(problem, target)}
+    taken = not_zero(matrix)
+    densities = {b: float(taken_blocks(taken, b).mean()) for b in _blocks(problem, target)}
     times = {
         tile: cycles(tile, replace(problem, depth=ceil(density * len(matrix))), target)
         for block, density in densities.items()
@@ -82,12 +77,12 @@ def _choice(matrix: np.ndarray, problem: Problem, target: CudaTarget) -> SparseC
     }
     tile = min(times, key=times.__getitem__)
     gain, density = dense / times[tile], densities[tile.columns]
-    zeros = f"{1 - np.count_nonzero(matrix) / matrix.size:.1%} zero"
-    kept = best_kept(matrix, problem)
+    zeros = f"{1 - np.count_nonzero(taken) / taken.size:.1%} zero"
+    kept = best_kept(taken, matrix.dtype, problem)
     if kept and kept.gain > max(_GAIN, gain):
         return SparseChoice(None, f"{zeros}, {kept.why}: {_predicted(kept.gain)}", kept.kept)
     blocks = f"{density:.1%} of blocks of {tile.depth}x{tile.columns} taken"
-    why = f"{zeros}, {blocks}: {_predicted(gain)}{_unused(matrix)}"
+    why = f"{zeros}, {blocks}: {_predicted(gain)}{_unused(taken)}"
     return SparseChoice(tile if gain > _GAIN else None, why)
 
 
@@ -95,9 +90,9 @@ def _predicted(gain: float) -> str:
     return f"predicted {gain:.2f}x the speed of the dense product"
 
 
-def _unused(matrix: np.ndarray) -> str:
+def _unused(taken: np.ndarray) -> str:
     """A remark where tensor cores could do better."""
-    pattern = pattern_of(matrix)
+    pattern = pattern_of(taken)
     if pattern is None:
         return ""
     kept, group = pattern
@@ -128,4 +123,4 @@ def _has_zeros(constant: ConstantOp) -> bool:
     data = constant.value
     if data.type.dtype not in _DTYPES or data.type.rank != 2 or data.array.size < _FEW:
         return False
-    return int(np.count_nonzero(data.array)) <= _DENSEST * data.array.size
+    return int(np.count_nonzero(not_zero(data.array))) <= _DENSEST * data.array.size

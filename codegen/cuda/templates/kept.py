@@ -26,7 +26,7 @@ from .codes import WORDS, Layout
 
 FOUR = 4
 _FEW_BITS = 4
-MOST_GROUP, MOST_DEPTH = 16, 1 << 16
+MOST_DEPTH = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from ..elements import memory_type
 from ..frame import Code, Frame, Packing
 from ..layout import Access, access_of, groups_of, total
 from ..printer import Printer, Scope
-from ..sparsity import choose_sparse, taken_blocks
+from ..sparsity import choose_sparse
 from ..target import CudaTarget
 from ..tiles import Tile
+from ..zeros import not_zero, taken_blocks
 from .factors import Product, precision_of, product_of
 from .flat import Placement, divides, nothing_placed, place
 from .kept_rows import kept_code
@@ -105,7 +106,7 @@ class _Sparse:
         )
 
     def _blocks(self, matrix: np.ndarray) -> np.ndarray:
-        taken, block = taken_blocks(matrix, self.block), self.block
+        taken, block = taken_blocks(not_zero(matrix), self.block), self.block
         down, across = taken.shape
         filled = np.zeros((down * block, across * block), matrix.dtype)
         filled[: matrix.shape[0], : matrix.shape[1]] = matrix
@@ -113,7 +114,7 @@ class _Sparse:
         return tiles[taken.T]
 
     def _places(self, matrix: np.ndarray) -> np.ndarray:
-        taken = taken_blocks(matrix, self.block).T
+        taken = taken_blocks(not_zero(matrix), self.block).T
         starts = np.concatenate([[0], np.cumsum(taken.sum(axis=1))])
         return np.concatenate([starts, np.nonzero(taken)[1]]).astype(np.int32)
 
