@@ -7,10 +7,10 @@ that, the run gets memory for it when it knows the size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xdsl.ir import Block, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from ..ir.dims import Dim, ceildiv, symbols_of
 from ..ir.late import late_bounds, upper_bound
@@ -27,7 +27,18 @@ from .arena import (
     sample_bytes,
     with_loop,
 )
-from .lifetimes import Copy, Memory, Regions, Span, base_of, is_held, life_spans, returned, spans_of
+from .lifetimes import (
+    Copy,
+    Memory,
+    Regions,
+    Span,
+    base_of,
+    is_held,
+    is_view,
+    life_spans,
+    returned,
+    spans_of,
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,22 @@ def size_in_bytes(value: SSAValue, bounds: Mapping[str, Dim]) -> Dim:
     return ceildiv(size * type.dtype.itemsize, ALIGNMENT) * ALIGNMENT
 
 
+def _until_read(op: Operation, order: Mapping[Operation, Span]) -> Span:
+    """From an op to the first that waits for it: those between may be at work at the same time."""
+    span = order[op]
+    readers = (order[reader].first for result in op.results for reader in _readers(result))
+    return Span(span.first, max(span.last, min(readers, default=span.last) - 1))
+
+
+def _readers(value: SSAValue) -> Iterator[Operation]:
+    """The ops that read a value, or a view of it."""
+    for use in value.uses:
+        if is_view(use.operation):
+            yield from _readers(use.operation.results[0])
+        else:
+            yield use.operation
+
+
 class _Planner:
     def __init__(self, block: Block, asked: Mapping[Workspace, Dim]):
         self.block = block
@@ -189,7 +216,7 @@ class _Planner:
             self._place_endless(life)
         lives = [life for life in lives if life not in endless]
         lives += [
-            Life(workspace, ceildiv(size, ALIGNMENT) * ALIGNMENT, order[workspace.op])
+            Life(workspace, ceildiv(size, ALIGNMENT) * ALIGNMENT, _until_read(workspace.op, order))
             for workspace, size in self.asked.items()
         ]
         for loop in loops:

@@ -118,7 +118,9 @@ def few_queries(g: Graph, x: SSAValue) -> SSAValue:
 def deep(g: Graph, x: SSAValue) -> SSAValue:
     """A product that is taken in parts of the depth."""
     weight = np.ones((1944, 40), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
-    return g(GeluOp, g(MatmulOp, g.add(ReshapeOp.to(x, (4, 1944))), weight))
+    known = all(isinstance(dim, int) for dim in x.type.shape)  # type: ignore[attr-defined]
+    rows = g.add(ReshapeOp.to(x, (4, 1944))) if known else x
+    return g(GeluOp, g(MatmulOp, rows, weight))
 
 
 KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
@@ -142,6 +144,8 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "depthwise": lambda g, x: conv(g, x, groups=48),
     "matmul in parts": deep,
     "mean in parts": lambda g, x: g(ReduceMeanOp, x, axes=(0, 1, 2), keepdims=False),
+    "matmul in parts at run time": deep,
+    "mean in parts at run time": lambda g, x: g(ReduceMeanOp, x, axes=(0, 1, 2), keepdims=False),
     "attention": attention,
     "attention in parts": few_queries,
     "attention in parts at run time": lambda g, x: g(AttentionOp, x, x, x),
@@ -161,7 +165,9 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
 }
 SHAPES = {
     "attention in parts at run time": (1, 9, symbol("S"), 48),
+    "matmul in parts at run time": (symbol("N"), 1944),
     "mean in parts": (40, 40, 9, 5),
+    "mean in parts at run time": (symbol("N"), 40, symbol("S"), 5),
 }
 DTYPES = {"f32": F32, "f16": F16, **({"bf16": BF16} if SWEEP else {})}
 ARCHITECTURES = "sm_80,sm_86,sm_89,sm_90,sm_100,ptx" if SWEEP else "sm_90"

@@ -9,8 +9,9 @@ import pytest
 from gpu import BF16, FLOATS, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.build import build
+from mlc.codegen.cuda.order import waits
 from mlc.codegen.cuda.target import target_for
-from mlc.ir.dims import substitute, symbol
+from mlc.ir.dims import Dim, substitute, symbol
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
@@ -169,6 +170,20 @@ def test_a_batch_of_images_as_large_as_the_run_says():
     module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes)
     weight = values(shapes[1], F32, 1)
     check(in_parts(module), *([values((n, 3, 2, 256), F32), weight] for n in (1, 30)))
+
+
+@pytest.mark.parametrize("rows", [4, N], ids=str)
+def test_products_in_parts_run_side_by_side(rows: Dim):
+    """Each has a workspace of its own until somebody reads what they give."""
+
+    def graph(g, x, *weights):
+        first, second, third = (g(MatmulOp, x, w) for w in weights)
+        return g(AddOp, g(AddOp, first, second), third)
+
+    shapes = (rows, 2048), *((2048, 256),) * 3
+    steps = build(module_of(graph, *shapes), target_for("cuda:sm_90")).steps
+    after = waits([step.buffers for step in steps])
+    assert after == [[], [0], [], [2], [1, 3], [4]]
 
 
 def test_workspaces_lie_where_nothing_else_is_needed():
