@@ -6,6 +6,8 @@ from .layout import ENDS, JOB, Machine, fields
 
 # The chunks of a thread at most; 1024 threads have fewer than can be counted.
 _SHARES = 32
+# So many groups of neighbours for each thread are claimed one by one; fewer are shared out evenly.
+_SOME = 4
 
 PARALLEL = f"""
 ; Runs on the caller alone what is no more than a chunk, and what is asked for while the pool is at
@@ -28,7 +30,14 @@ several:
   %plenty = icmp sge i64 %total, %needed
   %tied = icmp slt i64 %step, 0
   %joined = and i1 %plenty, %tied
-  %wanted = select i1 %joined, i64 %together, i64 %step
+  ; A few of them for each thread would not end together: equal parts do.
+  %last = sub i64 %total, 1
+  %part = udiv i64 %last, %threads
+  %even = add i64 %part, 1
+  %some.each = mul i64 %needed, {_SOME}
+  %few = icmp slt i64 %total, %some.each
+  %neighbours = select i1 %few, i64 %even, i64 %together
+  %wanted = select i1 %joined, i64 %neighbours, i64 %step
   %size = call i64 @llvm.smax.i64(i64 %wanted, i64 1)
   %one = icmp sle i64 %total, %size
   br i1 %one, label %serial, label %split

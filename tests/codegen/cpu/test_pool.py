@@ -106,7 +106,7 @@ def launch(
 def test_every_index_once(threads: int):
     with pool(threads) as handle:
         for count in (0, 1, 2, 3, 16, 97, 1009):
-            for grain in (1, 2, 5, 13, 96, 2000):
+            for grain in (1, 2, 5, 13, 96, 2000, -2, -5, -96):
                 counts = np.zeros(count + 1, np.int64)
                 launch(handle, "tally", counts, count, grain)
                 assert (counts[:-1] == 1).all()

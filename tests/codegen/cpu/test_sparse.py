@@ -199,7 +199,7 @@ def test_tasks_may_begin_and_end_anywhere(forced: Any):
     library = Library(native.build.objects, [site["kernel"]])
     got = np.zeros((150, 700), np.float32)
     buffers = [ctypes.c_void_p(a.ctypes.data) for a in (x, native.weights, got)]
-    for begin, end in [(4, 5), (0, 2), (2, 4)]:
+    for begin, end in [(7, 10), (4, 5), (0, 2), (2, 4), (5, 7)]:
         library[site["kernel"]](*buffers, ctypes.c_int64(begin), ctypes.c_int64(end))
     np.testing.assert_allclose(got, x @ w, rtol=1e-4, atol=1e-4)
 
