@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..passes.compress.baseline import Baseline
+    from ..passes.compress.fading import Whole
     from ..passes.compress.recipe import Recipe
     from ..passes.compress.report import LayerReport, Report
     from ..passes.compress.samples import Samples
@@ -178,6 +179,7 @@ class _Run:
     def _compressed(self) -> tuple[Baseline, Report]:
         from ..passes.compress.baseline import Baseline
         from ..passes.compress.compress import check_recipe, prepare_passes
+        from ..passes.compress.fading import whole_weights
         from ..passes.compress.report import Report
         from ..passes.manager import run_passes
 
@@ -192,8 +194,9 @@ class _Run:
             return baseline, report
         parts = self.recipe.stages()
         for part, training in zip(parts, recovery.stages(len(parts)), strict=True):
+            whole = whole_weights(self.module, part)
             self._run(part, report)
-            self.recovered.append(self._train(baseline, training))
+            self.recovered.append(self._train(baseline, whole, training))
         return baseline, report
 
     def _problems(self) -> list[str]:
@@ -215,12 +218,12 @@ class _Run:
 
         run_passes(self.module, compress_passes(recipe, self.samples, report, self.costs))
 
-    def _train(self, baseline: Baseline, recovery: Recovery) -> dict[str, Any]:
+    def _train(self, baseline: Baseline, whole: Whole, recovery: Recovery) -> dict[str, Any]:
         from .recovery import train
 
         assert self.samples is not None
         told = self.stages.progress
-        asked = (self.recipe, self.samples, recovery, self.asked.threads)
+        asked = (self.recipe, whole, self.samples, recovery, self.asked.threads)
         return train(baseline, self.module, *asked, told)
 
     def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..passes.compress.baseline import Baseline
+    from ..passes.compress.fading import Whole
     from ..passes.compress.recipe import Recipe
     from ..passes.compress.samples import Samples
 
@@ -69,8 +70,8 @@ def recover(
     The original model teaches the compressed one, on inputs without labels: it has to compute the
     same results, and the same in every layer. Zeros stay zeros, weights stay on their levels
     (rounding lets gradients pass), factors stay thin; scales, biases and norms are trained too.
-    Many weights go in steps, and few levels come last; there is training after each, of which the
-    last takes half of the time.
+    Weights that are pruned go step by step in the first half of their training, those first that
+    it takes least notice of; few levels come last, and take half of the time.
 
     >>> model = mlc.recover(module, mlc.Recipe.of(sparsify=0.8), batches, inputs=example)
 
@@ -101,14 +102,19 @@ def train(
     baseline: Baseline,
     module: ModuleOp,
     recipe: Recipe,
+    whole: Whole,
     samples: Samples,
     recovery: Recovery,
     threads: int,
     progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
-    """Trains the weights of ``module`` in place; what is to be told about it."""
+    """Trains the weights of ``module`` in place; what is to be told about it.
+
+    Those that were ``whole`` until now are pruned anew, step by step.
+    """
     from ..frontends.torch.distill import Training, distill
     from ..ir.module import main_function
+    from ..passes.compress.fading import Fading
     from ..passes.compress.samples import returning
     from ..passes.compress.trainable import put_back, trainable
 
@@ -116,11 +122,13 @@ def train(
         returned = main_function(of).body.block.last_op
         return [*(returned.operands if returned else ()), *(gives for _, gives in layers)]
 
-    weights = trainable(module, recipe)
-    student = returning(module, told(module, baseline.now), [value for value, _ in weights])
+    fading = Fading.of(module, recipe, whole)
+    weights = trainable(module, recipe, fading)
+    student = returning(module, told(module, baseline.now), [w.value for w in weights])
     teacher = returning(baseline.module, told(baseline.module, baseline.before))
     results = len(told(module, ()))
     training = Training(**asdict(recovery), threads=threads)
-    trained = distill(teacher, student, weights, list(samples), results, training, progress)
+    data = (fading.masks, list(samples))
+    trained = distill(teacher, student, weights, *data, results, training, progress)
     put_back(weights, trained.arrays)
     return {"steps": trained.steps, "before": trained.before, "after": trained.after}

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
 
 from ...ir.errors import MlcError
 from .execute import BY_REFERENCE, torch_module
-from .latents import Latent, latent_of
-from .tensors import torch_view
+from .latents import Floats, Latent, Trainable, latent_of
+from .tensors import numpy_view, torch_view
 
 Batch = Sequence[np.ndarray]
-Weight = tuple[SSAValue, "np.ndarray | None"]
 Pair = tuple[torch.Tensor, torch.Tensor]
+Masks = Callable[[Sequence[np.ndarray], float], Sequence[np.ndarray]]
 _WARM = 0.05
+# Pruning takes so much of the training, in so many steps, the first of them the largest.
+_PRUNING, _TIMES = 0.5, 20
 _TINY = 1e-12
 
 
@@ -64,7 +65,8 @@ class Trained:
 def distill(
     teacher: ModuleOp,
     student: ModuleOp,
-    weights: Sequence[Weight],
+    weights: Sequence[Trainable],
+    masks: Masks,
     batches: Sequence[Batch],
     results: int,
     training: Training,
@@ -75,7 +77,9 @@ def distill(
     Args:
         teacher: Gives what the student has to compute, value by value.
         student: The compressed graph.
-        weights: Constants, or what decodes constants; with a mask where zeros must stay.
+        weights: Constants, or what decodes constants, and where zeros must stay.
+        masks: Where those stay that begin whole, given the score of each element of each, and the
+            share of the zeros that are to be there.
         batches: Inputs of both.
         results: How many of the values, from the first, are the model's own.
         training: How long, how fast.
@@ -88,10 +92,59 @@ def distill(
     if run.meta[BY_REFERENCE]:
         names = ", ".join(dict.fromkeys(run.meta[BY_REFERENCE]))
         raise MlcError(f"cannot train: torch has no function, and so no gradient, for {names}")
-    latents = nn.ModuleList(latent_of(value, mask) for value, mask in weights)
+    latents = [latent_of(weight) for weight in weights]
+    fading = [
+        (latent, weight.whole)
+        for latent, weight in zip(latents, weights, strict=True)
+        if isinstance(latent, Floats) and weight.whole is not None
+    ]
     with _threads(training.threads):
         both = torch_module(teacher), run
-        return _Distillation(*both, latents, batches, results, training).run(progress)
+        made = _Distillation(*both, latents, batches, results, training)
+        return made.run(_Pruning(fading, masks, made.optimizer), progress)
+
+
+class _Pruning:
+    """Weights that begin whole and lose elements step by step.
+
+    Which matter least is told by their squares and the mean squares of their gradients, which Adam
+    knows: that is about how much the error grows without them (LeCun, Denker and Solla, "Optimal
+    brain damage", 1989; Theis et al., "Faster gaze prediction with dense networks and Fisher
+    pruning", 2018). How many are gone follows a cubic (Zhu and Gupta, "To prune, or not to prune",
+    2017).
+    """
+
+    def __init__(
+        self,
+        fading: Sequence[tuple[Floats, np.ndarray]],
+        masks: Masks,
+        optimizer: torch.optim.Optimizer,
+    ):
+        self.fading = fading
+        self.masks = masks
+        self.optimizer = optimizer
+        self.times = 0
+
+    def begin(self) -> None:
+        """All are whole."""
+        for latent, whole in self.fading:
+            latent.begin_as(whole)
+
+    def follow(self, share: float) -> None:
+        """As many are gone as belongs there after a ``share`` of the training."""
+        times = min(int(_TIMES * share / _PRUNING), _TIMES)
+        if times == self.times:
+            return
+        self.times = times
+        scores = [numpy_view(self._scores(latent)) for latent, _ in self.fading]
+        stay = self.masks(scores, 1 - (1 - times / _TIMES) ** 3)
+        for (latent, _), mask in zip(self.fading, stay, strict=True):
+            latent.mask = torch.tensor(mask)
+
+    def _scores(self, latent: Floats) -> torch.Tensor:
+        squares = latent().detach().square()
+        gradients = self.optimizer.state[latent.weight].get("exp_avg_sq")
+        return squares if gradients is None else squares * gradients
 
 
 class _Distillation:
@@ -99,7 +152,7 @@ class _Distillation:
         self,
         teacher: nn.Module,
         student: nn.Module,
-        latents: nn.ModuleList,
+        latents: Sequence[Latent],
         batches: Sequence[Batch],
         results: int,
         training: Training,
@@ -107,21 +160,26 @@ class _Distillation:
         self.results = results
         self.teacher = teacher
         self.student = student
-        self.latents: list[Latent] = [m for m in latents if isinstance(m, Latent)]
+        self.latents = latents
         self.batches = [[torch_view(a) for a in batch] for batch in batches]
         self.training = training
-        self.optimizer = torch.optim.Adam(_groups(self.latents, training.rate), betas=(0.9, 0.98))
+        groups = _groups(self.latents, training.rate)
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
-    def run(self, progress: Callable[[str, int, int], None]) -> Trained:
+    def run(self, pruning: _Pruning, progress: Callable[[str, int, int], None]) -> Trained:
         begun, before = self._arrays(), self._mean_error()
+        pruning.begin()
         start, done = time.monotonic(), 0
         for done, batch in enumerate(self._order(), 1):
             share = (time.monotonic() - start) / (60 * self.training.minutes)
-            self._step(batch, max(share, (done - 1) / self.training.steps))
+            share = max(share, (done - 1) / self.training.steps)
+            pruning.follow(share)
+            self._step(batch, share)
             progress("train", done, self.training.steps)
             if share >= 1:
                 break
+        pruning.follow(1.0)
         after = self._mean_error()
         fine = math.isfinite(after) and after < before
         return Trained(self._arrays() if fine else begun, done, before, min(before, after))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +14,25 @@ from xdsl.ir import SSAValue
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.quant import DequantizeOp
 from .tensors import numpy_view
+
+
+class Trainable(Protocol):
+    """Something that is trained."""
+
+    @property
+    def value(self) -> SSAValue:
+        """A constant, or what decodes constants."""
+        ...
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Where it may differ from 0; None: everywhere."""
+        ...
+
+    @property
+    def whole(self) -> np.ndarray | None:
+        """What it begins as, to come to its zeros while it is trained; None: it has them."""
+        ...
 
 
 class Latent(nn.Module, ABC):
@@ -40,6 +60,11 @@ class Floats(Latent):
     def forward(self) -> torch.Tensor:
         """Zeros stay."""
         return self.weight if self.mask is None else self.weight * self.mask
+
+    def begin_as(self, array: np.ndarray) -> None:
+        """Has these values, and no zeros that must stay."""
+        self.weight.data = torch.tensor(array.astype(np.float32))
+        self.mask = None
 
     def arrays(self) -> list[np.ndarray]:
         """The weight itself."""
@@ -95,11 +120,12 @@ class Codes(Latent):
         return values
 
 
-def latent_of(value: SSAValue, mask: np.ndarray | None) -> Latent:
+def latent_of(weight: Trainable) -> Latent:
     """The parameters behind a constant, or behind decoded constants."""
-    if isinstance(value.owner, DequantizeOp):
-        return Codes(value.owner, mask)
-    return Floats(_array(value), mask)
+    op = weight.value.owner
+    if isinstance(op, DequantizeOp):
+        return Codes(op, weight.mask)
+    return Floats(_array(weight.value), weight.mask)
 
 
 def _array(value: SSAValue) -> np.ndarray:

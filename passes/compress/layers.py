@@ -78,7 +78,11 @@ class Layer:
 
     def matrices(self) -> np.ndarray:
         """The weight as ``[groups, inputs, outputs]``, a copy."""
-        parts = self.weight().reshape(self.inputs, self.groups, self.outputs)
+        return self.as_matrices(self.weight())
+
+    def as_matrices(self, array: np.ndarray) -> np.ndarray:
+        """What has the shape of the weight as ``[groups, inputs, outputs]``."""
+        parts = array.reshape(self.inputs, self.groups, self.outputs)
         return np.ascontiguousarray(parts.transpose(1, 0, 2))
 
     def as_weight(self, matrices: np.ndarray, outputs: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...ir.errors import MlcError
 from .options import LowRank as LowRank
@@ -24,9 +24,6 @@ Options = Quantize | Sparsify | LowRank | Tables
 OptionsT = TypeVar("OptionsT", Quantize, Sparsify, LowRank, Tables)
 # The parts of a recipe in the order in which they are done.
 PARTS = {"low_rank": LowRank, "sparsify": Sparsify, "quantize": Quantize, "tables": Tables}
-
-# Pruning more than so much goes in so many steps when there is training in between.
-_MANY, _STEPS = 0.6, 3
 
 
 class RecipeError(MlcError):
@@ -123,29 +120,9 @@ class Recipe:
         return replace(self, layers=layers, **dict.fromkeys(others, None))
 
     def stages(self) -> list[Recipe]:
-        """The recipe in parts between which a model is trained.
-
-        Factors first, then weights are pruned in steps that leave the same share of those that
-        there are, then they get few levels.
-        """
-        steps = _STEPS if any(s.sparsity > _MANY for s in self._of(Sparsify)) else 1
-        pruning = self.only("sparsify")
-        parts = [self.only("low_rank"), *(pruning._pruned(k / steps) for k in range(1, steps + 1))]
-        return [part for part in (*parts, self.only("quantize", "tables")) if part.options()]
-
-    def _pruned(self, share: float) -> Recipe:
-        """With as many zeros as there are after a share of the steps."""
-
-        def less(given: Sparsify | bool | None) -> Any:
-            if not isinstance(given, Sparsify):
-                return given
-            return replace(given, sparsity=1 - (1 - given.sparsity) ** share)
-
-        layers = tuple(replace(o, sparsify=less(o.sparsify)) for o in self.layers)
-        return replace(self, sparsify=less(self.sparsify), layers=layers)
-
-    def _of(self, kind: type[OptionsT]) -> list[OptionsT]:
-        return [o for o in self.options() if isinstance(o, kind)]
+        """The recipe in parts between which a model is trained: factors, zeros, few levels."""
+        parts = [("low_rank",), ("sparsify",), ("quantize", "tables")]
+        return [part for part in (self.only(*kinds) for kinds in parts) if part.options()]
 
     def options(self) -> list[Options]:
         """All options that stand in this recipe."""

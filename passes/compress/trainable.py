@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -17,32 +18,48 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.norm import LayerNormOp, RmsNormOp
 from ...ir.ops.quant import DequantizeOp
 from ...ir.types import F32, is_float, type_of
+from .fading import Fading
 from .layers import placed_before
 from .recipe import Recipe
 
-# A value, and where it may differ from 0; None: everywhere.
-Weight = tuple[SSAValue, "np.ndarray | None"]
+
+@dataclass(frozen=True)
+class Weight:
+    """Something that is trained.
+
+    Attributes:
+        value: A constant, or what decodes constants.
+        mask: Where it may differ from 0; None: everywhere.
+        whole: What it begins as, to come to its zeros while it is trained; None: it has them.
+    """
+
+    value: SSAValue
+    mask: np.ndarray | None = None
+    whole: np.ndarray | None = None
 
 
-def trainable(module: ModuleOp, recipe: Recipe) -> list[Weight]:
+def trainable(module: ModuleOp, recipe: Recipe, fading: Fading) -> list[Weight]:
     """The weights of layers as they are encoded, and the vectors of biases and norms.
 
-    Layers that were pruned keep their zeros.
+    Layers that were pruned keep their zeros, but for those that are ``fading``.
     """
-    found: dict[SSAValue, np.ndarray | None] = {}
+    whole = fading.by_weight()
+    found: dict[SSAValue, Weight] = {}
     for op in main_function(module).body.block.ops:
         if isinstance(op, MatmulOp | ConvOp) and _is_weight(op.operands[1]):
+            weight = op.operands[1]
             pruned = recipe.sparsify_of(source_of(op)) is not None
-            found[op.operands[1]] = _values(op.operands[1]) != 0 if pruned else None
+            mask = _values(weight) != 0 if pruned else None
+            found[weight] = Weight(weight, mask, whole.get(weight))
         elif isinstance(op, AddOp | LayerNormOp | RmsNormOp):
-            found |= {v: None for v in op.operands if _is_vector(v)}
-    return list(found.items())
+            found |= {v: Weight(v) for v in op.operands if _is_vector(v)}
+    return list(found.values())
 
 
 def put_back(weights: Sequence[Weight], arrays: Sequence[Sequence[np.ndarray]]) -> None:
     """Replaces constants by trained ones: of each weight itself, or the first that it decodes."""
-    for (value, _), trained in zip(weights, arrays, strict=True):
-        op = value.owner
+    for weight, trained in zip(weights, arrays, strict=True):
+        value, op = weight.value, weight.value.owner
         assert isinstance(op, GraphOp)
         made = [
             _constant_before(op, array, old) for array, old in zip(trained, _read(op), strict=False)

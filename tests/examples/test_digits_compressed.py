@@ -54,11 +54,11 @@ def test_compressed(recipe: mlc.Recipe, bound: float, whole: float):
     assert accuracy(model) >= whole - bound
 
 
-@pytest.mark.parametrize(("sparsity", "bound"), [(0.8, 0.02), (0.9, 0.06)])
-def test_sparse_integers_after_training(sparsity: float, bound: float, whole: float):
+def test_sparse_integers_after_training(whole: float):
+    """About a point is lost; how much differs, as training rounds differently on each machine."""
     pytest.importorskip("torch")
-    pruning = Sparsify(sparsity, method="sparsegpt", scope="sensitivity")
+    pruning = Sparsify(0.9, method="sparsegpt", scope="sensitivity")
     recipe = mlc.Recipe(Quantize(scheme="static"), pruning)
-    options = {"steps": 600, "rate": 0.05, "layers": 0.05, "classes": True}
+    options = {"steps": 1200, "rate": 0.08, "layers": 0.05, "classes": True}
     model = mlc.recover(DIGITS / "digits.onnx", recipe, shifted(), cache=False, **options)
-    assert accuracy(model) >= whole - bound
+    assert accuracy(model) >= whole - 0.025
