@@ -263,6 +263,21 @@ class _Run:
         ]
 
 
+def tell_decoded(layers: Sequence[dict[str, Any]], sites: Iterable[Mapping[str, Any]]) -> None:
+    """Says of ``layers`` which ones were decoded when code was generated, and are stored whole."""
+    from ..passes.decode_weights import DECODED
+
+    decoded = {
+        node: site["why"] for site in sites if DECODED in site["why"] for node in site["nodes"]
+    }
+    for layer in layers:
+        if layer["layer"] in decoded and layer["steps"] and not layer["restored"]:
+            last = layer["steps"][-1]
+            last["why"] = last["why"] or decoded[layer["layer"]]
+            if len(layer["steps"]) == 1:
+                layer["bytes_after"] = layer["bytes_before"]
+
+
 def _kept(data: Any, what: str) -> Any:
     """Data that can be gone through again and again."""
     if isinstance(data, str) or not isinstance(data, Iterable | None):

@@ -23,8 +23,9 @@ from .values import is_constant
 
 # Whether the one reader of a decoded constant computes on its codes, and the reason.
 Choice = Callable[[DequantizeOp], tuple[bool, str]]
-# The attribute that holds the reason.
+# The attribute that holds the reason, and how that begins where they are decoded.
 NOTE = "codes"
+DECODED = "decoded ahead of time"
 
 
 @dataclass(frozen=True)

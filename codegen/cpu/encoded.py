@@ -18,6 +18,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp
 from ...ir.types import DTYPES, F32, bit_width, is_float, type_of
+from ...passes.decode_weights import DECODED
 from .target import CpuTarget
 from .templates.frame import static
 
@@ -51,7 +52,7 @@ def choose_encoded(op: DequantizeOp, target: CpuTarget) -> EncodedChoice:
     """How a product computes that reads a decoded constant."""
     problem = _problem(op)
     if problem:
-        return EncodedChoice(False, f"decoded ahead of time: {problem}")
+        return EncodedChoice(False, f"{DECODED}: {problem}")
     rows, bits = _rows(op), bit_width(type_of(op.x).dtype)
     depth, columns = (static((d,)) for d in type_of(op.x).shape)
     dense = rows / target.multipliers / _DENSE / target.lanes(32)
@@ -59,9 +60,9 @@ def choose_encoded(op: DequantizeOp, target: CpuTarget) -> EncodedChoice:
     ratio = dense / encoded_cycles(rows, depth, columns, bits, target)
     predicted = f"predicted {ratio:.2f}x the speed of the dense product"
     if ratio < 1:
-        return EncodedChoice(False, f"decoded ahead of time: on codes {predicted}")
+        return EncodedChoice(False, f"{DECODED}: on codes {predicted}")
     if rows >= _MANY and _zeros(op) >= _ZEROS:
-        return EncodedChoice(False, f"decoded ahead of time: {_zeros(op):.0%} are zeros to skip")
+        return EncodedChoice(False, f"{DECODED}: {_zeros(op):.0%} are zeros to skip")
     group, _ = groups_of(op)
     return EncodedChoice(True, f"{bits}-bit codes in groups of {group}: {predicted}")
 

@@ -17,6 +17,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp
 from ...ir.types import DTYPES, F32, TensorType, bit_width, type_of
+from ...passes.decode_weights import DECODED
 from .target import CudaTarget
 from .templates.codes import SLICE
 
@@ -42,16 +43,16 @@ def choose_encoded(op: DequantizeOp, target: CudaTarget) -> EncodedChoice:
     """How the one reader of a decoded constant computes."""
     (use,) = op.result.uses
     if not isinstance(use.operation, MatmulOp) or use.index != 1:
-        return EncodedChoice(False, "decoded ahead of time: only right sides of products are codes")
+        return EncodedChoice(False, f"{DECODED}: only right sides of products are codes")
     bits, problem = bit_width(type_of(op.x).dtype), problem_of(op)
     if problem and type_of(op.x).dtype not in _INTEGERS:
-        return EncodedChoice(False, f"decoded ahead of time: {problem}")
+        return EncodedChoice(False, f"{DECODED}: {problem}")
     if problem:
         return EncodedChoice(True, f"codes of {bits} bits, one a byte: {problem}")
     ratio = _ratio(op, use.operation, target)
     predicted = f"predicted {ratio:.2f}x the speed of the dense product"
     if ratio < _ENOUGH:
-        return EncodedChoice(False, f"decoded ahead of time: on codes {predicted}")
+        return EncodedChoice(False, f"{DECODED}: on codes {predicted}")
     return EncodedChoice(True, f"codes of {bits} bits are decoded in registers: {predicted}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import compress_models
 import mlc
 import numpy as np
 import onnx
@@ -137,3 +138,11 @@ def test_passes_of_a_recipe_one_by_one(tmp_path: Path, capsys: pytest.CaptureFix
     assert "needs calibration data" in capsys.readouterr().err
     assert main(["passes"]) == 0
     assert "quantize-weights" in capsys.readouterr().out
+
+
+def test_what_is_decoded_by_the_compiler_is_reported_as_stored():
+    convolution = compress_models.convolution()
+    model = mlc.compile(convolution, recipe=mlc.Recipe(Quantize(bits=4)), cache=False)
+    (layer,) = model.report["compression"]["layers"]
+    assert layer["bytes_after"] == layer["bytes_before"]
+    assert "decoded ahead of time" in layer["steps"][0]["why"]

@@ -55,10 +55,10 @@ def test_compressed(recipe: mlc.Recipe, bound: float, whole: float):
 
 
 def test_sparse_integers_after_training(whole: float):
-    """About a point is lost; how much differs, as training rounds differently on each machine."""
+    """A point at most is lost in the 2000 steps of the benchmark; these are fewer."""
     pytest.importorskip("torch")
     pruning = Sparsify(0.9, method="sparsegpt", scope="sensitivity")
     recipe = mlc.Recipe(Quantize(scheme="static"), pruning)
-    options = {"steps": 1200, "rate": 0.08, "layers": 0.05, "classes": True}
+    options = {"steps": 1000, "rate": 0.08, "layers": 0.05, "classes": True, "threads": 1}
     model = mlc.recover(DIGITS / "digits.onnx", recipe, shifted(), cache=False, **options)
     assert accuracy(model) >= whole - 0.025
