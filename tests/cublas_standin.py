@@ -105,6 +105,7 @@ class CublasStandIn:
     Attributes:
         knows: Whether it finds an algorithm.
         wrong: What is added to all results.
+        idle: Whether it writes nothing.
         asked: How often an algorithm was asked for.
         problems: What was computed: sizes and epilogue.
     """
@@ -115,7 +116,7 @@ class CublasStandIn:
 
     def __init__(self, gpu: StandIn, version: int = 120903):
         self.gpu = gpu
-        self.knows, self.wrong, self.asked = True, 0.0, 0
+        self.knows, self.wrong, self.idle, self.asked = True, 0.0, False, 0
         self.problems: list[dict[str, Any]] = []
         self._objects: dict[int, object] = {}
         self._handles = itertools.count(0x9000, 16)
@@ -247,7 +248,8 @@ class CublasStandIn:
             for layout, address in zip(problem.layouts, addresses, strict=True)
         )
         bias = problem.bias(self.gpu)
-        d[:] = problem.result(a, b, c, bias, *factors) + self.wrong
+        if not self.idle:
+            d[:] = problem.result(a, b, c, bias, *factors) + self.wrong
         rows, columns, depth = problem.sizes
         self.problems.append({
             "sizes": (rows, columns, depth, problem.d[5]),

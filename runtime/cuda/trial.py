@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # How far results may differ, as a part of the largest one: by how it is multiplied, what is
 # multiplied, what is written.
 _LOOSE = {"f32": 1e-4, "tf32": 5e-3, "f16": 5e-3, "bf16": 3e-2, "f8E4M3FN": 2e-2, "i32": 0.0}
+# Every byte of it: no number, if it is one of floats.
+_UNWRITTEN = 0xFF
 _UNKNOWN = "cuBLASLt is not measured where the data decide how a run goes on"
 
 
@@ -94,12 +96,16 @@ class Trial:
             graph.launch(self._lane.stream)
 
     def _result(self, graphs: Sequence[Graph], product: Product, one: Stretch) -> np.ndarray:
-        """What graphs write."""
-        address, size = product.region(self._lane.cells(one, self._addresses).tolist())
-        data, lane = np.empty(size, np.uint8), self._lane
+        """What graphs write, where nothing of what was there before is left."""
+        lane = self._lane
+        cuda, stream = lane.device.cuda, lane.stream
+        address, size = product.region(lane.cells(one, self._addresses).tolist())
+        data = np.full(size, _UNWRITTEN, np.uint8)
+        lane.wait(stream)
+        cuda.cuMemcpyHtoD(address, address_of(data), size)
         self._launch(graphs)
-        lane.wait(lane.stream)
-        lane.device.cuda.cuMemcpyDtoH(address_of(data), address, size)
+        lane.wait(stream)
+        cuda.cuMemcpyDtoH(address_of(data), address, size)
         return _numbers(data, product.result)
 
 

@@ -391,6 +391,7 @@ def tuned(
     [
         (lambda library: None, True, "cuBLASLt computes it; measured: 10.0 µs, as estimated it is"),
         (lambda library: vars(library).update(wrong=0.1), False, "cuBLASLt gives other results"),
+        (lambda library: vars(library).update(idle=True), False, "cuBLASLt gives other results"),
         (lambda library: vars(library).update(knows=False), False, "has no algorithm for products"),
         (
             lambda library: library.gpu.costs.update({NAME: 0.03}),
