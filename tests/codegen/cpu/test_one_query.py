@@ -82,6 +82,19 @@ def test_appended_at_any_size(
     check(module, shapes_of(heads, groups, past, new, features), target_for(target))
 
 
+def test_on_neon():
+    pytest.importorskip("unicorn", reason="the emulator is missing: pip install unicorn")
+    from emulated import run_emulated
+
+    module = step(4, 2, 13, features=(16, 24))
+    rng = np.random.default_rng(3)
+    shapes = shapes_of(4, 2, 13, 1, (16, 24))
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    wanted = interpret(module, arrays)
+    for got, right in zip(run_emulated(module, arrays), wanted, strict=True):
+        np.testing.assert_allclose(got, right, 1e-5, 1e-5)
+
+
 @pytest.mark.parametrize("past", [0, 5, 128, 200])
 def test_any_past_and_batch(past: int):
     module = step(4, 2, P, batch=B)
