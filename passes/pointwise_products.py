@@ -23,6 +23,9 @@ from .decode_weights import Choice
 from .rewrite import again
 from .values import is_constant, producer
 
+# Fewer weights are no memory to speak of, and so many places see them that codes are slower.
+_FEWEST = 4096
+
 
 @dataclass(frozen=True)
 class PointwiseProducts(Pass):
@@ -62,8 +65,12 @@ class PointwiseProducts(Pass):
 
 
 def _encoded(op: ConvOp) -> DequantizeOp | None:
+    """What decodes the weight, if that is large."""
     weight = producer(op.w, DequantizeOp)
-    return weight if weight and all(is_constant(v) for v in weight.operands) else None
+    if weight is None or not all(is_constant(v) for v in weight.operands):
+        return None
+    assert isinstance(weight.x.owner, ConstantOp)
+    return weight if weight.x.owner.value.array.size >= _FEWEST else None
 
 
 def _sees_one_place(op: ConvOp) -> bool:

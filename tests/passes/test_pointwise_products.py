@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from graphs import Graph, array, counts
@@ -15,13 +17,13 @@ from native import Native
 from xdsl.dialects.builtin import ModuleOp
 
 PLAIN = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1}
-X = array(2, 3, 5, 40)
+X = array(2, 3, 5, 72)
 
 
-def encoded(size: int, options: Quantize, **params: object) -> ModuleOp:
+def encoded(size: int, options: Quantize, filters: int = 60, **params: Any) -> ModuleOp:
     """A convolution by a weight of few bits."""
     graph = Graph(X.shape)
-    weight = array(size, size, 40 // int(str(params.get("groups", 1))), 24, seed=1)
+    weight = array(size, size, 72 // params.get("groups", 1), filters, seed=1)
     module = graph.module(graph(ConvOp, graph.inputs[0], weight, **(PLAIN | params)))
     QuantizeWeights(Recipe(options)).apply(module)
     return module
@@ -50,16 +52,17 @@ def test_the_meaning_stays(options: Quantize):
     ("size", "params"),
     [(3, {}), (1, {"strides": (1, 2)}), (1, {"pads": (0, 1, 0, 0)}), (1, {"groups": 4})],
 )
-def test_others_stay(size: int, params: dict[str, object]):
+def test_others_stay(size: int, params: dict[str, Any]):
     module = encoded(size, Quantize(4, group=8), **params)
     before = str(module)
     PointwiseProducts(lambda op: (True, "")).apply(module)
     assert str(module) == before
 
 
-def test_what_would_be_decoded_stays():
-    module = encoded(1, Quantize(4, group=8))
+@pytest.mark.parametrize(("filters", "taken"), [(60, False), (8, True)])
+def test_what_would_be_decoded_and_what_is_small_stays(filters: int, taken: bool):
+    module = encoded(1, Quantize(4, group=8), filters)
     before = str(module)
-    PointwiseProducts(lambda op: (False, "slower")).apply(module)
+    PointwiseProducts(lambda op: (taken, "")).apply(module)
     assert str(module) == before
     assert sum(isinstance(op, DequantizeOp) for op in module.walk()) == 1
