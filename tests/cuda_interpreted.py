@@ -5,15 +5,17 @@ Arguments come through the driver's interface and the binary's own table of para
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from cuda_standin import Call, StandIn, standing_in
+from cuda_tensor_map import TensorMap
 from interpreted import Interpreted, Memory
-from mlc.codegen.cuda.build import build
+from mlc.codegen.cuda.build import Build, build
 from mlc.codegen.cuda.compile import Binary
 from mlc.codegen.cuda.frame import Code
-from mlc.codegen.cuda.plan import described
+from mlc.codegen.cuda.plan import Binaries, compile_kernels, described
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.driver.signature import signature_of
 from mlc.runtime import Artifact, Model
@@ -30,16 +32,21 @@ def interpreting(artifact: Artifact, arch: tuple[int, int] = (9, 0)) -> StandIn:
     kernels = Interpreted(artifact.code[offset : offset + size].decode(), memory)
     gpu = StandIn(arch=arch)
     for kernel in entry["kernels"]:
-        gpu.bodies[kernel["name"]] = _body(kernels, memory, kernel["parameters"])
+        gpu.bodies[kernel["name"]] = _body(kernels, memory, kernel)
     return gpu
 
 
-def _body(kernels: Interpreted, memory: Memory, types: Sequence[str]) -> Callable[[Call], None]:
+def _body(kernels: Interpreted, memory: Memory, entry: Mapping[str, Any]) -> Callable[[Call], None]:
+    types, tensors = entry["parameters"], entry.get("descriptors", ())
+    # A map, and the sizes and strides behind it.
+    places = np.cumsum([len(types), *(1 + 2 * len(t["shape"]) for t in tensors)])
+
     def run(call: Call) -> None:
         blocks = call.memory.blocks.items()
         memory.ranges[:] = [(start, start + block.nbytes) for start, block in blocks]
-        values = [call.integer(n) for n in range(len(types))]
-        kernels.launch(call.name, call.grid, types, values)
+        values: list[Any] = [call.integer(n) for n in range(len(types))]
+        values += [TensorMap.read(call.arguments[n]).tensor for n in places[:-1]]
+        kernels.launch(call.name, call.grid, [*types, *(t["type"] for t in tensors)], values)
 
     return run
 
@@ -49,10 +56,20 @@ def uncompiled(module: ModuleOp, target: CudaTarget | None = None) -> Artifact:
     target = target or target_for("cuda:ptx")
     made = build(module, target)
     binaries = [{} if c.product else {"ptx": _hollow(c)} for c in made.codes]
+    return _artifact(module, made, binaries, target)
+
+
+def compiled(module: ModuleOp, target: CudaTarget) -> Artifact:
+    """The artifact of a module, with its binaries."""
+    made = build(module, target)
+    return _artifact(module, made, compile_kernels(made, target), target)
+
+
+def _artifact(module: ModuleOp, made: Build, binaries: Binaries, target: CudaTarget) -> Artifact:
     entry, code = described(made, binaries, target)
     manifest = {
         **signature_of(module, made.symbols).to_manifest(),
-        "target": {"name": "cuda:ptx", "candidates": target.candidates},
+        "target": {"name": "cuda", "candidates": target.candidates},
         "sites": made.sites,
         "cuda": entry,
     }

@@ -27,6 +27,7 @@ ERRORS = {
     719: "CUDA_ERROR_LAUNCH_FAILED",
 }
 LEGACY = 1
+MULTIPROCESSORS = 3
 T = TypeVar("T")
 
 
@@ -126,7 +127,9 @@ class Library:
         ctypes.memmove(place, name, min(size, len(name)))
 
     def DeviceGetAttribute(self, place: int, attribute: int, ordinal: int) -> None:
-        ctypes.c_int.from_address(place).value = self.devices[ordinal][1][attribute - 75]
+        major, minor = self.devices[ordinal][1]
+        told = {16: MULTIPROCESSORS, 75: major, 76: minor}
+        ctypes.c_int.from_address(place).value = told[attribute]
 
     def DevicePrimaryCtxRetain(self, place: int, ordinal: int) -> None:
         ctypes.c_void_p.from_address(place).value = 0x100 + ordinal

@@ -28,6 +28,7 @@ from cuda_machine import (
     Work,
     last_first,
 )
+from cuda_tensor_map import TensorMap
 from mlc.runtime.cuda import cublas as cublas_module
 from mlc.runtime.cuda import device as device_module
 from mlc.runtime.cuda import driver as driver_module
@@ -92,6 +93,31 @@ class StandIn(Library):
         if attribute == 8 and value > SHARED_AT_MOST:
             raise Refusal(1, f"{value} bytes of shared memory")
         found.attributes[attribute] = value
+
+    def TensorMapEncodeTiled(
+        self,
+        place: int,
+        type: int,
+        rank: int,
+        address: int,
+        sizes: int,
+        strides: int,
+        box: int,
+        steps: int,
+        interleaved: int,
+        swizzle: int,
+        promotion: int,
+        fill: int,
+    ) -> None:
+        wide, narrow = ctypes.c_uint64, ctypes.c_uint
+        numbers = ((wide, sizes, rank), (wide, strides, rank - 1), (narrow, box, rank))
+        found = (tuple((t * n).from_address(p)) for t, p, n in numbers)
+        made = TensorMap(type, swizzle, address, *found)
+        made.check()
+        if place % 64 or set((narrow * rank).from_address(steps)) != {1} or interleaved or fill:
+            raise Refusal(1, f"a map at {place:#x}")
+        self.memory.view(address, made.extent)
+        ctypes.memmove(place, made.bytes(), 128)
 
     # Graphs
 

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 from interpreted import Interpreted, Memory
 from mlc.codegen.cuda.build import Build, Launch, build
+from mlc.codegen.cuda.frame import Descriptor
 from mlc.codegen.cuda.target import CudaTarget, target_for
 from mlc.ir.dims import Dim, substitute
 from mlc.ir.interpreter import interpret
@@ -17,6 +18,8 @@ from native import aligned
 from xdsl.dialects.builtin import ModuleOp
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
+# Of a GPU with so few multiprocessors, programs take several tiles.
+_RESIDENT = 3
 FLOATS = [np.dtype(np.float32), np.dtype(np.float16), BF16]
 
 
@@ -72,8 +75,12 @@ class Interpreter:
         kernels.memory.ranges = [(at, at + _value(size, symbols)) for at, size in buffers]
         values = [_address(place, bases, symbols) for place in places]
         values += [symbols[s] for s in code.symbols]
-        grid = (_value(code.grid, symbols), 1, 1)
-        kernels.launch(code.name, grid, list(code.signature.values()), values)
+        arguments = dict(zip(code.signature, values, strict=True))
+        tensors = [(arguments[d.buffer], *_dims(d, symbols)) for d in code.descriptors]
+        types = [*code.signature.values(), *(d.type for d in code.descriptors)]
+        count = _value(code.grid, symbols)
+        grid = (min(count, _RESIDENT * code.resident) if code.resident else count, 1, 1)
+        kernels.launch(code.name, grid, types, [*values, *tensors])
 
     def _symbols(self, arrays: list[np.ndarray]) -> dict[str, int]:
         values: dict[str, int] = {}
@@ -114,6 +121,11 @@ def _value(dim: Dim, symbols: dict[str, int]) -> int:
     value = substitute(dim, symbols)
     assert isinstance(value, int)
     return value
+
+
+def _dims(told: Descriptor, symbols: dict[str, int]) -> tuple[list[int], list[int]]:
+    """The sizes of a tensor, and its strides."""
+    return [_value(d, symbols) for d in told.shape], [_value(d, symbols) for d in told.strides]
 
 
 def _address(place: Place, bases: dict[str, list[int]], symbols: dict[str, int]) -> int:

@@ -8,6 +8,7 @@ a buffer that the launch was given. Results are labelled "interpreted": no GPU r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,8 +58,11 @@ class Interpreted:
         exec("\n".join(lines), names)
         self.names = names
 
-    def launch(self, name: str, grid: Sequence[int], types: Sequence[str], values: Sequence[int]):
-        """Runs all programs of a kernel; ``values`` are addresses and numbers."""
+    def launch(self, name: str, grid: Sequence[int], types: Sequence[str], values: Sequence[Any]):
+        """Runs all programs of a kernel; ``values`` are addresses and numbers.
+
+        That of a descriptor is the tensor's address, its sizes and its strides.
+        """
         arguments = [_argument(t, v) for t, v in zip(types, values, strict=True)]
         with _patched(self.memory), np.errstate(all="ignore"):
             ti.interpreter_builder.set_grid_dim(*grid)
@@ -67,12 +71,27 @@ class Interpreted:
                 self.names[name](*arguments)
 
 
-def _argument(type: str, value: int) -> tl.tensor:
+def _argument(type: str, value: Any) -> Any:
+    if type.startswith("tensordesc"):
+        return _descriptor(type, *value)
     kind: Any = tl.str_to_ty(type.removeprefix("*"), None)
     if type.startswith("*"):
         pointer = tl.pointer_type(kind)
         return tl.tensor(ti.TensorHandle(np.array([value], np.uint64), pointer), pointer)
     return tl.tensor(ti.TensorHandle(np.array([value], ti._get_np_dtype(kind)), kind), kind)
+
+
+def _descriptor(type: str, address: int, sizes: Sequence[int], strides: Sequence[int]) -> Any:
+    """A tensor of which tiles are copied; its last dim has neighbours."""
+    element, *tile = re.findall(r"\w+", type.removeprefix("tensordesc"))
+    assert strides[-1] == 1
+    return ti.interpreter_semantic.make_tensor_descriptor(
+        _argument(f"*{element}", address),
+        [_argument("i32", n) for n in sizes],
+        [*(_argument("i64", n) for n in strides[:-1]), tl.constexpr(1)],
+        [tl.constexpr(int(n)) for n in tile],
+        "zero",
+    )
 
 
 def _real(handle: ti.TensorHandle) -> np.ndarray:
@@ -202,9 +221,11 @@ _DEVICE = SimpleNamespace(**{n: _elementwise(f) for n, f in _NUMPY.items()})
 def _loads(memory: Memory) -> Callable[..., ti.TensorHandle]:
     original = ti.InterpreterBuilder.create_masked_load
 
-    def load(self: Any, ptrs: ti.TensorHandle, mask: ti.TensorHandle, *rest: Any) -> Any:
+    def load(
+        self: Any, ptrs: ti.TensorHandle, mask: ti.TensorHandle, *rest: Any, **named: Any
+    ) -> Any:
         memory.check(ptrs.data, mask.data, _size(ptrs))
-        return original(self, ptrs, mask, *rest)
+        return original(self, ptrs, mask, *rest, **named)
 
     return load
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -19,6 +19,22 @@ from .target import PORTABLE, Architecture
 _FILE = "<mlc kernels>"
 # Of drivers from CUDA 12.0 on.
 _PTX_VERSION = 80
+_DRIVER_TYPES = {8: 10, 9: 8, 10: 9}
+
+
+@dataclass(frozen=True)
+class Box:
+    """What is copied at once, in the driver's terms.
+
+    Attributes:
+        sizes: Elements along each dim, outermost first.
+        type: Their ``CUtensorMapDataType``.
+        swizzle: The ``CUtensorMapSwizzle`` of their order in shared memory.
+    """
+
+    sizes: tuple[int, ...]
+    type: int
+    swizzle: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,7 @@ class Binary:
         shared: Bytes of shared memory it asks for.
         global_scratch: Bytes, and their alignment, that each program needs in global memory.
         spilled: Bytes of memory that each thread uses for want of registers.
+        boxes: How what each descriptor tells lies in shared memory.
     """
 
     cubin: bytes
@@ -42,6 +59,7 @@ class Binary:
     shared: int
     global_scratch: tuple[int, int]
     spilled: int
+    boxes: tuple[Box, ...] = ()
 
 
 class Compiler:
@@ -79,7 +97,8 @@ class Compiler:
         from triton.compiler import ASTSource
 
         divisible = {(n,): [["tt.divisibility", 16]] for n in pointers(code)}
-        source = ASTSource(self._functions[code.name], dict(code.signature), {}, divisible)
+        signature = {**code.signature, **{d.name: d.type for d in code.descriptors}}
+        source = ASTSource(self._functions[code.name], signature, {}, divisible)
         options = {
             "num_warps": code.num_warps,
             "num_stages": code.num_stages,
@@ -108,7 +127,14 @@ def _binary_of(made: Any) -> Binary:
         meta.shared,
         scratch,
         spilled_bytes(made.asm["cubin"]),
+        tuple(_box_of(told) for told in getattr(meta, "tensordesc_meta", None) or ()),
     )
+
+
+def _box_of(told: Mapping[str, Any]) -> Box:
+    """A box as Triton tells it, which counts some types otherwise than the driver."""
+    type: int = told["elem_type"]
+    return Box(tuple(told["block_size"]), _DRIVER_TYPES.get(type, type), told["swizzle"])
 
 
 def pointers(code: Code) -> Sequence[int]:

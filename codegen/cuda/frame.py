@@ -60,6 +60,32 @@ class Packing:
 
 
 @dataclass(frozen=True)
+class Descriptor:
+    """A tensor whose tiles the hardware copies: a parameter behind all others.
+
+    Attributes:
+        name: The parameter's.
+        buffer: The parameter that points to the tensor.
+        dtype: Of its elements.
+        shape: Outermost first.
+        strides: In elements; the last is 1.
+        tile: How many elements are copied at once along each dim.
+    """
+
+    name: str
+    buffer: str
+    dtype: np.dtype
+    shape: Shape
+    strides: Shape
+    tile: tuple[int, ...]
+
+    @property
+    def type(self) -> str:
+        """Triton's name of the parameter's type."""
+        return f"tensordesc<{pointer_type(self.dtype).removeprefix('*')}{list(self.tile)}>"
+
+
+@dataclass(frozen=True)
 class Code:
     """A kernel as Triton source, with what is needed to compile and launch it.
 
@@ -68,7 +94,7 @@ class Code:
         text: Its source.
         signature: Triton's name of each parameter's type: operands, results, workspaces, symbols.
         symbols: The symbols it takes, in order, behind its buffers.
-        grid: How many programs there are.
+        grid: How many programs there are at most.
         num_warps: How many warps run one program.
         num_stages: How many steps of a loop are loaded ahead.
         options: What could have been chosen, by name; first what estimates say is fastest.
@@ -77,6 +103,8 @@ class Code:
         workspaces: Memory that it needs besides, by parameter; it may hold anything before.
         unaligned: The operands and results that may lie at no multiple of 16 bytes.
         found: The symbols it finds out: it writes them where pointers behind its buffers say.
+        descriptors: What it takes behind all these.
+        resident: So many programs for each multiprocessor are enough; 0 if the grid is.
         then: What is launched after it, with the same arguments, to end its work.
         product: What a library is asked for instead: then there is no source.
     """
@@ -94,6 +122,8 @@ class Code:
     workspaces: tuple[Buffer, ...] = ()
     unaligned: frozenset[int] = frozenset()
     found: tuple[str, ...] = ()
+    descriptors: tuple[Descriptor, ...] = ()
+    resident: int = 0
     then: Code | None = None
     product: LibraryProduct | None = None
 
@@ -132,6 +162,8 @@ class Frame:
         self.options: dict[str, Sequence[Option]] = {}
         self.subject: dict[str, int | str] = {}
         self.packed: dict[int, Sequence[Packing]] = {}
+        self.descriptors: tuple[Descriptor, ...] = ()
+        self.resident = 0
         self._done: list[Code] = []
         self._depth = 1
         self._bound = 0
@@ -175,6 +207,10 @@ class Frame:
         self.buffers[number] = Buffer(f"w{len(self.workspaces)}", shape, dtype)
         self.workspaces += (self.buffers[number],)
         return number
+
+    def describe(self, descriptor: Descriptor) -> None:
+        """Takes a descriptor as a parameter."""
+        self.descriptors += (descriptor,)
 
     def result(self, value: SSAValue) -> Buffer | None:
         """The memory of a value that the kernel yields; None of another."""
@@ -229,7 +265,7 @@ class Frame:
     def then(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> None:
         """Ends the function, and begins the one that is launched after it."""
         self._done.append(self._code(grid, num_warps, num_stages))
-        self.lines, self._bound = [], 0
+        self.lines, self._bound, self.descriptors, self.resident = [], 0, (), 0
 
     def finish(self, grid: Dim, num_warps: int = 4, num_stages: int = 3) -> Code:
         """Ends the last function; gives the first."""
@@ -244,12 +280,13 @@ class Frame:
         signature = {b.name: pointer_type(b.dtype) for b in memory}
         signature |= {f"found{n}": "*i64" for n in range(len(self.found))}
         signature |= {symbol_name(s): "i32" for s in self.symbols}
-        header = f"@triton.jit\ndef {name}({', '.join(signature)}):"
+        parameters = [*signature, *(d.name for d in self.descriptors)]
+        header = f"@triton.jit\ndef {name}({', '.join(parameters)}):"
         text = "\n".join([header, *self._description(memory), *self.lines, ""])
         choice = {"options": self.options, "subject": self.subject}
         memory_ = {"packed": self.packed, "workspaces": self.workspaces, "found": self.found}
-        rest = grid, num_warps, num_stages
-        return Code(name, text, signature, self.symbols, *rest, **choice, **memory_)
+        rest = {**choice, **memory_, "descriptors": self.descriptors, "resident": self.resident}
+        return Code(name, text, signature, self.symbols, grid, num_warps, num_stages, **rest)
 
     def _description(self, memory: Sequence[Buffer]) -> list[str]:
         """What the function computes, as comments."""
@@ -257,7 +294,9 @@ class Frame:
             f"{b.name} {DTYPE_NAMES[b.dtype] if b in self.workspaces else _type_text(b)}"
             for b in memory
         )
-        return [f"    # {title(self.kernel, ' ')}", f"    # {types}"]
+        tiles = [f"{d.name} tiles {list(d.tile)} of {d.buffer}" for d in self.descriptors]
+        lines = title(self.kernel, " "), types, ", ".join(tiles)
+        return [f"    # {line}" for line in lines if line]
 
 
 def laid_out(packed: Mapping[int, Sequence[Packing]]) -> object:

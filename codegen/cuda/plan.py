@@ -7,7 +7,7 @@ and its reason. The first is chosen until it is measured that another one is fas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...ir.dims import Dim, symbol
@@ -126,11 +126,28 @@ def _kernel(
         "ptx": section.add(portable.ptx.encode()) if portable else None,
         "num_warps": first.num_warps,
         "num_ctas": 1,
+        "resident": code.resident,
         "shared": max(b.shared for b in found.values()),
         "global_scratch_size": max(size for size, _ in scratch),
         "global_scratch_align": max(align for _, align in scratch),
         "parameters": list(code.signature.values()),
         "divisible": list(pointers(code)),
+        "descriptors": [
+            _descriptor(code, number, found) for number in range(len(code.descriptors))
+        ],
+    }
+
+
+def _descriptor(code: Code, number: int, found: Mapping[str, Binary]) -> dict[str, Any]:
+    """A tensor that a kernel takes as a descriptor."""
+    told = code.descriptors[number]
+    return {
+        "parameter": list(code.signature).index(told.buffer),
+        "type": told.type,
+        "shape": [_size(d) for d in told.shape],
+        "strides": [_size(d) for d in told.strides],
+        "itemsize": told.dtype.itemsize,
+        "boxes": {name: asdict(binary.boxes[number]) for name, binary in found.items()},
     }
 
 

@@ -110,7 +110,8 @@ class Scheduler:
         key = kernel_key(kernel), unaligned, sparse.tile, sparse.kept
         if key not in self._ways:
             name, first = f"k{len(self._ways)}_{title(kernel)}", len(self.codes)
-            self._ways[key] = list(self._written(kernel, name))
+            target = replace(self.target, aligned=not unaligned)
+            self._ways[key] = list(self._written(kernel, name, target))
             made = self.codes[first:]
             self.codes[first:] = [replace(code, unaligned=unaligned) for code in made]
         way = taken(self._ways[key])
@@ -118,10 +119,10 @@ class Scheduler:
         say(kernel, way.algorithm, "; ".join(filter(None, reasons)))
         return self._ways[key]
 
-    def _written(self, kernel: KernelOp, name: str) -> Iterator[Way]:
+    def _written(self, kernel: KernelOp, name: str, target: CudaTarget) -> Iterator[Way]:
         """First what is chosen, then what else is worth measuring, a library's way last."""
         planned = str(kernel.algorithm.data)
-        first, chosen, measured = self._first(kernel, name)
+        first, chosen, measured = self._first(kernel, name, target)
         yield self._way(kernel, first, chosen)
         library = self._library(kernel, name, first, measured)
         others = [{what: option} for what, offered in first.options.items() for option in offered]
@@ -129,27 +130,29 @@ class Scheduler:
         for number, choice in enumerate(others[: self.target.candidates - 1], 1):
             say(kernel, planned, "")
             kernel.choose(choice)
-            code = self._generate(kernel, f"{name}_{number}")
+            code = self._generate(kernel, f"{name}_{number}", target)
             if laid_out(code.packed) == laid_out(first.packed):
                 yield self._way(kernel, code, choice)
         if library:
             yield library
 
-    def _first(self, kernel: KernelOp, name: str) -> tuple[Code, Mapping[str, Option], str]:
+    def _first(
+        self, kernel: KernelOp, name: str, target: CudaTarget
+    ) -> tuple[Code, Mapping[str, Option], str]:
         """As it was measured to be fastest, else as estimates have it.
 
         Last is what was measured where a library is faster than both.
         """
         planned = str(kernel.algorithm.data)
-        code = self._generate(kernel, name)
-        subject = _subject(kernel, code, self.target)
+        code = self._generate(kernel, name, target)
+        subject = _subject(kernel, code, target)
         found = self.database.find(subject, {**code.options, _LIBRARY: [_ASKED]})
         if found is None or _LIBRARY in found.choice:
             choice = {what: options[0] for what, options in code.options.items()}
             return replace(code, subject=subject), choice, found.why if found else ""
         say(kernel, planned, "")
         kernel.choose(found.choice)
-        code = self._generate(kernel, name)
+        code = self._generate(kernel, name, target)
         say(kernel, str(kernel.algorithm.data), f"{kernel.why.data}; {found.why}")
         return replace(code, subject=subject), found.choice, ""
 
@@ -170,20 +173,20 @@ class Scheduler:
         self.codes += code.launches
         return Way(number, str(kernel.algorithm.data), str(kernel.why.data), choice)
 
-    def _generate(self, kernel: KernelOp, name: str) -> Code:
+    def _generate(self, kernel: KernelOp, name: str, target: CudaTarget) -> Code:
         try:
-            code = self._templated(kernel, name)
+            code = self._templated(kernel, name, target)
         except TargetError as error:
             raise Unfit(str(error)) from error
         if code is None:
             raise Unfit(f"the CUDA target has no kernel for '{kernel.algorithm.data}'")
-        if not self.target.fp8 and _FP8 in code.signature.values():
+        if not target.fp8 and _FP8 in code.signature.values():
             raise Unfit("GPUs before sm_89 have no elements of f8E4M3FN")
         return code
 
-    def _templated(self, kernel: KernelOp, name: str) -> Code | None:
+    def _templated(self, kernel: KernelOp, name: str, target: CudaTarget) -> Code | None:
         templates = _TEMPLATES.get(str(kernel.algorithm.data), ())
-        made = (template(kernel, name, self.target) for template in templates)
+        made = (template(kernel, name, target) for template in templates)
         return next((code for code in made if code is not None), None)
 
 

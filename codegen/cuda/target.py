@@ -64,11 +64,13 @@ class CudaTarget:
         precision: To what products of f32 round their factors: ``f32``, ``tf32`` (10 bits of
             mantissa), ``f16`` (10 bits, up to 65504) or ``bf16`` (7 bits); sums are in f32.
         candidates: In how many ways at most each kernel is written, for one to be measured best.
+        aligned: Whether what kernels read and write surely lies at multiples of 16 bytes.
     """
 
     architectures: tuple[Architecture, ...]
     precision: str = "f32"
     candidates: int = 1
+    aligned: bool = True
 
     @property
     def shared(self) -> int:

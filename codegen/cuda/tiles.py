@@ -26,9 +26,11 @@ from .target import CudaTarget
 # Multiplications of a multiprocessor in a cycle, and bytes from the second-level cache, and its
 # share of those from memory.
 _TENSOR, _TENSOR_TF32, _PLAIN, _BYTES, _MEMORY = 1024, 512, 96, 48, 18
-# In cycles: a step's own; a tile's, until its first step and after its last; what is left of that
-# where other tiles are loaded meanwhile.
-_STEP, _LATENCY, _BETWEEN = 40, 1500, 600
+# In cycles: a step's own, and for the addresses of each factor; a tile's, until its first step and
+# after its last, and until descriptors are there; what is left where others are loaded meanwhile.
+_STEP, _ADDRESSES, _LATENCY, _TOLD, _BETWEEN = 10, 15, 1500, 300, 600
+# Of products and loads, which go on at once, so much of the shorter is not hidden by the longer.
+_SEEN = 1 / 8
 # Bytes of a result, of factors of whatever size.
 _NARROWEST = 2
 # So many warps have a multiprocessor's registers to themselves.
@@ -48,8 +50,9 @@ class Tile:
 
     Where sizes are not known, these are the most parts that the run may decide for.
     Programs walk through tiles in panels of ``panel`` columns: one for each tile, or ``resident``
-    ones on each multiprocessor that take one after the other. Its fields, in order, are the option
-    that it is called by.
+    ones on each multiprocessor that take one after the other. Strips are read as descriptors tell
+    where ``described``, as far as they can be. Its fields, in order, are the option that it is
+    called by.
     """
 
     rows: int
@@ -60,6 +63,7 @@ class Tile:
     parts: int = 1
     panel: int = 1
     resident: int = 0
+    described: int = 0
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.columns}x{self.depth}"
@@ -83,6 +87,7 @@ class Problem:
         inner: How many steps of the depth lie side by side: a convolution's channels.
         left: Bytes of the left factor in memory, of one item of the batch.
         layout: For each factor, ``k`` where neighbours in memory lie along the depth, else ``-``.
+        described: For each factor, ``d`` where descriptors can tell how to read it, else ``-``.
     """
 
     rows: Dim
@@ -93,6 +98,7 @@ class Problem:
     inner: Dim
     left: Dim
     layout: str = "--"
+    described: str = "--"
 
     @property
     def subject(self) -> dict[str, Dim | str]:
@@ -139,7 +145,7 @@ def why_tile(tile: Tile, problem: Problem, target: CudaTarget) -> str:
     parts = f", the depth in {few}{tile.parts} parts" * (tile.parts > 1)
     return (
         f"tiles of {tile} in {waves} wave{'s' * (waves != 1)} of {target.multiprocessors}"
-        f"{parts}{why_panel(tile)}{_why_resident(tile, target)}"
+        f"{parts}{_why_resident(tile, target)}{why_panel(tile)}{_why_described(tile, problem)}"
     )
 
 
@@ -147,7 +153,7 @@ def why_panel(tile: Tile) -> str:
     """What is to be said of the order of tiles."""
     if tile.panel == 1:
         return ""
-    return f", {tile.panel} columns of them side by side: the cache does not hold the left factor"
+    return f"; {tile.panel} columns of them side by side: the cache does not hold the left factor"
 
 
 def _why_resident(tile: Tile, target: CudaTarget) -> str:
@@ -157,16 +163,28 @@ def _why_resident(tile: Tile, target: CudaTarget) -> str:
     return f", which {count} programs take one after the other, loading ahead from tile to tile"
 
 
+def _why_described(tile: Tile, problem: Problem) -> str:
+    if not tile.described:
+        return ""
+    sides = {"dd": "both factors", "d-": "the left factor", "-d": "the right factor"}
+    return f"; TMA copies {sides[problem.described]}"
+
+
 def _variants(ranked: list[Tile], problem: Problem, target: CudaTarget) -> list[Tile]:
     """The first tile in another form, in other parts, with more or less loaded ahead, and so on."""
     best = ranked[0]
     steps = [t for t in ranked[1:] if (t.rows, t.columns) == (best.rows, best.columns)]
-    forms = [t for t in steps if replace(t, resident=0) == replace(best, resident=0)]
+    forms = [t for t in steps if _numbers(t) == _numbers(best)]
     parts = [t for t in steps if replace(t, parts=best.parts, panel=best.panel) == best]
     ahead = [replace(best, stages=best.stages + n) for n in (1, -1)]
     warps = [replace(best, warps=n) for n in (best.warps * 2, best.warps // 2)]
     found = [*forms, *parts[:2], ahead[0], *steps[:1], *warps, ahead[1], *steps[1:]]
     return [t for t in found if fits(t, problem, target)]
+
+
+def _numbers(tile: Tile) -> Tile:
+    """A tile in its plainest form."""
+    return replace(tile, resident=0, described=0)
 
 
 def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
@@ -182,22 +200,35 @@ def _legal(problem: Problem, target: CudaTarget) -> Iterator[Tile]:
         tile = Tile(rows, columns, depth, _warps(rows, columns), _STAGES)
         if fits(tile, problem, target):
             whole = replace(tile, panel=best_panel(_strips(tile, problem), target))
-            yield from _in_parts(tile if problem.is_known else whole, problem, target)
-            yield whole
-            yield from _in_turns(whole, problem, target)
+            several = _in_parts(tile if problem.is_known else whole, problem, target)
+            for form in (*several, whole, *_in_turns(whole, problem, target)):
+                yield from _read(form, problem, target)
+
+
+def _read(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
+    """A tile whose strips are read through pointers, and as descriptors tell."""
+    told = [replace(tile, described=1)] if "d" in problem.described else []
+    yield from (t for t in (tile, *told) if _loads_ahead(t, problem) and fits(t, problem, target))
+
+
+def _loads_ahead(tile: Tile, problem: Problem) -> bool:
+    """Whether both factors are loaded while others are multiplied.
+
+    Where programs take several tiles, Triton unrolls that into the loop over the depth, and there
+    it does so only with what has neighbours along the depth, or is told by descriptors.
+    """
+    if not tile.resident:
+        return True
+    by_descriptor = problem.described if tile.described else "--"
+    return all(a == "k" or b == "d" for a, b in zip(problem.layout, by_descriptor, strict=True))
 
 
 def _in_turns(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
-    """The same tile for programs that take several, if there are that many.
-
-    Where such a loop is unrolled into the one over the depth, Triton loads ahead only what has
-    neighbours along the depth.
-    """
+    """The same tile for programs that take several, if there are that many."""
     resident = max(1, _RESIDENT_WARPS // tile.warps)
-    staying = replace(tile, resident=resident)
     many = problem.is_known and _count(tile, problem) > resident * target.multiprocessors
-    if target.descriptors and problem.layout == "kk" and many and fits(staying, problem, target):
-        yield staying
+    if target.descriptors and many:
+        yield replace(tile, resident=resident)
 
 
 def _in_parts(tile: Tile, problem: Problem, target: CudaTarget) -> Iterator[Tile]:
@@ -247,7 +278,8 @@ def cycles(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     steps = -(-_number(problem.depth) // (tile.depth * tile.parts))
     one = steps * _step(tile, problem, target)
     rounds = -(-_count(tile, problem) // target.multiprocessors)
-    between, outside = (_BETWEEN, _LATENCY) if tile.resident else (_LATENCY, 0)
+    begin = _LATENCY + _TOLD * tile.described
+    between, outside = (_BETWEEN, begin) if tile.resident else (begin, 0)
     whole = rounds * (one + between) + outside
     if tile.parts == 1:
         read = traffic(_strips(tile, problem), tile.panel, target) * max(1, _number(problem.batch))
@@ -262,7 +294,9 @@ def _step(tile: Tile, problem: Problem, target: CudaTarget) -> float:
     load = (tile.rows + tile.columns) * tile.depth * problem.dtype.itemsize
     small = 64 if problem.dtype != F32 or target.precision != "f32" else 16
     waste = max(1.0, small / tile.rows) * max(1.0, 32 / tile.columns)
-    return max(work / _rate(problem, target) * waste, load / _BYTES) + _STEP
+    pointers = 2 - tile.described * problem.described.count("d")
+    longer, shorter = sorted((work / _rate(problem, target) * waste, load / _BYTES), reverse=True)
+    return longer + _SEEN * shorter + _STEP + pointers * _ADDRESSES
 
 
 def _filling(tile: Tile, problem: Problem, target: CudaTarget) -> Dim:

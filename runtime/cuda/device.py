@@ -13,7 +13,7 @@ from ..errors import DeviceError
 from ..memory import address_of
 from .driver import Driver, driver
 
-_MAJOR, _MINOR = 75, 76
+_MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16
 _PORTABLE = 1
 _WITHOUT_TIMING = 2
 
@@ -25,6 +25,7 @@ class Device:
         ordinal: From 0, among the visible ones.
         name: Such as ``NVIDIA H200``.
         arch: Such as ``sm_90``.
+        multiprocessors: How many it has.
     """
 
     def __init__(self, cuda: Driver, ordinal: int):
@@ -36,6 +37,7 @@ class Device:
         self.name = text.value.decode(errors="replace")
         major, minor = (cuda.number(cuda.cuDeviceGetAttribute, a, handle) for a in (_MAJOR, _MINOR))
         self.arch = f"sm_{major}{minor}"
+        self.multiprocessors = cuda.number(cuda.cuDeviceGetAttribute, _MULTIPROCESSORS, handle)
         self.context = cuda.handle(cuda.cuDevicePrimaryCtxRetain, handle)
 
     @contextmanager

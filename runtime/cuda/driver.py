@@ -49,6 +49,7 @@ PROTOTYPES = {
     "cuModuleGetFunction": "ppp",
     "cuModuleUnload": "p",
     "cuFuncSetAttribute": "pii",
+    "cuTensorMapEncodeTiled": "piupppppiiii",
     "cuGraphCreate": "pu",
     "cuGraphAddKernelNode_v2": "pppnp",
     "cuGraphAddChildGraphNode": "pppnp",

@@ -18,6 +18,7 @@ from ..memory import address_of
 from .kernel import Kernel
 from .loaded import Loaded
 from .steps import NOTHING, Launch
+from .tensor_maps import TensorMaps
 from .walk import Stretch
 
 # CUDA_KERNEL_NODE_PARAMS_v2
@@ -35,6 +36,7 @@ _NODE = np.dtype(
     ]
 )
 _CELL = 8
+_ANY = 2**31 - 1
 _CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _SPREAD = 4, 5, 1
 
 
@@ -63,12 +65,17 @@ class Graph:
         places = np.arange(len(cells), dtype=np.uint64) * np.uint64(_CELL)
         self._pointers = places + np.uint64(address_of(self._cells))
         self._kernels = [launches[number].kernel for number in stretch.numbers]
+        self._maps = TensorMaps(
+            self._cuda, self._kernels, self._starts.tolist(), self._cells, loaded.archs
+        )
+        self._maps.point(self._pointers)
         self._fixed = any(kernel.product for kernel in self._kernels)
         self._params = self._described(self._kernels, stretch)
         self._nodes = np.zeros(len(self._kernels), np.uint64)
         self._exec = 0
         self._graph = self._cuda.handle(self._cuda.cuGraphCreate, 0)
         for place, waits in enumerate(stretch.waits):
+            self._maps.make(place)
             self._add(place, waits)
         self._exec = self._cuda.handle(self._cuda.cuGraphInstantiateWithFlags, self._graph, 0)
 
@@ -86,8 +93,9 @@ class Graph:
 
     def update(self, stretch: Stretch, cells: np.ndarray) -> None:
         """Gives the nodes what a run needs."""
-        changed = (self._params["grid"] != stretch.grids).any(axis=1)
-        self._params["grid"] = stretch.grids
+        grids = self._grids(stretch)
+        changed = (self._params["grid"] != grids).any(axis=1)
+        self._params["grid"] = grids
         differs = cells != self._cells
         if differs.any():
             changed |= np.logical_or.reduceat(differs, self._starts)
@@ -102,11 +110,19 @@ class Graph:
     def _described(self, kernels: Sequence[Kernel], stretch: Stretch) -> np.ndarray:
         params = np.zeros(len(kernels), _NODE)
         params["function"] = [self._loaded.functions[kernel] for kernel in kernels]
-        params["grid"] = stretch.grids
+        params["grid"] = self._grids(stretch)
         params["block"] = [(kernel.threads, 1, 1) for kernel in kernels]
         params["shared"] = [kernel.shared for kernel in kernels]
         params["arguments"] = address_of(self._pointers) + _CELL * self._starts
         return params
+
+    def _grids(self, stretch: Stretch) -> np.ndarray:
+        """The grids, of no more programs than the device keeps at work, where these are enough."""
+        grids = stretch.grids.copy()
+        resident = np.array([k.resident for k in self._kernels])
+        most = np.where(resident > 0, resident * self._loaded.device.multiprocessors, _ANY)
+        grids[:, 0] = np.minimum(grids[:, 0], most)
+        return grids
 
     def _add(self, place: int, after: Sequence[int]) -> None:
         """Adds a launch as the node at ``place``, behind the nodes at the places ``after``."""
@@ -134,6 +150,7 @@ class Graph:
             with self._product(place) as inside:
                 self._cuda.cuGraphExecChildGraphNodeSetParams(self._exec, node, inside)
         else:
+            self._maps.make(place)
             self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, self._address(place))
 
     def _product(self, place: int) -> AbstractContextManager[int]:

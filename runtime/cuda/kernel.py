@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .products import Product
+from .tensor_maps import Descriptor
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Kernel:
         parameters: Types as Triton names them, such as ``*fp32`` and ``i32``; any pointer may be
             ``ptr``.
         divisible: The parameters whose values are multiples of 16.
+        descriptors: The tensors that it takes behind these parameters.
+        resident: So many programs for each multiprocessor are enough for any grid; 0 if not.
         product: What cuBLASLt is asked for; None where there is code.
     """
 
@@ -39,6 +42,8 @@ class Kernel:
     scratch: int
     parameters: tuple[str, ...]
     divisible: frozenset[int]
+    descriptors: tuple[Descriptor, ...] = ()
+    resident: int = 0
     product: Product | None = None
 
     @staticmethod
@@ -57,6 +62,8 @@ class Kernel:
             scratch,
             tuple(str(p) for p in entry["parameters"]),
             frozenset(entry.get("divisible", ())),
+            tuple(map(Descriptor.from_manifest, entry.get("descriptors", ()))),
+            int(entry.get("resident", 0)),
             Product.from_manifest(entry) if "library" in entry else None,
         )
 

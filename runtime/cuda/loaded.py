@@ -25,6 +25,7 @@ class Loaded:
 
     Attributes:
         device: Where.
+        archs: For what the code is that each kernel runs.
         functions: The driver's handle of each kernel that is launched; 0 of a library's product.
         products: The library that computes these, if there are any.
         weights: The artifact's; ``weights`` of another model of the same artifact, if there is one.
@@ -44,6 +45,7 @@ class Loaded:
             launched = dict.fromkeys(launch.kernel for launch in program.launches)
             called = [kernel for kernel in launched if kernel.product]
             self.products = Products(device) if called else None
+            self.archs = {k: self._arch(k) for k in launched if not k.product}
             self.functions = {k: 0 if k.product else self._function(k) for k in launched}
         self.weights = weights or upload(device, artifact.weights)
 
@@ -64,7 +66,9 @@ class Loaded:
 
     def _module(self, kernel: Kernel) -> int:
         """The module that holds the kernel; kernels of one cubin share it."""
-        place = self._place(kernel)
+        arch = self.archs[kernel]
+        place = kernel.cubins[arch] if arch else kernel.ptx
+        assert place is not None
         if place not in self._modules:
             offset, size = place
             if min(place) < 0 or offset + size > len(self._code):
@@ -86,12 +90,13 @@ class Loaded:
                 error.code,
             ) from None
 
-    def _place(self, kernel: Kernel) -> tuple[int, int]:
+    def _arch(self, kernel: Kernel) -> str:
+        """For what the code is that fits the device best; empty of PTX."""
         fitting = [a for a in kernel.cubins if runs_on(a, self.device.arch)]
         if fitting:
-            return kernel.cubins[max(fitting, key=_number)]
+            return max(fitting, key=_number)
         if kernel.ptx:
-            return kernel.ptx
+            return ""
         raise DeviceError(
             f"the model has code for {' and '.join(self._program.archs)}, and the GPU here is "
             f'{self.device}: compile the model with target="cuda:{self.device.arch}"'

@@ -126,9 +126,10 @@ class Reader:
     def _cells(
         self, kernel: Kernel, arguments: Sequence[Mapping[str, Any]], sizes: Sizes
     ) -> Iterator[tuple[int, int, bool, bool]]:
+        tensors, types = _tensors(kernel, arguments)
         # Triton's own two: scratch memory, and that of its profiler.
-        given = [*arguments, {"scratch": 0}, {"value": 0}]
-        kinds = [*kernel.parameters, "ptr", "i64"]
+        given = [*arguments, *tensors, {"scratch": 0}, {"value": 0}]
+        kinds = [*kernel.parameters, *types, "ptr", "i64"]
         for position, (argument, kind) in enumerate(zip(given, kinds, strict=True)):
             place = self._cell(argument, kind, sizes)
             narrow = place.base == NOTHING and kind == "i32"
@@ -203,6 +204,19 @@ class Reader:
         if not set(numbers) <= set(range(self._counts["held"])):
             raise ValueError(f"not all of {numbers} can be held")
         return numbers
+
+
+def _tensors(
+    kernel: Kernel, arguments: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The arguments that stand for a kernel's descriptors, and their types."""
+    given: list[Mapping[str, Any]] = []
+    types: list[str] = []
+    for told in kernel.descriptors:
+        rank = len(told.shape)
+        given += [arguments[told.parameter], *({"value": n} for n in (*told.shape, *told.strides))]
+        types += ["ptr", *["i32"] * rank, *["i64"] * rank]
+    return given, types
 
 
 def _kind(entry: Mapping[str, Any]) -> str:

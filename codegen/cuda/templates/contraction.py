@@ -21,6 +21,7 @@ from ..printer import Printer, Scope
 from ..target import CudaTarget
 from ..tiles import Problem, Tile, count_parts, ranked_tiles, why_tile
 from .cut import Cut
+from .described import Described, described
 from .factors import Factor, Product, precision_of, product_of
 from .flat import Placement, divides, place
 from .matrices import along_depth
@@ -60,10 +61,14 @@ class _Contraction:
         self.batch = [Group((a,), extents[a]) for a in product.batch]
         items = dims_product(g.size for g in self.batch)
         inner = self.depth[-1].size if self.depth else 1
+        sides = ("row", product.left, self.rows), ("column", product.right, self.columns)
+        tensors = [self._described(*side) for side in sides]
+        can_be_described = "".join("d" if t else "-" for t in tensors)
         dtype, size, layout = product.left.dtype, self._bytes(product.left), self._layout()
-        problem = Problem(*self.size, items, dtype, inner, size, layout)
+        problem = Problem(*self.size, items, dtype, inner, size, layout, can_be_described)
         tiles = ranked_tiles(problem, self.frame.target)
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], problem.subject))
+        self.tensors = tensors if self.tile.described else [None, None]
         if self.tile.parts > 1:
             count = count_parts(self.tile, problem, self.frame.target)
             cut = Cut(self.frame, self.size[2], count, self.tile.depth)
@@ -71,6 +76,9 @@ class _Contraction:
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
+
+    def _described(self, side: str, factor: Factor, own: Sequence[Group]) -> Described | None:
+        return described(side, factor, own, self.depth, self.batch, self.space, self.frame)
 
     def _layout(self) -> str:
         """Which factors have neighbours in memory along the depth: ``k``, and ``-`` otherwise."""
@@ -96,11 +104,19 @@ class _Contraction:
         frame, tile = self.frame, self.tile
         for name, size in (("ROWS", tile.rows), ("COLUMNS", tile.columns), ("DEPTH", tile.depth)):
             frame.constant(name, size)
+        self._describe()
         walk = self._walk()
         with walk.tiles() as outer:
             self._tile(self._place_batch(outer))
         end = self.parts.finish if self.parts else frame.finish
         return end(walk.grid, tile.warps, tile.stages)
+
+    def _describe(self) -> None:
+        """Takes the descriptors of what is read as they tell."""
+        sizes = self.tile.rows, self.tile.columns
+        for tensor, size in zip(self.tensors, sizes, strict=True):
+            if tensor:
+                self.frame.describe(tensor.descriptor(size, self.tile.depth))
 
     def _tile(self, axes: dict[int, str]) -> None:
         """Computes a tile and stores it."""
@@ -122,8 +138,7 @@ class _Contraction:
         rows, columns, _ = self.size
         outer = [*([self.parts.cut.count] if self.parts else []), *(g.size for g in self.batch)]
         counts = ceildiv(rows, self.tile.rows), ceildiv(columns, self.tile.columns)
-        programs = self.tile.resident * self.frame.target.multiprocessors or None
-        return Walk(self.frame, outer, *counts, self.tile.panel, programs)
+        return Walk(self.frame, outer, *counts, self.tile.panel, self.tile.resident)
 
     def _place_batch(self, outer: Sequence[str]) -> dict[int, str]:
         """The axes of the batch at this program, all others at 0; also its part of the depth."""
@@ -158,8 +173,7 @@ class _Contraction:
         with frame.loop("step", last, self.tile.depth, first):
             if self.by_place:
                 self._place_window()
-            left = self._factor(product.left, rows, "ka", "[None, :]", "[ROWS, DEPTH]")
-            right = self._factor(product.right, columns, "kb", "[:, None]", "[DEPTH, COLUMNS]")
+            left, right = self._left(rows), self._right(columns)
             frame.bind(f"tl.dot({left}, {right}, total{self._precision()})", "total")
             if product.left.flipped:
                 frame.bind(f"moved + {_summed(right, 0)} * {_FLIP}", "moved")
@@ -185,7 +199,23 @@ class _Contraction:
             return ", out_dtype=tl.int32"
         return precision_of(self.product.left.dtype, self.frame.target)
 
-    def _factor(self, factor: Factor, strip: Placement, name: str, spread: str, shape: str) -> str:
+    def _left(self, rows: Placement) -> str:
+        """The left factor's part of the tile."""
+        factor, tensor = self.product.left, self.tensors[0]
+        if tensor:
+            return self.frame.bind(_signed(factor, tensor.tile(rows.axes)), "left")
+        return self._computed(factor, rows, "ka", "[None, :]", "[ROWS, DEPTH]")
+
+    def _right(self, columns: Placement) -> str:
+        """The right factor's part of the tile."""
+        factor, tensor = self.product.right, self.tensors[1]
+        if tensor:
+            return self.frame.bind(_signed(factor, tensor.tile(columns.axes)), "right")
+        return self._computed(factor, columns, "kb", "[:, None]", "[DEPTH, COLUMNS]")
+
+    def _computed(
+        self, factor: Factor, strip: Placement, name: str, spread: str, shape: str
+    ) -> str:
         """A factor's part of the tile, zero where the depth ends."""
         frame, depth = self.frame, self.size[2]
         here = Placement({**strip.axes, **self.window}, dict(strip.masks))
@@ -197,8 +227,7 @@ class _Contraction:
         text = printer.factor(factor.node, memory_type(factor.dtype))
         if not whole and not printer.is_zero_outside(factor.node):
             text = f"tl.where({name}_ok, {text}, 0.0).to({memory_type(factor.dtype)})"
-        if factor.flipped:
-            text = f"({text} ^ {_FLIP}).to(tl.int8, bitcast=True)"
+        text = _signed(factor, text)
         if not factor.axes >= self._needed(strip, factor):
             text = f"tl.broadcast_to({text}, {shape})"
         return frame.bind(text, "left" if name == "ka" else "right")
@@ -207,6 +236,11 @@ class _Contraction:
         """The axes by which a factor has the shape of its part of the tile."""
         groups = self.rows if factor is self.product.left else self.columns
         return {a for g in [*groups, *self.depth] for a in g.axes}
+
+
+def _signed(factor: Factor, text: str) -> str:
+    """A factor as it is multiplied."""
+    return f"({text} ^ {_FLIP}).to(tl.int8, bitcast=True)" if factor.flipped else text
 
 
 def _summed(name: str, axis: int) -> str:

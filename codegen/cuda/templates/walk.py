@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ....ir.dims import Dim, dim_min
+from ....ir.dims import Dim
 from ....ir.dims import product as dims_product
 from ..frame import Frame, dim_text
 from .flat import divides
@@ -15,8 +15,9 @@ class Walk:
     """Tiles in ``down`` rows and ``across`` columns, for each of ``outer`` indices.
 
     Neighbouring programs go down a column; with a ``panel`` of several columns, they stand side by
-    side there and go down together. There is a program for each tile, or at most ``programs`` that
-    take one tile after the other: the loads of the next begin before the last one is stored.
+    side there and go down together. There is a program for each tile, or, where they are
+    ``resident``, so many on each multiprocessor that take one tile after the other: the loads of
+    the next begin before the last one is stored.
     """
 
     def __init__(
@@ -26,25 +27,21 @@ class Walk:
         down: Dim,
         across: Dim,
         panel: int = 1,
-        programs: int | None = None,
+        resident: int = 0,
     ):
         self.frame, self.outer = frame, outer
-        self.down, self.across, self.panel, self.programs = down, across, panel, programs
-        self.count = dims_product([*outer, across, down])
-
-    @property
-    def grid(self) -> Dim:
-        """How many programs there are."""
-        return self.count if self.programs is None else dim_min(self.count, self.programs)
+        self.down, self.across, self.panel, self.resident = down, across, panel, resident
+        self.grid = dims_product([*outer, across, down])
 
     @contextmanager
     def tiles(self) -> Iterator[list[str]]:
         """The lines for a tile: ``row`` and ``column`` are bound, outer indices are given."""
-        if self.programs is None:
+        if not self.resident:
             self.frame.bind("tl.program_id(0)", "tile")
             yield self._placed()
             return
-        steps = f"tl.program_id(0), {dim_text(self.count)}, tl.num_programs(0)"
+        self.frame.resident = self.resident
+        steps = f"tl.program_id(0), {dim_text(self.grid)}, tl.num_programs(0)"
         with self.frame.block(f"for tile in tl.range({steps}, flatten=True)"):
             yield self._placed()
 

@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from cubins import entries
 from graphs import Graph
 from graphs import build as module_of
 from mlc.codegen.cuda.build import Build, build
@@ -251,6 +252,32 @@ def test_products_in_panels_compile(architecture: str):
     assert "columns of them side by side" in result.sites[0]["why"]
     ((binary,),) = (found.values() for found in compile_kernels(result, target))
     assert binary.spilled == 0
+
+
+def of_a_batch(target: CudaTarget) -> Build:
+    """Products of whose batch each item has factors of its own."""
+    shapes = (4, 1024, 2048), (4, 2048, 1024)
+    return build(module_of(lambda g, x, w: g(MatmulOp, x, w), *shapes, dtype=F16), target)
+
+
+PRODUCTS = {"sm_90": "wgmma.mma_async", "sm_100": "tcgen05.mma"}
+
+
+@pytest.mark.parametrize("architecture", PRODUCTS)
+@pytest.mark.parametrize("form", [in_panels, in_turns, of_a_batch])
+def test_factors_are_copied_as_descriptors_tell(form: Callable, architecture: str):
+    if form is in_turns and not SWEEP:
+        pytest.skip("part of the sweep")
+    target = target_for(f"cuda:{architecture}")
+    result = form(target)
+    assert "TMA copies both factors" in result.sites[0]["why"]
+    ((binary,),) = (found.values() for found in compile_kernels(result, target))
+    assert "cp.async.bulk.tensor" in binary.ptx
+    assert not re.search(r"cp\.async\.c[ag]", binary.ptx)
+    assert PRODUCTS[architecture] in binary.ptx
+    assert (len(binary.boxes), binary.global_scratch[0], binary.spilled) == (2, 0, 0)
+    sizes = [size for _, size in entries(binary.cubin)[binary.entry].parameters]
+    assert sizes.count(128) == 2
 
 
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100"][: 1 + SWEEP])

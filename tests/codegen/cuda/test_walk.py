@@ -82,7 +82,7 @@ def test_programs_that_take_several_tiles():
     weight, shape, target = values((40, 390), I8, 1), (3, 50, 40), tiny(48 << 10, 1)
     module = module_of(lambda g, x: g(MatmulOp, x, weight, to=I32), shape, dtype=I8)
     made = build(module.clone(), target)
-    assert made.codes[0].grid == 1
+    assert made.codes[0].resident == 1
     assert "for tile in tl.range(tl.program_id(0), " in made.source
     check(module, [values(shape, I8)], target=target)
 

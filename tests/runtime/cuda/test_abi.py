@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 from cubins import elf_size, entries
+from cuda_library import MULTIPROCESSORS
 from cuda_sample import AFFINE, BLOCK, PARAMETERS, cubin, expected, feed, ptx_of, sample, standin
 from cuda_standin import standing_in
 from mlc.runtime import Model
@@ -59,3 +60,14 @@ def test_every_argument_arrives():
         addresses = [struct.unpack("<Q", a)[0] for a in (x, w, out)]
         assert [gpu.memory.room(a) for a in addresses[1:]] == [20, 1200]
         assert all(a % 16 == 0 for a in addresses)
+
+
+def test_programs_that_stay_are_as_many_as_the_gpu_keeps_at_work():
+    grids = []
+    with standing_in(standin()) as gpu:
+        model = Model.from_artifact(sample(resident=2))
+        gpu.bodies[AFFINE] = lambda call: grids.append(call.grid)
+        for shape in ((33, 65), (3, 7), (33, 65)):
+            model(feed(*shape))
+    most = 2 * MULTIPROCESSORS
+    assert grids == [(most, 1, 1)] * 2 + [(1, 1, 1)] * 2 + [(most, 1, 1)] * 2

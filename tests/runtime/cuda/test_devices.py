@@ -137,12 +137,13 @@ def kind_of(declared: str) -> str:
         "size_t": "n",
         "unsigned long long": "l",
         "cuuint64_t": "l",
+        "cuuint32_t": "u",
         "unsigned int": "u",
         "int": "i",
         "CUresult": "i",
         "CUdevice": "i",
     }
     plain = declared.replace("const ", "").strip()
-    if re.search("attribute|AttrID|CaptureMode", plain):
+    if re.search("attribute|AttrID|CaptureMode|^CUtensorMap", plain):
         return "i"
     return next((k for name, k in kinds.items() if re.match(rf"{name}\b", plain)), "p")
