@@ -157,7 +157,7 @@ def test_as_many_rows_as_the_run_says():
 
 def test_batches_as_large_as_the_run_says():
     module = module_of(lambda g, x, w: g(MatmulOp, x, w), (N, 5, S), (N, S, 7))
-    runs = ((n, s) for n, s in ((0, 3), (1, 4001), (3, 2053), (2, 0)))
+    runs = ((n, s) for n, s in ((0, 3), (1, 2053), (3, 1021), (2, 0)))
     check(
         in_parts(module),
         *([values((n, 5, s), F32), values((n, s, 7), F32, 1)] for n, s in runs),
@@ -169,7 +169,7 @@ def test_a_batch_of_images_as_large_as_the_run_says():
     shapes = (N, 3, 2, 256), (3, 3, 256, 24)
     module = module_of(lambda g, x, w: g(ConvOp, x, w, **window), *shapes)
     weight = values(shapes[1], F32, 1)
-    check(in_parts(module), *([values((n, 3, 2, 256), F32), weight] for n in (1, 30)))
+    check(in_parts(module), *([values((n, 3, 2, 256), F32), weight] for n in (1, 5)))
 
 
 @pytest.mark.parametrize("rows", [4, N], ids=str)

@@ -36,7 +36,7 @@ def test_products_with_what_follows(size: tuple[int, int, int], dtype: np.dtype)
 
 
 SPACE = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
-LONG = (1, 2, 1101, 8)
+LONG = (1, 2, 701, 8)
 CHOICES = {
     "product": (lambda g, x, w: g(GeluOp, g(MatmulOp, x, w)), (17, 24), (24, 35)),
     "conv": (lambda g, x, w: g(ConvOp, x, w, groups=1, **SPACE), (1, 3, 2, 32), (3, 3, 32, 24)),

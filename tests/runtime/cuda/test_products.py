@@ -415,8 +415,8 @@ def test_it_is_taken_where_it_wins_and_agrees(change: Any, took: bool, remark: s
 
 def in_parts() -> Any:
     """A product that is taken in parts."""
-    w = values((2053, 17), F32, 1)
-    return module_of(lambda g, x: g(MatmulOp, x, w), (3, 2053))
+    w = values((523, 7), F32, 1)
+    return module_of(lambda g, x: g(MatmulOp, x, w), (3, 523))
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def in_parts() -> Any:
 def test_ways_in_parts_are_as_fast_as_both_their_launches(
     costs: dict[str, float], wrong: float, wins: list[str]
 ):
-    artifact, x = uncompiled(in_parts(), TARGET), values((3, 2053), F32)
+    artifact, x = uncompiled(in_parts(), TARGET), values((3, 523), F32)
     with standing_in(interpreting(artifact)) as gpu:
         vars(CublasStandIn(gpu)).update(wrong=wrong)
         gpu.costs.update({NAME: 1.0, **costs})
