@@ -86,6 +86,11 @@ def ranked_blocks(sums: Sums, target: CudaTarget) -> list[Blocks]:
     return list(islice(dict.fromkeys(b for b in turns if b), _MOST))
 
 
+def results_in_parts(blocks: Blocks, target: CudaTarget) -> int:
+    """How many results all parts have at most, where the run finds how many there are."""
+    return blocks.lanes * _RESIDENT * target.multiprocessors
+
+
 def _as_the_run_says(blocks: Blocks, sums: Sums, target: CudaTarget) -> Blocks:
     """The blocks with the most parts that the run may decide for."""
     if _filling(blocks, sums, target, _MOST_PARTS) == 1:

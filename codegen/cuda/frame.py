@@ -25,16 +25,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Buffer:
-    """Where a tensor lies: the argument that points to it, in row-major order."""
+    """Where a tensor lies: the argument that points to it, in row-major order.
+
+    Attributes:
+        name: The argument.
+        shape: The tensor's.
+        dtype: Of its elements.
+        room: How many elements it has at most where the run decides that; else 0.
+    """
 
     name: str
     shape: Shape
     dtype: np.dtype
+    room: int = 0
 
     @property
     def elements(self) -> Dim:
-        """How many there are."""
-        return product(self.shape)
+        """How many there are, or may be."""
+        size = product(self.shape)
+        return size if isinstance(size, int) else self.room or size
 
     @property
     def bytes(self) -> Dim:
@@ -201,10 +210,10 @@ class Frame:
         types = [p.type for p in packed]
         return [Buffer(n, t.shape, t.dtype) for n, t in zip(names, types, strict=True)]
 
-    def workspace(self, shape: Shape, dtype: np.dtype) -> int:
+    def workspace(self, shape: Shape, dtype: np.dtype, room: int = 0) -> int:
         """The load number of memory that the kernel has for itself; to be asked for first."""
         number = self.new_number()
-        self.buffers[number] = Buffer(f"w{len(self.workspaces)}", shape, dtype)
+        self.buffers[number] = Buffer(f"w{len(self.workspaces)}", shape, dtype, room)
         self.workspaces += (self.buffers[number],)
         return number
 

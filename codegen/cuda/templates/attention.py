@@ -120,7 +120,8 @@ class _Attention:
     def _key_parts(self) -> KeyParts:
         shape = self.batch, self.heads, self.queries, self.values
         indices = [s.axis(a) for a in (PART, BATCH, HEAD, QUERY, VALUE)]
-        return KeyParts(self.frame, self.cut, self.most, shape, indices)
+        room = self.block * self.frame.target.multiprocessors
+        return KeyParts(self.frame, self.cut, self.most, room, shape, indices)
 
     def _padded(self, features: int) -> int:
         return max(LEAST, power_of_two(features))

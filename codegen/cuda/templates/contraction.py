@@ -72,7 +72,8 @@ class _Contraction:
         if self.tile.parts > 1:
             count = count_parts(self.tile, problem, self.frame.target)
             cut = Cut(self.frame, self.size[2], count, self.tile.depth)
-            self.parts = Parts(rooted, cut, self.tile.parts)
+            room = self.tile.rows * self.tile.columns * self.frame.target.multiprocessors
+            self.parts = Parts(rooted, cut, self.tile.parts, room)
         # A step stays within one place of a convolution's window, which is then one for all lanes.
         self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....ir.dims import Dim, ceildiv
-from ..fill import several
 from ..frame import Frame, dim_text
 
 
@@ -17,11 +16,6 @@ class Cut:
 
     def __init__(self, frame: Frame, size: Dim, count: Dim, step: int):
         self.frame, self.size, self.count, self.step = frame, size, count, step
-
-    @property
-    def stored(self) -> Dim:
-        """How many parts leave something for the launch that combines them: all, or none."""
-        return self.count * several(self.count)
 
     def why(self, most: int) -> str:
         """What is to be said of it, where there are ``most`` parts at most."""

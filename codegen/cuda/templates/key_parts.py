@@ -32,18 +32,22 @@ class KeyParts:
         frame: The kernel's.
         cut: The parts.
         most: How many there are at most.
+        room: How many rows all of them have at most, where the run decides in how many parts.
         result: The shape of the attention's result: rows, and their values.
         indices: The axes of a part, a row and a value.
     """
 
-    def __init__(self, frame: Frame, cut: Cut, most: int, result: Shape, indices: Sequence[Scalar]):
+    def __init__(
+        self, frame: Frame, cut: Cut, most: int, room: int, result: Shape, indices: Sequence[Scalar]
+    ):
         self.frame, self.cut = frame, cut
         self.lanes = power_of_two(most)  # all are combined at once
-        rows = (cut.stored, *result[:-1])
+        (*rows, values) = (cut.count, *result)
+        assert isinstance(values, int)
         self.left = {
-            "top": frame.workspace(rows, F32),
-            "total": frame.workspace(rows, F32),
-            "mixed": frame.workspace((*rows, result[-1]), F32),
+            "top": frame.workspace(tuple(rows), F32, room),
+            "total": frame.workspace(tuple(rows), F32, room),
+            "mixed": frame.workspace((*rows, values), F32, room * values),
         }
         self.indices = {
             name: indices[: len(frame.buffers[number].shape)] for name, number in self.left.items()

@@ -38,16 +38,17 @@ class Parts:
         rooted: The kernel.
         cut: The parts.
         most: How many there are at most.
+        room: How many results all of them have at most, where the run decides in how many parts.
     """
 
-    def __init__(self, rooted: Rooted, cut: Cut, most: int):
+    def __init__(self, rooted: Rooted, cut: Cut, most: int, room: int):
         self.rooted, self.cut, self.frame = rooted, cut, rooted.frame
         self.lanes = power_of_two(most)
         self.axis = len(rooted.space.extents)
         self.space = IndexSpace((*rooted.space.extents, cut.count))
         dtype = rooted.body.dtype
         self.dtype = F32 if is_float(dtype) and dtype.itemsize < F32.itemsize else dtype
-        self.number = self.frame.workspace((cut.stored, *rooted.type.shape), self.dtype)
+        self.number = self.frame.workspace((cut.count, *rooted.type.shape), self.dtype, room)
         self.indices = (s.axis(self.axis), *rooted.indices)
 
     def leave(self, scope: Scope) -> None:

@@ -15,7 +15,7 @@ from ....ir.scalar import Scalar, const
 from ....ir.structure import neutral
 from ....ir.types import I64
 from ..arithmetic import combined, combiner
-from ..blocks import Blocks, Sums, count_parts, ranked_blocks
+from ..blocks import Blocks, Sums, count_parts, ranked_blocks, results_in_parts
 from ..elements import literal, register_type
 from ..frame import Buffer, Code, Frame, dim_text
 from ..layout import Access, access_of, groups_of, total
@@ -109,7 +109,8 @@ class _Reduction(Rooted):
         why = "along memory" if self.along else "across memory"
         why = f"{lanes} results by {depth} elements at once, {why}{cut.why(blocks.parts)}"
         say(frame.kernel, "reduction", why)
-        parts = Parts(self, cut, blocks.parts) if blocks.parts > 1 else None
+        room = results_in_parts(blocks, frame.target)
+        parts = Parts(self, cut, blocks.parts, room) if blocks.parts > 1 else None
         first, last, program = self._placed_part(parts, lanes)
         placement = self._place_results(lanes, "[:, None]", program)
         dtype, combine = self.body.dtype, self.structure.combine

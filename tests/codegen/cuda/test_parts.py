@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from cuda_interpreted import run_stood_in
 from gpu import BF16, FLOATS, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.build import build
 from mlc.codegen.cuda.order import waits
 from mlc.codegen.cuda.target import target_for
 from mlc.ir.dims import Dim, substitute, symbol
+from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
 from mlc.ir.ops.elementwise import AddOp, GeluOp, ReluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.reduce import ReduceMaxOp, ReduceMeanOp, ReduceSumOp
+from mlc.ir.ops.select import CompressOp
 from mlc.ir.ops.sort import ArgMaxOp
 from mlc.passes.arena import Workspace
 from mlc.passes.memory_plan import plan_memory
@@ -153,6 +156,25 @@ def test_as_many_rows_as_the_run_says():
     assert many[1] == 0
     wide = values((2053, 200), FLOATS[1], 1)
     check(in_parts(module), *([values((n, 2053), FLOATS[1]), wide] for n in (0, 1, 67)))
+
+
+def test_as_many_rows_as_the_run_finds():
+    """Parts take no more memory than programs that fill the GPU write."""
+    kinds = F32, np.dtype(bool)
+    w = values((1031, 9), F32, 2)
+
+    def graph(g, x, kept):
+        return g(MatmulOp, g(CompressOp, x, kept, axis=0, count="K"), w)
+
+    module = module_of(graph, (30, 1031), (30,), dtypes=kinds)
+    made = build(module.clone(), target_for("cuda:ptx"))
+    assert any(code.then for code in made.codes)
+    assert isinstance(made.arena, int)
+    assert made.arena < 4 << 20
+    x, kept = values((30, 1031), F32), np.arange(30) % 7 == 1
+    (wanted,) = interpret(module, [x, kept])
+    (got,) = run_stood_in(module, [x, kept])
+    np.testing.assert_allclose(got, wanted, 1e-4, 1e-3)
 
 
 def test_batches_as_large_as_the_run_says():
