@@ -77,7 +77,7 @@ def compile(
         dynamic_shapes: Of a torch module, as in ``torch.export.export``.
         threads: Threads to run on; by default ``MLC_THREADS``, else every CPU.
         exact: Whether to leave out algorithms that round more than plain sums do, such as
-            Winograd's, which moves a result by about 1e-6 of its norm.
+            Winograd's and Strassen's, which move a result by about 1e-6 of its norm.
         precision: ``bf16`` stores weights, and values on their way from layer to layer, in 16 bits,
             and multiplies them so where the CPU can; sums, norms and softmax stay in float32. That
             rounds each stored element by up to 0.4 %. On GPUs, ``f16`` does the same with a
