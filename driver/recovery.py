@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import MlcError
@@ -48,8 +49,11 @@ class Recovery:
         ]
 
     def __post_init__(self):
-        if self.steps < 1 or not self.minutes > 0 or not self.rate > 0:
+        amounts = self.steps, self.minutes, self.rate
+        if not all(isinstance(n, Real) and n > 0 for n in amounts) or self.steps != int(self.steps):
             raise MlcError(f"recovery needs steps, minutes and a rate that are positive: {self}")
+        if not isinstance(self.layers, Real) or not self.layers >= 0:
+            raise MlcError(f"recovery needs a weight of layers from 0 on: {self}")
 
 
 def recover(

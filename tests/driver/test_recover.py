@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import mlc
 import numpy as np
@@ -65,8 +66,10 @@ def test_a_torch_module():
 
 
 def test_what_cannot_be_trained_is_refused(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(MlcError, match="positive"):
-        mlc.recover(mlp(), RECIPES["sparse"], batches(), steps=0)
+    wrong: list[dict[str, Any]] = [{"steps": 0}, {"steps": "all"}, {"rate": -1}, {"layers": -1}]
+    for options in wrong:
+        with pytest.raises(MlcError, match=r"positive|from 0 on"):
+            mlc.recover(mlp(), RECIPES["sparse"], batches(), **options)
     with pytest.raises(MlcError, match="batches of inputs"):
         mlc.recover(mlp(), RECIPES["sparse"], None)
     monkeypatch.setitem(sys.modules, "torch", None)
