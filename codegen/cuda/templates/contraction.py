@@ -59,13 +59,9 @@ class _Contraction:
         self.parts: Parts | None = None
         self.bounds = "0", dim_text(self.size[2])
         self.batch = [Group((a,), extents[a]) for a in product.batch]
-        items = dims_product(g.size for g in self.batch)
-        inner = self.depth[-1].size if self.depth else 1
         sides = ("row", product.left, self.rows), ("column", product.right, self.columns)
         tensors = [self._described(*side) for side in sides]
-        can_be_described = "".join("d" if t else "-" for t in tensors)
-        dtype, size, layout = product.left.dtype, self._bytes(product.left), self._layout()
-        problem = Problem(*self.size, items, dtype, inner, size, layout, can_be_described)
+        problem = self._problem("".join("d" if t else "-" for t in tensors))
         tiles = ranked_tiles(problem, self.frame.target)
         self.tile = Tile(*self.frame.pick("tile", [t.option for t in tiles], problem.subject))
         self.tensors = tensors if self.tile.described else [None, None]
@@ -75,8 +71,15 @@ class _Contraction:
             room = self.tile.rows * self.tile.columns * self.frame.target.multiprocessors
             self.parts = Parts(rooted, cut, self.tile.parts, room)
         # A step stays within one place of a convolution's window, which is then one for all lanes.
-        self.by_place = len(self.depth) > 1 and divides(self.tile.depth, inner)
+        self.by_place = len(self.depth) > 1 and divides(self.tile.depth, problem.inner)
         say(self.frame.kernel, "contraction", why_tile(self.tile, problem, self.frame.target))
+
+    def _problem(self, described: str) -> Problem:
+        """What the choice of a tile is told; ``described`` says which factors are tensors."""
+        items = dims_product(g.size for g in self.batch)
+        inner, left = self.depth[-1].size if self.depth else 1, self.product.left
+        memory = self._bytes(left), self._layout(), described
+        return Problem(*self.size, items, left.dtype, inner, *memory)
 
     def _described(self, side: str, factor: Factor, own: Sequence[Group]) -> Described | None:
         return described(side, factor, own, self.depth, self.batch, self.space, self.frame)

@@ -280,6 +280,23 @@ def test_factors_are_copied_as_descriptors_tell(form: Callable, architecture: st
     assert sizes.count(128) == 2
 
 
+@pytest.mark.skipif(not SWEEP, reason="part of the sweep")
+@pytest.mark.parametrize("architecture", PRODUCTS)
+@pytest.mark.parametrize("element", ["f16", "bf16", "f32", "i8", "ui8", "f8E4M3FN"])
+def test_descriptors_of_all_elements_compile(element: str, architecture: str):
+    target = replace(target_for(f"cuda:{architecture}"), precision="tf32", candidates=12)
+    dtype, to = MLC_DTYPES[element], {"i8": I32, "ui8": I32, "f8E4M3FN": F32}.get(element)
+    weight = np.ones((512, 1024), dtype)
+    module = module_of(
+        lambda g, x: g(MatmulOp, x, weight, **({"to": to} if to else {})), (640, 512), dtype=dtype
+    )
+    made = build(module, target)
+    codes = [c for c in made.codes if c.descriptors]
+    compiler, (known,) = Compiler(made.source), target.architectures
+    assert codes
+    assert all("cp.async.bulk.tensor" in compiler.compile(c, known).ptx for c in codes[:2])
+
+
 @pytest.mark.parametrize("architecture", ["sm_90", "sm_100"][: 1 + SWEEP])
 def test_programs_that_take_several_tiles_load_both_factors_ahead(architecture: str):
     target = target_for(f"cuda:{architecture}")
