@@ -21,7 +21,7 @@ from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, bit_width, type_of
 from ...passes.compress.costs import known
-from .encoded import encoded_cycles
+from .encoded import encoded_cycles, groups_of, ungrouped
 from .sparsity import predicted_cycles
 from .target import CpuTarget
 
@@ -80,10 +80,12 @@ class Estimate:
         """The faster of the product that reads codes, and that of what they mean."""
         rows, bits = _count(type_of(op.results[0]).shape[:-1]), bit_width(codes.dtype)
         dense = max(self._work(op, 32), 4 * codes.size / _BYTES_A_CYCLE)
-        if isinstance(op, ConvOp):
+        decode = op.operands[1].owner
+        if isinstance(op, ConvOp) or not isinstance(decode, DequantizeOp) or ungrouped(decode):
             return dense
         depth, columns = codes.shape
-        return min(dense, encoded_cycles(rows, depth, columns, bits, self.target))
+        sizes = rows, depth, columns, bits, groups_of(decode)[0]
+        return min(dense, encoded_cycles(*sizes, self.target))
 
     def _work(self, op: MatmulOp | ConvOp, bits: int, has_dot: bool = True) -> float:
         """Multiply-adds at their rate; bytes without their instruction as words."""

@@ -23,7 +23,7 @@ from ....ir.ops.quant import DequantizeOp
 from ....ir.types import type_of
 from ....passes.values import number
 from ..elements import storage_type
-from ..encoded import ELEMENT, encoded_cycles, groups_of
+from ..encoded import groups_of, prepared_cycles, summed_cycles
 from ..expression import ExpressionLowering
 from .encoded_weights import Layout, pack_codes, pack_scales, pack_zeros
 from .frame import Code, Packing, static
@@ -121,8 +121,9 @@ class EncodedProduct(ABC):
     def _grain(self, tasks: int) -> int:
         """So many tasks that preparing a block is little beside them; some for other threads."""
         rows, layout, target = self.cut.block, self.layout, self.frame.target
-        prepared = rows * ELEMENT
-        panel = encoded_cycles(rows, 1, layout.panel, layout.bits, target) - prepared
+        prepared = prepared_cycles(rows, layout.depth, layout.group)
+        sizes = rows, layout.depth, layout.panel, layout.bits, layout.group
+        panel = summed_cycles(*sizes, target)
         size = layout.groups * layout.words * layout.panel * 4 * rows
         return max(1, _CHUNK // size, min(int(_PREPARED * prepared / panel), tasks // _CHUNKS))
 
