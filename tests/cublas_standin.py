@@ -8,9 +8,6 @@ lie, what is transposed and how far apart they are is taken from the descriptors
 from __future__ import annotations
 
 import ctypes
-import itertools
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +16,8 @@ import numpy as np
 from cuda_machine import Refusal
 from cuda_standin import StandIn
 from mlc.runtime.cuda.cublas import PROTOTYPES
-from mlc.runtime.cuda.driver import TYPES
 from numpy.lib.stride_tricks import as_strided
+from vendor_standin import VendorStandIn
 
 NAME = "cublasLtMatmul"
 STATUS = {
@@ -99,7 +96,7 @@ class Wishes(Described):
     """cublasLtMatmulPreference_t."""
 
 
-class CublasStandIn:
+class CublasStandIn(VendorStandIn):
     """The library, on a GPU that is stood in for.
 
     Attributes:
@@ -110,60 +107,19 @@ class CublasStandIn:
         problems: What was computed: sizes and epilogue.
     """
 
+    prefix, invalid, failed = "cublasLt", INVALID, 14
+
     if TYPE_CHECKING:
         cublasLtMatmul: Any
         cublasLtMatmulAlgoGetHeuristic: Any
 
     def __init__(self, gpu: StandIn, version: int = 120903):
-        self.gpu = gpu
+        super().__init__(gpu, "cuBLASLt", PROTOTYPES)
         self.knows, self.wrong, self.idle, self.asked = True, 0.0, False, 0
         self.problems: list[dict[str, Any]] = []
-        self._objects: dict[int, object] = {}
-        self._handles = itertools.count(0x9000, 16)
-        for name, types in PROTOTYPES.items():
-            prototype = ctypes.CFUNCTYPE(ctypes.c_int, *(TYPES[t] for t in types))
-            setattr(self, name, prototype(self._guarded(name)))
         self.cublasLtGetVersion = ctypes.CFUNCTYPE(ctypes.c_size_t)(lambda: version)
         status_name = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int)
         self.cublasLtGetStatusName = status_name(lambda status: ctypes.addressof(TEXTS[status]))
-        gpu.cublas = self
-
-    @property
-    def held(self) -> int:
-        """Handles and descriptors that were not given back."""
-        return len(self._objects)
-
-    def _guarded(self, name: str) -> Callable[..., int]:
-        body = getattr(self, name.removeprefix("cublasLt"))
-
-        def call(*arguments: int) -> int:
-            try:
-                body(*(a or 0 for a in arguments))
-            except Refusal as refusal:
-                if str(refusal):
-                    self.gpu.failures.append(f"{name}: {refusal}")
-                return refusal.code
-            except BaseException:
-                self.gpu.failures.append(traceback.format_exc())
-                return 14
-            return 0
-
-        return call
-
-    def _made(self, place: int, thing: object) -> None:
-        handle = next(self._handles)
-        self._objects[handle] = thing
-        ctypes.c_void_p.from_address(place).value = handle
-
-    def _get(self, handle: int, kind: type) -> Any:
-        thing = self._objects.get(handle)
-        if not isinstance(thing, kind):
-            raise Refusal(INVALID, f"{handle:#x} is no {kind.__name__}")
-        return thing
-
-    def _drop(self, handle: int) -> None:
-        self._get(handle, object)
-        del self._objects[handle]
 
     def _set(self, handle: int, kind: type, attribute: int, place: int, size: int) -> None:
         described = self._get(handle, kind)
@@ -190,7 +146,9 @@ class CublasStandIn:
     def MatmulPreferenceCreate(self, place: int) -> None:
         self._made(place, Wishes((), WISHES))
 
-    Destroy = MatmulDescDestroy = MatrixLayoutDestroy = MatmulPreferenceDestroy = _drop
+    Destroy = MatmulDescDestroy = MatrixLayoutDestroy = MatmulPreferenceDestroy = (
+        VendorStandIn._drop
+    )
 
     def MatmulDescSetAttribute(self, handle: int, attribute: int, place: int, size: int) -> None:
         self._set(handle, Operation, attribute, place, size)

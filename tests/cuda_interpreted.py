@@ -55,7 +55,7 @@ def uncompiled(module: ModuleOp, target: CudaTarget | None = None) -> Artifact:
     """The artifact of a module whose binaries have an interface and no code, for interpreting."""
     target = target or target_for("cuda:ptx")
     made = build(module, target)
-    binaries = [{} if c.product else {"ptx": _hollow(c)} for c in made.codes]
+    binaries = [{} if c.call else {"ptx": _hollow(c)} for c in made.codes]
     return _artifact(module, made, binaries, target)
 
 

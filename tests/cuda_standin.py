@@ -30,8 +30,10 @@ from cuda_machine import (
 )
 from cuda_tensor_map import TensorMap
 from mlc.runtime.cuda import cublas as cublas_module
+from mlc.runtime.cuda import cudnn as cudnn_module
 from mlc.runtime.cuda import device as device_module
 from mlc.runtime.cuda import driver as driver_module
+from mlc.runtime.cuda import vendor as vendor_module
 from mlc.runtime.cuda.loaded import runs_on
 from mlc.runtime.errors import DeviceError
 
@@ -45,14 +47,14 @@ class StandIn(Library):
         bodies: What kernels compute, by name; those without one compute nothing.
         ran: Names of the kernels that ran, in order.
         costs: The milliseconds that kernels are said to take, by name; others take 0.025.
-        cublas: What stands in for cuBLASLt, if that is installed.
+        libraries: What stands in for libraries that are installed, by title.
     """
 
     def __init__(self, arch: tuple[int, int] = (9, 0), version: int = 13000, count: int = 1):
         self.bodies: dict[str, Callable[[Call], None]] = {}
         self.ran: list[str] = []
         self.costs: dict[str, float] = {}
-        self.cublas: object = None
+        self.libraries: dict[str, object] = {}
         self._captures: dict[int, Nodes] = {}
         super().__init__(arch, version, count)
 
@@ -225,11 +227,11 @@ class StandIn(Library):
     def StreamEndCapture(self, stream: int, place: int) -> None:
         self._made(place, self._captures.pop(stream))
 
-    def library(self, versions: range) -> object:
-        """What is found of cuBLASLt."""
-        if self.cublas is None:
-            raise DeviceError("cuBLASLt is not installed: none is found")
-        return self.cublas
+    def library(self, title: str, names: object) -> object:
+        """What is found of a library."""
+        if title not in self.libraries:
+            raise DeviceError(f"{title} is not installed: none is found")
+        return self.libraries[title]
 
     def work(self, stream: int, name: str, job: Callable[[], object]) -> None:
         """Something that a library puts on a stream, which is captured."""
@@ -263,7 +265,7 @@ def standing_in(standin: StandIn) -> Iterator[StandIn]:
     """Uses the stand-in as this machine's driver; afterwards, nothing may have gone wrong in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver_module, "_library", lambda: standin)
-        patch.setattr(cublas_module, "_library", standin.library)
+        patch.setattr(vendor_module, "find", standin.library)
         _forget()
         try:
             yield standin
@@ -277,4 +279,5 @@ def standing_in(standin: StandIn) -> Iterator[StandIn]:
 def _forget() -> None:
     driver_module.driver.cache_clear()
     cublas_module.cublaslt.cache_clear()
+    cudnn_module.cudnn.cache_clear()
     device_module.device_of.cache_clear()

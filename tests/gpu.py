@@ -65,7 +65,7 @@ class Interpreter:
         way: int,
     ) -> None:
         ways = zip(launch.ways, launch.places, strict=True)
-        written = [(w, p) for w, p in ways if not self.build.codes[w.number].product]
+        written = [(w, p) for w, p in ways if not self.build.codes[w.number].call]
         taken, places = written[: way + 1][-1]
         if taken.left_out:
             return

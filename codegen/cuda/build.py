@@ -223,7 +223,7 @@ class _Builder:
         """What lies in memory of operands, results and workspaces: its bytes, if it is written."""
         found: list[tuple[Place, Dim, bool]] = []
         types = kernel_types(kernel)
-        operands = code.product.operands if code.product else [(n, None) for n in range(len(types))]
+        operands = code.call.operands if code.call else [(n, None) for n in range(len(types))]
         for n, rounded in operands:
             parts = self._parts(places[n], types[n], [rounded] if rounded else code.packed.get(n))
             found += [(p, t.size * t.dtype.itemsize, n >= len(kernel.inputs)) for p, t in parts]

@@ -20,7 +20,7 @@ from .elements import pointer_type
 from .target import CudaTarget
 
 if TYPE_CHECKING:
-    from .cublas import LibraryProduct
+    from .vendor import VendorCall
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Code:
         descriptors: What it takes behind all these.
         resident: So many programs for each multiprocessor are enough; 0 if the grid is.
         then: What is launched after it, with the same arguments, to end its work.
-        product: What a library is asked for instead: then there is no source.
+        call: What a library is asked for instead: then there is no source.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Code:
     descriptors: tuple[Descriptor, ...] = ()
     resident: int = 0
     then: Code | None = None
-    product: LibraryProduct | None = None
+    call: VendorCall | None = None
 
     @property
     def launches(self) -> list[Code]:

@@ -15,12 +15,12 @@ from ...ir.errors import TargetError
 from ...passes.memory_plan import ALIGNMENT, Place
 from .build import Build
 from .compile import Binary, Compiler, pointers, triton_version
-from .cublas import LibraryProduct
 from .frame import Code
 from .order import waits
 from .schedule import Way, taken
 from .steps import Branch, Launch, Read, Repeat, Side, Step, questions_of
 from .target import PORTABLE, CudaTarget
+from .vendor import VendorCall
 
 Binaries = list[dict[str, Binary]]
 _MOST_WARPS = 16
@@ -52,7 +52,7 @@ def compile_kernels(made: Build, target: CudaTarget) -> Binaries:
 
 def _tried(compiler: Compiler, code: Code, target: CudaTarget) -> dict[str, Binary]:
     """The binaries of a candidate; none if it fits shared memory or registers badly."""
-    if code.product:
+    if code.call:
         return {}
     try:
         found = _compiled(compiler, code, target)
@@ -74,7 +74,7 @@ def described(made: Build, binaries: Binaries, target: CudaTarget) -> tuple[dict
     """The manifest's entry, and the code section: binaries and the source, back to back."""
     code = _Section()
     names = [a.name for a in target.architectures if a is not PORTABLE]
-    there = [n for n, found in enumerate(binaries) if found or made.codes[n].product]
+    there = [n for n, found in enumerate(binaries) if found or made.codes[n].call]
     kernels = [_kernel(made.codes[n], binaries[n], names, code) for n in there]
     places = {number: place for place, number in enumerate(there)}
     entry = {
@@ -115,8 +115,8 @@ class _Section:
 def _kernel(
     code: Code, found: Mapping[str, Binary], names: Sequence[str], section: _Section
 ) -> dict[str, Any]:
-    if code.product:
-        return _called(code, code.product)
+    if code.call:
+        return _called(code, code.call)
     first = next(iter(found.values()))
     scratch = [b.global_scratch for b in found.values()]
     portable = found.get(PORTABLE.name)
@@ -151,18 +151,18 @@ def _descriptor(code: Code, number: int, found: Mapping[str, Binary]) -> dict[st
     }
 
 
-def _called(code: Code, product: LibraryProduct) -> dict[str, Any]:
+def _called(code: Code, call: VendorCall) -> dict[str, Any]:
     """A kernel that is a library's."""
-    operands = [number for number, _ in product.operands]
+    operands = [number for number, _ in call.operands]
     return {
         "name": code.name,
-        "library": product.told,
+        "library": {"name": call.library, **call.told},
         "cubins": {},
         "ptx": None,
         "num_warps": 1,
         "global_scratch_size": _WORKSPACE,
         "global_scratch_align": ALIGNMENT,
-        "parameters": ["ptr"] * len(operands) + ["i64"] * len(product.numbers),
+        "parameters": ["ptr"] * len(operands) + ["i64"] * len(call.numbers),
         "divisible": [n for n, operand in enumerate(operands) if operand not in code.unaligned],
     }
 
@@ -209,7 +209,7 @@ class _Writer:
 
     def _way(self, way: Way, places: Sequence[Place]) -> dict[str, Any]:
         code = self._codes[way.number]
-        numbers = code.product.numbers if code.product else map(symbol, code.symbols)
+        numbers = code.call.numbers if code.call else map(symbol, code.symbols)
         launch = {
             "kernel": self._places[way.number],
             "grid": [0 if way.left_out else _size(code.grid), 1, 1],

@@ -13,7 +13,6 @@ from ...ir.types import DTYPES
 from ...passes.decode_weights import note_of
 from ..choice import Option
 from ..kernels import kernel_key, kernel_types, title
-from .cublas import library_code
 from .database import Database
 from .elements import pointer_type
 from .frame import Code, laid_out
@@ -32,6 +31,7 @@ from .templates.select import compress_kernel, non_zero_kernel
 from .templates.sparse import sparse_kernel
 from .templates.suppress import suppress_kernel
 from .templates.top_k import top_k_kernel
+from .vendors import vendor_code
 
 
 class Unfit(TargetError):
@@ -124,7 +124,8 @@ class Scheduler:
         planned = str(kernel.algorithm.data)
         first, chosen, measured = self._first(kernel, name, target)
         yield self._way(kernel, first, chosen)
-        library = self._library(kernel, name, first, measured)
+        asked = planned == "contraction" and (target.candidates > 1 or measured)
+        library = self._library(kernel, name, target, first, measured) if asked else None
         others = [{what: option} for what, offered in first.options.items() for option in offered]
         others = [choice for choice in others if choice != chosen]
         for number, choice in enumerate(others[: self.target.candidates - 1], 1):
@@ -156,15 +157,15 @@ class Scheduler:
         say(kernel, str(kernel.algorithm.data), f"{kernel.why.data}; {found.why}")
         return replace(code, subject=subject), found.choice, ""
 
-    def _library(self, kernel: KernelOp, name: str, first: Code, measured: str) -> Way | None:
-        """A library's way, where somebody may measure it, or did and found it faster."""
-        if kernel.algorithm.data != "contraction" or not (self.target.candidates > 1 or measured):
-            return None
-        code = library_code(kernel, name, self.target, first)
-        if code is None:
+    def _library(
+        self, kernel: KernelOp, name: str, target: CudaTarget, first: Code, measured: str
+    ) -> Way | None:
+        """A library's way, for somebody to measure, or found to be faster by who did."""
+        code = vendor_code(kernel, name, target, first)
+        if code is None or code.call is None:
             return None
         self.codes.append(code)
-        why = "; ".join(filter(None, ("cuBLASLt computes it", measured)))
+        why = "; ".join(filter(None, (code.call.why, measured)))
         number, choice = len(self.codes) - 1, {_LIBRARY: _ASKED}
         return Way(number, "contraction", why, choice, bool(measured))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DeviceError
 
 OLDEST = 12000
-# p: pointer or handle; d: device address; n: size; u, i, l: unsigned, int, unsigned long long.
+# p: pointer or handle; d: device address; n: size; u, i, l: unsigned, int, unsigned long long;
+# f: double.
 PROTOTYPES = {
     "cuInit": "u",
     "cuDriverGetVersion": "p",
@@ -68,6 +69,7 @@ TYPES: dict[str, Any] = {
     "u": ctypes.c_uint,
     "i": ctypes.c_int,
     "l": ctypes.c_ulonglong,
+    "f": ctypes.c_double,
 }
 _NO_DEVICE = 100
 _ADVICE = {

@@ -122,9 +122,9 @@ class CudaEngine:
             return _clock(home.take(), self.plan(arrays), arrays)
 
     def trial(self, artifact: Artifact, arrays: Sequence[Array]) -> Trial:
-        """Products of a library in the place of this engine's kernels, held against them.
+        """Libraries in the place of this engine's kernels, held against them.
 
-        ``artifact`` is the same with these products.
+        ``artifact`` is the same with their work.
         """
         home = self._home(self.device_of(arrays))
         with home.loaded.device.entered():

@@ -69,7 +69,7 @@ class Graph:
             self._cuda, self._kernels, self._starts.tolist(), self._cells, loaded.archs
         )
         self._maps.point(self._pointers)
-        self._fixed = any(kernel.product for kernel in self._kernels)
+        self._fixed = any(kernel.call for kernel in self._kernels)
         self._params = self._described(self._kernels, stretch)
         self._nodes = np.zeros(len(self._kernels), np.uint64)
         self._exec = 0
@@ -129,8 +129,8 @@ class Graph:
         node, ctas = address_of(self._nodes) + _CELL * place, self._kernels[place].ctas
         before = self._nodes[list(after)]
         told = node, self._graph, address_of(before), len(before)
-        if self._kernels[place].product:
-            with self._product(place) as inside:
+        if self._kernels[place].call:
+            with self._called(place) as inside:
                 self._cuda.cuGraphAddChildGraphNode(*told, inside)
             return
         self._cuda.cuGraphAddKernelNode(*told, self._address(place))
@@ -146,19 +146,19 @@ class Graph:
     def _change(self, place: int) -> None:
         """Gives a node anew what it runs on."""
         node = int(self._nodes[place])
-        if self._kernels[place].product:
-            with self._product(place) as inside:
+        if self._kernels[place].call:
+            with self._called(place) as inside:
                 self._cuda.cuGraphExecChildGraphNodeSetParams(self._exec, node, inside)
         else:
             self._maps.make(place)
             self._cuda.cuGraphExecKernelNodeSetParams(self._exec, node, self._address(place))
 
-    def _product(self, place: int) -> AbstractContextManager[int]:
+    def _called(self, place: int) -> AbstractContextManager[int]:
         """What a library does at a place, as a graph."""
-        product, products = self._kernels[place].product, self._loaded.products
-        assert product is not None
-        assert products is not None
-        return products.graph(product, self._cells[self._starts[place] :].tolist())
+        call = self._kernels[place].call
+        assert call is not None
+        cells = self._cells[self._starts[place] :].tolist()
+        return self._loaded.vendors[call.library].graph(call, cells)
 
     def _address(self, place: int) -> int:
         """Of the description of a node."""

@@ -1,6 +1,6 @@
 """A kernel as a manifest tells it: where its code is, and what its launches need.
 
-Instead of code there may be a product that a library computes.
+Instead of code there may be what a library is asked for.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .products import Product
 from .tensor_maps import Descriptor
+from .vendor import Call
+from .vendors import call_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Kernel:
         divisible: The parameters whose values are multiples of 16.
         descriptors: The tensors that it takes behind these parameters.
         resident: So many programs for each multiprocessor are enough for any grid; 0 if not.
-        product: What cuBLASLt is asked for; None where there is code.
+        call: What a library is asked for; None where there is code.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Kernel:
     divisible: frozenset[int]
     descriptors: tuple[Descriptor, ...] = ()
     resident: int = 0
-    product: Product | None = None
+    call: Call | None = None
 
     @staticmethod
     def from_manifest(entry: Mapping[str, Any]) -> Kernel:
@@ -64,7 +65,7 @@ class Kernel:
             frozenset(entry.get("divisible", ())),
             tuple(map(Descriptor.from_manifest, entry.get("descriptors", ()))),
             int(entry.get("resident", 0)),
-            Product.from_manifest(entry) if "library" in entry else None,
+            call_of(entry),
         )
 
 

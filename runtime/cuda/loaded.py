@@ -9,8 +9,8 @@ from ..artifact import Artifact
 from ..errors import ArtifactError, DeviceError
 from .device import Device, Memory, upload
 from .kernel import Kernel
-from .products import Products
 from .program import Program
+from .vendors import vendor_on
 
 _DYNAMIC_SHARED, _LARGE_CLUSTERS = 8, 14
 # Less than the 48 kB that launches may have unasked: some binaries hold one of their own.
@@ -26,8 +26,8 @@ class Loaded:
     Attributes:
         device: Where.
         archs: For what the code is that each kernel runs.
-        functions: The driver's handle of each kernel that is launched; 0 of a library's product.
-        products: The library that computes these, if there are any.
+        functions: The driver's handle of each kernel that is launched; 0 of a library's work.
+        vendors: The libraries that compute these, by name.
         weights: The artifact's; ``weights`` of another model of the same artifact, if there is one.
 
     Raises:
@@ -43,10 +43,10 @@ class Loaded:
         self._modules: dict[tuple[int, int], int] = {}
         with device.entered():
             launched = dict.fromkeys(launch.kernel for launch in program.launches)
-            called = [kernel for kernel in launched if kernel.product]
-            self.products = Products(device) if called else None
-            self.archs = {k: self._arch(k) for k in launched if not k.product}
-            self.functions = {k: 0 if k.product else self._function(k) for k in launched}
+            called = {kernel.call.library for kernel in launched if kernel.call}
+            self.vendors = {name: vendor_on(name, device) for name in called}
+            self.archs = {k: self._arch(k) for k in launched if not k.call}
+            self.functions = {k: 0 if k.call else self._function(k) for k in launched}
         self.weights = weights or upload(device, artifact.weights)
 
     def __del__(self) -> None:

@@ -2,8 +2,8 @@
 
 An entry of ``kernels`` with a ``library`` has no code:
 
-    {"factors": "bf16", "result": "bf16", "compute": "f32", "turned": [false, false],
-     "addend": true, "bias": true, "activation": "relu", "scale": 1.0}
+    {"name": "cublaslt", "factors": "bf16", "result": "bf16", "compute": "f32",
+     "turned": [false, false], "addend": true, "bias": true, "activation": "relu", "scale": 1.0}
 
 Its arguments are the addresses of the right factor, the left factor, the addend, the result, and of
 the bias if there is one; then rows, columns, depth and batch; then for each matrix the stride, and
@@ -14,15 +14,16 @@ transposed product (see codegen/cuda/cublas.py).
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..errors import DeviceError
 from .cublas import CublasLt, cublaslt
 from .device import Device
+from .vendor import Vendor
 
 # cudaDataType_t, and bytes; cublasComputeType_t
 _TYPES = {"f32": 0, "f16": 2, "i8": 3, "i32": 10, "bf16": 14, "f8E4M3FN": 28}
@@ -37,7 +38,6 @@ _IN_COMPUTE_TYPE = 2
 # cublasLtEpilogue_t
 _PLAIN, _BIAS = 1, 4
 _ACTIVATIONS = {"": 0, "relu": 2, "gelu": 32}
-_NON_BLOCKING, _RELAXED = 1, 2
 _MATRICES, _SIZES = 4, 12
 _DIVISOR = 16
 
@@ -82,6 +82,8 @@ class Product:
     alignments: tuple[int, ...]
     workspace: int
 
+    library = "cublaslt"
+
     @staticmethod
     def from_manifest(entry: Mapping[str, Any]) -> Product:
         """Reads the entry of a kernel.
@@ -111,6 +113,11 @@ class Product:
         return made
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The types that tell how exact the result is."""
+        return self.compute, self.result, self.factors
+
+    @property
     def epilogue(self) -> int:
         """The library's number for what becomes of the sums."""
         return _ACTIVATIONS[self.activation] | _BIAS * self.bias or _PLAIN
@@ -127,51 +134,29 @@ class Product:
         return addresses[_MATRICES - 1], rows * columns * batch * _BYTES[self.result]
 
 
-class Products:
-    """The library on one device, for one caller at a time.
-
-    Raises:
-        DeviceError: It is not there, or cannot be used.
-    """
+class Products(Vendor):
+    """cuBLASLt on one device."""
 
     def __init__(self, device: Device):
-        self._device, self._cuda = device, device.cuda
-        self._lock = threading.Lock()
-        self._library = cublaslt()
+        super().__init__(device)
         self._algorithms: dict[tuple[Product, tuple[int, ...]], _Found] = {}
-        self._handle = self._library.handle(self._library.Create)
-        self._stream = self._cuda.handle(self._cuda.cuStreamCreate, _NON_BLOCKING)
 
-    def __del__(self) -> None:
-        with suppress(DeviceError, AttributeError), self._device.entered():
-            self._library.Destroy(self._handle)
-            self._cuda.cuStreamDestroy(self._stream)
+    @cached_property
+    def _library(self) -> CublasLt:
+        return cublaslt()
 
-    @contextmanager
-    def graph(self, product: Product, cells: Sequence[int]) -> Iterator[int]:
-        """The work on these arguments as a graph, which is there until the block ends.
+    def _open(self) -> int:
+        return self._library.handle(self._library.Create)
 
-        Raises:
-            DeviceError: The library does not compute it.
-        """
-        with self._lock, ExitStack() as stack:
-            call = _Call(self._library, stack, product, cells)
-            found = self._algorithm(call)
-            self._cuda.cuStreamBeginCapture(self._stream, _RELAXED)
-            try:
-                call.launch(self._handle, found, self._stream)
-            except DeviceError:
-                with suppress(DeviceError):
-                    self._cuda.cuGraphDestroy(self._captured())
-                raise
-            graph = self._captured()
-            stack.callback(self._cuda.cuGraphDestroy, graph)
-            yield graph
+    def _close(self, handle: int) -> None:
+        self._library.Destroy(handle)
 
-    def _captured(self) -> int:
-        graph = ctypes.c_void_p()
-        self._cuda.cuStreamEndCapture(self._stream, ctypes.byref(graph))
-        return graph.value or 0
+    def _prepared(
+        self, stack: ExitStack, call: Product, cells: Sequence[int]
+    ) -> Callable[[int], None]:
+        described = _Call(self._library, stack, call, cells)
+        found = self._algorithm(described)
+        return lambda stream: described.launch(self._handle, found, stream)
 
     def _algorithm(self, call: _Call) -> _Found:
         """The one that the library expects to be fastest: always the same for the same sizes."""

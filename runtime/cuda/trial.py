@@ -1,7 +1,7 @@
-"""Products of a library in the place of an artifact's kernels: whether they agree, and their clock.
+"""Libraries in the place of an artifact's kernels: whether they agree, and their clock.
 
 All launches run in the order of the model, so that each reads what those before it wrote. Where a
-product can be a library's, that writes the same result again, and both are compared.
+kernel can be a library's, that writes the same result again, and both are compared.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from ..errors import DeviceError
 from ..memory import address_of
 from .clock import REPEATS, Clock
 from .graph import Graph
+from .vendors import title_of
 from .walk import Stretch
 
 if TYPE_CHECKING:
     from .lane import Lane, Parts
-    from .products import Product
     from .steps import Launch
+    from .vendor import Call
 
 # How far results may differ, as a part of the largest one: by how it is multiplied, what is
 # multiplied, what is written.
 _LOOSE = {"f32": 1e-4, "tf32": 5e-3, "f16": 5e-3, "bf16": 3e-2, "f8E4M3FN": 2e-2, "i32": 0.0}
 # Every byte of it: no number, if it is one of floats.
 _UNWRITTEN = 0xFF
-_UNKNOWN = "cuBLASLt is not measured where the data decide how a run goes on"
+_UNKNOWN = "libraries are not measured where the data decide how a run goes on"
 
 
 class Trial:
-    """Products held against the launches of a run.
+    """What libraries compute, held against the launches of a run.
 
     Args:
         lane: Whose memory they use, and nobody else meanwhile.
         own: What was run.
-        other: The code and the launches with the library's products.
+        other: The code and the launches with the libraries' work.
         known: The stretches of these.
         addresses: Of all inputs and outputs.
 
     Attributes:
-        clock: Times the products that agree.
+        clock: Times those that agree.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Trial:
     ):
         self._lane, self._other, self._addresses = lane, other, addresses
         self._problems: dict[int, str] = {}
-        products = {n: one for n, (one, _) in known.items() if other[1][n].kernel.product}
+        called = {n: one for n, (one, _) in known.items() if other[1][n].kernel.call}
         graphs: dict[int, tuple[Graph, int]] = {}
         for parts, found in ((lane.parts, own), (other, known)):
             lane.make_room(parts, [one for one, _ in found.values()])
@@ -62,8 +63,8 @@ class Trial:
             number, stretches = numbers[0], [own[n][0] for n in numbers]
             first = lane.graphs(lane.parts, stretches, addresses)
             self._launch(first)
-            if number in products:
-                graph = self._tried(number, products[number], first)
+            if number in called:
+                graph = self._tried(number, called[number], first)
                 graphs |= {number: (graph, own[number][1])} if graph else {}
         self._agree = frozenset(graphs)
         self.clock = Clock(lane, graphs)
@@ -74,20 +75,20 @@ class Trial:
         return self._problems.get(others[0], _UNKNOWN) if others else ""
 
     def _tried(self, number: int, one: Stretch, first: Sequence[Graph]) -> Graph | None:
-        """A graph that repeats the product, where it gives what ``first`` gave."""
+        """A graph that repeats the library's work, where it gives what ``first`` gave."""
         try:
-            product, chain = self._lane.graphs(
+            work, chain = self._lane.graphs(
                 self._other, [one, one.repeated(0, REPEATS)], self._addresses
             )
         except DeviceError as problem:
             self._problems[number] = str(problem)
             return None
-        told = self._other[1][number].kernel.product
-        assert told is not None
-        wanted, got = (self._result(graphs, told, one) for graphs in (first, [product]))
-        if _agrees(wanted, got, told):
+        call = self._other[1][number].kernel.call
+        assert call is not None
+        wanted, got = (self._result(graphs, call, one) for graphs in (first, [work]))
+        if _agrees(wanted, got, call):
             return chain
-        self._problems[number] = "cuBLASLt gives other results"
+        self._problems[number] = f"{title_of(call.library)} gives other results"
         self._launch(first)
         return None
 
@@ -95,18 +96,18 @@ class Trial:
         for graph in graphs:
             graph.launch(self._lane.stream)
 
-    def _result(self, graphs: Sequence[Graph], product: Product, one: Stretch) -> np.ndarray:
+    def _result(self, graphs: Sequence[Graph], call: Call, one: Stretch) -> np.ndarray:
         """What graphs write, where nothing of what was there before is left."""
         lane = self._lane
         cuda, stream = lane.device.cuda, lane.stream
-        address, size = product.region(lane.cells(one, self._addresses).tolist())
+        address, size = call.region(lane.cells(one, self._addresses).tolist())
         data = np.full(size, _UNWRITTEN, np.uint8)
         lane.wait(stream)
         cuda.cuMemcpyHtoD(address, address_of(data), size)
         self._launch(graphs)
         lane.wait(stream)
         cuda.cuMemcpyDtoH(address_of(data), address, size)
-        return _numbers(data, product.result)
+        return _numbers(data, call.result)
 
 
 def _kernels(launches: Sequence[Launch], numbers: Iterable[int]) -> list[list[int]]:
@@ -126,10 +127,8 @@ def _numbers(data: np.ndarray, kind: str) -> np.ndarray:
     return data.view({"f32": np.float32, "f16": np.float16, "i32": np.int32}[kind])
 
 
-def _agrees(wanted: np.ndarray, got: np.ndarray, product: Product) -> bool:
-    loose = max(
-        _LOOSE[k] for k in (product.compute, product.result, product.factors) if k in _LOOSE
-    )
+def _agrees(wanted: np.ndarray, got: np.ndarray, call: Call) -> bool:
+    loose = max(_LOOSE[k] for k in call.kinds if k in _LOOSE)
     a, b = (x.astype(np.float64) for x in (wanted, got))
     finite = np.isfinite(a)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):

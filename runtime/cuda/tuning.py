@@ -1,8 +1,8 @@
 """Tuning: which way to compute each kernel is fastest on this GPU is measured, and remembered.
 
 It needs neither torch nor Triton: the artifact holds the ways as binaries. All launches of the
-model run in each way, in turns, so that what the clock of the GPU does concerns all of them. A way
-of a library is one of them where its results agree with the first way's (trial.py).
+model run in each way, in turns, so that what the clock of the GPU does concerns all of them. What
+libraries do is one of them where their results agree with the first way's (trial.py).
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from ..artifact import Artifact
 from ..errors import ModelError
 from ..notes import Notes
 from ..progress import Progress
-from .cublas import cublaslt, missing
 from .device import Device, current_device
 from .trial import Trial
+from .vendors import missing, version_of
 from .ways import (
     Winner,
     Winners,
-    asks_library,
+    asked_libraries,
     bound,
-    calls_library,
     codes_of,
     ends,
     launches_of,
+    libraries,
+    library_of,
     most_ways,
     taking,
-    taking_library,
+    taking_libraries,
     title_of,
     ways_of,
-    without_library,
+    without_libraries,
 )
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ def remembered(artifact: Artifact, notes: Notes) -> Artifact:
     """
     with suppress(KeyError, TypeError, AttributeError, IndexError):  # the engine says what is wrong
         entry = artifact.manifest["cuda"]
-        if most_ways(entry) > 1 or calls_library(entry):
+        if most_ways(entry) > 1 or libraries(entry):
             device = current_device()
             found = _winners(notes.find(_key(artifact, device)), artifact)
             made = bound(artifact, found, _told(device)) if found else artifact
-            # Opening the library takes longer than loading a model.
-            problem = missing() if asks_library(made.manifest["cuda"]) else ""
-            return without_library(made, problem) if problem else made
+            # Opening a library takes longer than loading a model.
+            problems = {name: missing(name) for name in asked_libraries(made.manifest["cuda"])}
+            return without_libraries(made, {n: why for n, why in problems.items() if why})
     return artifact
 
 
@@ -85,7 +86,7 @@ def tuned(
     device = engine.device_of(arrays)
     winners = _measured(engine, artifact, arrays)
     found = {title: asdict(winner) for title, winner in winners.items()}
-    notes.keep({_key(artifact, device): {"library": _library(artifact), "winners": found}})
+    notes.keep({_key(artifact, device): {"libraries": _versions(artifact), "winners": found}})
     made = bound(artifact, winners, _told(device))
     return engine.rebound(made), made
 
@@ -113,10 +114,9 @@ def _measured(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> 
 
 
 def _trial(engine: CudaEngine, artifact: Artifact, arrays: Sequence[Any]) -> Trial | None:
-    """What a library is worth, where it is installed and there is something that it computes."""
-    if not calls_library(artifact.manifest["cuda"]) or missing():
-        return None
-    return engine.trial(taking_library(artifact), arrays)
+    """What libraries are worth, where one is installed that computes something."""
+    there = list(_versions(artifact))
+    return engine.trial(taking_libraries(artifact, there), arrays) if there else None
 
 
 def _fastest(
@@ -134,7 +134,7 @@ def _fastest(
         begun = [n for n in numbers if not ends(launches[n])]
         taken, remark = medians[:codes], ""
         if codes < ways:
-            remark = missing() if trial is None else trial.remark(begun)
+            remark = missing(library_of(entry, launches[begun[0]])) or _remark(trial, begun)
             taken = [*taken, *([] if remark else medians[-1:])]
         times = tuple(sum(m.get(n, 0.0) for n in numbers) / len(begun) for m in taken)
         best = times.index(min(times))
@@ -147,11 +147,14 @@ def _key(artifact: Artifact, device: Device) -> str:
     return f"ways of {code} on {device.name}, driver for CUDA {device.cuda.version()}"
 
 
-def _library(artifact: Artifact) -> str:
-    """The version of the library that is a way to compute kernels; nothing of none."""
-    if not calls_library(artifact.manifest["cuda"]) or missing():
-        return ""
-    return cublaslt().version()
+def _remark(trial: Trial | None, numbers: Sequence[int]) -> str:
+    return trial.remark(numbers) if trial else ""
+
+
+def _versions(artifact: Artifact) -> dict[str, str]:
+    """The versions of the libraries that are ways to compute kernels, where they are installed."""
+    names = libraries(artifact.manifest["cuda"])
+    return {name: version_of(name) for name in names if not missing(name)}
 
 
 def _told(device: Device) -> dict[str, str]:
@@ -169,7 +172,7 @@ def _winners(value: Any, artifact: Artifact) -> Winners:
             )
             for title, told in value["winners"].items()
         }
-        if value["library"] == _library(artifact) and all(
+        if value["libraries"] == _versions(artifact) and all(
             0 <= w.way < len(w.microseconds) <= ways[t] for t, w in found.items()
         ):
             return found

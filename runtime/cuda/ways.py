@@ -76,45 +76,52 @@ def ways_of(launch: Entry) -> int:
 
 def codes_of(entry: Entry, launch: Entry) -> int:
     """In how many of them it is code of the artifact that computes it."""
-    return ways_of(launch) - _has_library(entry, launch)
+    return ways_of(launch) - bool(library_of(entry, launch))
 
 
-def calls_library(entry: Entry) -> bool:
-    """Whether a kernel can be computed by a library."""
-    return any(_has_library(entry, launch) for launch in launches_of(entry["launches"]))
+def library_of(entry: Entry, launch: Entry) -> str:
+    """The name of the library that can compute a launch's kernel; nothing if none can."""
+    return _library_in(entry, launch.get("ways", [{"launch": launch}])[-1]["launch"])
 
 
-def asks_library(entry: Entry) -> bool:
-    """Whether a library computes a kernel, as ways are taken."""
-    launches = launches_of(entry["launches"])
-    return any("library" in entry["kernels"][launch["kernel"]] for launch in launches)
+def libraries(entry: Entry) -> list[str]:
+    """The names of the libraries that can compute kernels."""
+    found = (library_of(entry, launch) for launch in launches_of(entry["launches"]))
+    return sorted(set(filter(None, found)))
+
+
+def asked_libraries(entry: Entry) -> list[str]:
+    """The names of the libraries that compute kernels, as ways are taken."""
+    found = (_library_in(entry, launch) for launch in launches_of(entry["launches"]))
+    return sorted(set(filter(None, found)))
 
 
 def taking(artifact: Artifact, number: int) -> Artifact:
-    """The artifact that takes the code of that number, where a kernel has so many."""
+    """The artifact that takes the code of that number, or where there is none, the first."""
     entry = artifact.manifest["cuda"]
     launches = _with_ways(entry)
-    return _exchanged(artifact, {t: number for t, x in launches if number < codes_of(entry, x)})
+    has = {t: number < codes_of(entry, x) for t, x in launches}
+    return _exchanged(artifact, {t: number if there else 0 for t, there in has.items()})
 
 
-def taking_library(artifact: Artifact) -> Artifact:
-    """The artifact whose products are a library's, where they can be."""
+def taking_libraries(artifact: Artifact, names: Sequence[str]) -> Artifact:
+    """The artifact that leaves to these libraries what they can compute, the rest to first ways."""
     entry = artifact.manifest["cuda"]
     launches = _with_ways(entry)
-    last = {t: ways_of(x) - 1 for t, x in launches if _has_library(entry, x)}
+    last = {t: (ways_of(x) - 1) * (library_of(entry, x) in names) for t, x in launches}
     return _exchanged(artifact, last)
 
 
-def without_library(artifact: Artifact, why: str) -> Artifact:
-    """The artifact that asks no library for anything; ``why`` is told where it did."""
+def without_libraries(artifact: Artifact, problems: Mapping[str, str]) -> Artifact:
+    """The artifact that asks some libraries for nothing; where it did, their problem is told."""
     entry = artifact.manifest["cuda"]
     launches = list(launches_of(entry["launches"]))
-    asking = [n for n, x in enumerate(launches) if "library" in entry["kernels"][x["kernel"]]]
-    if not asking:
-        return artifact
-    made = _exchanged(artifact, {title_of(entry, launches[n]): 0 for n in asking})
+    asked = {n: _library_in(entry, x) for n, x in enumerate(launches)}
+    asking = {n: problems[name] for n, name in asked.items() if name in problems}
+    others = {title_of(entry, launches[n]): 0 for n in asking}
+    made = _exchanged(artifact, others)
     sites = list(made.manifest["sites"])
-    for number in asking:
+    for number, why in asking.items():
         first = launches[number]["ways"][0]
         told = first["why"] if ends(launches[number]) else f"{first['why']}; {why}"
         name = _kernel_name(entry, first["launch"])
@@ -152,17 +159,17 @@ def _kernel_name(entry: Entry, launch: Entry) -> str:
     return str(entry["kernels"][launch["kernel"]]["name"])
 
 
-def _has_library(entry: Entry, launch: Entry) -> bool:
-    last = launch.get("ways", [{"launch": launch}])[-1]["launch"]
-    return "library" in entry["kernels"][last["kernel"]]
+def _library_in(entry: Entry, launch: Entry) -> str:
+    return str(entry["kernels"][launch["kernel"]].get("library", {}).get("name", ""))
 
 
 def _exchanged(artifact: Artifact, numbers: Mapping[str, int]) -> Artifact:
+    """The artifact that takes ways of these numbers, by title; other kernels stay as they are."""
     entry = artifact.manifest["cuda"]
 
     def changed(step: Entry) -> Entry:
         if "kernel" in step:
-            return _taking(step, numbers.get(title_of(entry, step), 0))
+            return _taking(step, numbers.get(title_of(entry, step)))
         if "sides" in step:
             return {**step, "sides": [changed_inside(side) for side in step["sides"]]}
         return changed_inside(step) if "steps" in step else step
@@ -175,5 +182,7 @@ def _exchanged(artifact: Artifact, numbers: Mapping[str, int]) -> Artifact:
     return replace(artifact, manifest={**artifact.manifest, "cuda": cuda})
 
 
-def _taking(launch: Entry, number: int) -> Entry:
-    return {**launch, **launch["ways"][number]["launch"]} if "ways" in launch else launch
+def _taking(launch: Entry, number: int | None) -> Entry:
+    if number is None or "ways" not in launch:
+        return launch
+    return {**launch, **launch["ways"][number]["launch"]}

@@ -33,10 +33,10 @@ from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.select import NonZeroOp
 from mlc.ir.ops.shape import TransposeOp
 from mlc.runtime import Artifact, DeviceError, Model
-from mlc.runtime.cuda import DeviceArray, clock, cublas, current_device, lane, trial, tuning
+from mlc.runtime.cuda import DeviceArray, cublas, current_device, vendor
 from mlc.runtime.cuda.device import Memory
 from mlc.runtime.cuda.products import Product, Products
-from mlc.runtime.cuda.ways import taking_library
+from mlc.runtime.cuda.ways import taking_libraries
 from mlc.runtime.notes import Notes
 from numpy.lib.stride_tricks import as_strided
 
@@ -48,18 +48,13 @@ SPACE = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 N = symbol("N")
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interpreting takes long, and the stand-in's clock is exact."""
-    monkeypatch.setattr(tuning, "_ROUNDS", 1)
-    for module in (clock, lane, trial):
-        monkeypatch.setattr(module, "REPEATS", 1)
+pytestmark = pytest.mark.usefixtures("hurry")
 
 
 def by_library(module: Any, target: CudaTarget = TARGET) -> Artifact:
     made = uncompiled(module, target)
     assert any("library" in k for k in made.manifest["cuda"]["kernels"])
-    return taking_library(made)
+    return taking_libraries(made, ["cublaslt"])
 
 
 def ran(artifact: Artifact, *runs: list[np.ndarray]) -> tuple[list[np.ndarray], CublasStandIn]:
@@ -308,8 +303,9 @@ def gpu() -> Iterator[StandIn]:
 
 
 def library_of(gpu: StandIn) -> CublasStandIn:
-    assert isinstance(gpu.cublas, CublasStandIn)
-    return gpu.cublas
+    found = gpu.libraries["cuBLASLt"]
+    assert isinstance(found, CublasStandIn)
+    return found
 
 
 def test_other_addresses_are_given_to_the_same_graph(gpu: StandIn):
@@ -372,7 +368,8 @@ def test_an_old_library_is_no_library():
         del library.cublasLtMatmulAlgoGetHeuristic
         model = Model.from_artifact(artifact)
         assert (
-            "too old: it lacks cublasLtMatmulAlgoGetHeuristic" in model.manifest["sites"][0]["why"]
+            "does not fit: it lacks cublasLtMatmulAlgoGetHeuristic"
+            in model.manifest["sites"][0]["why"]
         )
 
 
@@ -398,7 +395,7 @@ def tuned(
             False,
             "none of 2 others is faste",
         ),
-        (lambda library: vars(library.gpu).update(cublas=None), False, "cuBLASLt is not installed"),
+        (lambda library: library.gpu.libraries.clear(), False, "cuBLASLt is not installed"),
     ],
 )
 def test_it_is_taken_where_it_wins_and_agrees(change: Any, took: bool, remark: str):
@@ -481,8 +478,9 @@ def test_what_was_measured_holds_for_that_library(tmp_path: Path):
 
 def test_the_library_is_not_opened_where_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch):
     artifact = uncompiled(layer(), TARGET)
-    with standing_in(interpreting(artifact)):
-        monkeypatch.setattr(cublas, "_library", lambda versions: pytest.fail("it is opened"))
+    gpu = interpreting(artifact)
+    monkeypatch.setattr(gpu, "library", lambda *_: pytest.fail("it is opened"))
+    with standing_in(gpu):
         Model.from_artifact(artifact)(values((5, 8), F32))
 
 
@@ -516,7 +514,9 @@ def test_what_was_measured_elsewhere_is_taken_at_once(
 def test_the_real_library_takes_these_descriptors():
     """Where one is installed: descriptors need no GPU."""
     try:
-        library = cublas.CublasLt(cublas._library(range(13, 11, -1)))
+        library = cublas.CublasLt(
+            vendor.find("cuBLASLt", [f"libcublasLt.so.{n}" for n in (13, 12)])
+        )
     except DeviceError as problem:
         pytest.skip(str(problem))
     operation = library.handle(library.MatmulDescCreate, 68, 0)
