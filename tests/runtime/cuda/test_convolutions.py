@@ -214,12 +214,13 @@ def network(count: Any = 2) -> Any:
 
     def graph(g, x):
         y = g(ReluOp, g(AddOp, conv(g, x, w), b))
-        return g(MatmulOp, g(ReshapeOp, y, shape=(count * 25, 8)), v)
+        return g(MatmulOp, g(ReshapeOp, y, shape=(count * 9, 8)), v)
 
-    return module_of(graph, (count, 5, 5, 4))
+    return module_of(graph, (count, 3, 3, 4))
 
 
-IMAGES = values((2, 5, 5, 4), F32)
+IMAGES = values((2, 3, 3, 4), F32)
+WANTED = interpret(network(), [IMAGES])[0]
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_other_addresses_are_given_to_the_same_graph(gpu: StandIn):
     read = gpu.calls["cuMemcpyDtoH_v2"]
     kept = []
     for seed in range(4):
-        x = values((2, 5, 5, 4), F32, seed)
+        x = values((2, 3, 3, 4), F32, seed)
         there = DeviceArray.empty(x.shape, F32, device)
         with device.entered():
             device.cuda.cuMemcpyHtoD(there.address, x.ctypes.data, x.nbytes)
@@ -289,7 +290,7 @@ def tuned(gpu: StandIn, artifact: Artifact, notes: Notes | None = None) -> tuple
     """The artifact, tuned; and the reasons that are given."""
     model = Model.from_artifact(artifact, notes=notes).tune(IMAGES)
     gpu.ran.clear()
-    close(model(IMAGES), interpret(network(), [IMAGES])[0], 1e-5)
+    close(model(IMAGES), WANTED, 1e-5)
     return model, [site["why"] for site in model.manifest["sites"]]
 
 
@@ -347,13 +348,28 @@ def test_what_was_measured_holds_for_the_libraries_that_are_there(tmp_path: Path
             for library in there:
                 library(gpu)
             model = Model.from_artifact(Artifact.open(saved))
-            close(model(IMAGES), interpret(network(), [IMAGES])[0], 1e-5)
+            close(model(IMAGES), WANTED, 1e-5)
             assert {FUSED, NAME} & set(gpu.ran) == wanted
             reasons = " ".join(site["why"] for site in model.manifest["sites"])
             assert ("cuDNN is not installed" in reasons) == (FUSED not in wanted)
             assert ("cuBLASLt is not installed" in reasons) == (NAME not in wanted)
             Model.from_artifact(artifact, notes=notes)(IMAGES)
             assert {FUSED, NAME} <= set(gpu.ran) or len(there) < len(LIBRARIES)
+
+
+def test_without_a_library_other_kernels_stay_as_they_were_tuned(tmp_path: Path):
+    artifact, saved = uncompiled(network(), TARGET), tmp_path / "m.mlc"
+    faster = f"{artifact.manifest['sites'][0]['kernel']}_1"
+    with standing_in(interpreting(artifact)) as gpu:
+        CublasStandIn(gpu)
+        gpu.costs.update({faster: 0.01, NAME: 0.001})
+        model, _ = tuned(gpu, artifact)
+        assert gpu.ran == [faster, NAME]
+        model.save(saved)
+    with standing_in(interpreting(artifact)) as gpu:
+        close(Model.from_artifact(Artifact.open(saved))(IMAGES), WANTED, 1e-5)
+        assert gpu.ran[0] == faster
+        assert NAME not in gpu.ran
 
 
 def test_the_library_is_not_opened_where_nobody_asks_for_it(monkeypatch: pytest.MonkeyPatch):
@@ -386,7 +402,7 @@ def test_what_was_measured_elsewhere_is_taken_at_once(
         with standing_in(interpreting(made)) as gpu:
             if there:
                 CudnnStandIn(gpu)
-            close(Model.from_artifact(made)(IMAGES), interpret(network(), [IMAGES])[0], 1e-5)
+            close(Model.from_artifact(made)(IMAGES), WANTED, 1e-5)
             assert (FUSED in gpu.ran) is there
 
 
