@@ -23,6 +23,7 @@ from mlc.codegen.cuda.compile import Compiler, load_source, pointers
 from mlc.codegen.cuda.frame import Code
 from mlc.codegen.cuda.plan import compile_kernels
 from mlc.codegen.cuda.target import CudaTarget, target_for
+from mlc.codegen.cuda.templates import contraction
 from mlc.codegen.cuda.tiles import Tile
 from mlc.ir.dims import symbol
 from mlc.ir.errors import TargetError
@@ -378,7 +379,11 @@ def test_kernels_compile_for_gpus_of_amd(name: str):
 
 @pytest.mark.skipif(not SWEEP, reason="part of the sweep")
 @pytest.mark.parametrize("form", [in_panels, in_turns])
-def test_walks_compile_for_gpus_of_amd(form: Callable[[CudaTarget], Build]):
+def test_walks_compile_for_gpus_of_amd(
+    form: Callable[[CudaTarget], Build], monkeypatch: pytest.MonkeyPatch
+):
+    """Through pointers: descriptors are NVIDIA's."""
+    monkeypatch.setattr(contraction, "described", lambda *_: None)
     result = form(target_for("cuda:sm_90"))
     assert _for_amd(result.codes[0], result.source)
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import mlc
 import pytest
 import torch
+from mlc.passes.compress.recipe import Quantize, Recipe
 from torch import nn
 from torch.export import Dim
+from torch.utils._pytree import tree_leaves
 
 transformers = pytest.importorskip("transformers")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -177,3 +180,39 @@ def test_values(check: Callable[..., Any], name: str):
     given = {"rtol": 1e-3, "atol": 1e-4}
     check(sample.model, *sample.args, **given)
     check(sample.model, *sample.args, dynamic=sample.dynamic, others=sample.others, **given)
+
+
+INT8 = Recipe(quantize=Quantize(8, "dynamic"))
+INT4 = Recipe(quantize=Quantize(4, group=16))
+# How a model is compiled, and how far it may be from the norm of what torch, or for recipes the
+# reference, computes.
+KINDS: dict[str, tuple[dict[str, Any], float]] = {
+    "f32": ({}, 1e-3),
+    "f16": ({"precision": "f16"}, 2e-2),
+    "bf16": ({"precision": "bf16"}, 1e-1),
+    "int8": ({"recipe": INT8}, 2e-2),
+    "int4": ({"recipe": INT4}, 2e-2),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_values_on_the_gpu_of_this_machine(name: str, kind: str):
+    compared(name, kind, "cuda")
+
+
+def compared(name: str, kind: str, target: str) -> None:
+    """Holds a model on a target against torch, or against the reference if it is compressed."""
+    torch.manual_seed(8)
+    sample, (how, tolerance) = MODELS[name](), KINDS[kind]
+    module = sample.model.eval()
+    given = {"inputs": tuple(sample.args), "dynamic_shapes": sample.dynamic}
+    model = mlc.compile(module, target=target, **given, **how)
+    judge = mlc.compile(module, target="reference", **given, **how) if "recipe" in how else module
+    for inputs in (sample.args, *sample.others):
+        with torch.no_grad():
+            pairs = zip(*(tree_leaves(m(*inputs)) for m in (model, judge)), strict=True)
+        for got, wanted in pairs:
+            assert torch.dist(got, wanted) <= tolerance * wanted.norm()
