@@ -6,7 +6,6 @@ anything.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.select import NonZeroOp
 from mlc.ir.ops.shape import TransposeOp
 from mlc.runtime import Artifact, DeviceError, Model
-from mlc.runtime.cuda import DeviceArray, cublas, current_device, vendor
+from mlc.runtime.cuda import DeviceArray, cublas, current_device
 from mlc.runtime.cuda.device import Memory
 from mlc.runtime.cuda.products import Product, Products
 from mlc.runtime.cuda.ways import taking_libraries
@@ -509,35 +508,3 @@ def test_what_was_measured_elsewhere_is_taken_at_once(
                 CublasStandIn(gpu)
             close(Model.from_artifact(made)(x), interpret(layer(5), [x])[0], 1e-5)
             assert (NAME in gpu.ran) is there
-
-
-def test_the_real_library_takes_these_descriptors():
-    """Where one is installed: descriptors need no GPU."""
-    try:
-        library = cublas.CublasLt(
-            vendor.find("cuBLASLt", [f"libcublasLt.so.{n}" for n in (13, 12)])
-        )
-    except DeviceError as problem:
-        pytest.skip(str(problem))
-    operation = library.handle(library.MatmulDescCreate, 68, 0)
-    for attribute, value in {
-        3: ctypes.c_int32(1),
-        4: ctypes.c_int32(0),
-        7: ctypes.c_uint32(36),
-        8: ctypes.c_uint64(16),
-        26: ctypes.c_int32(14),
-    }.items():
-        library.set(library.MatmulDescSetAttribute, operation, attribute, value)
-    layout = library.handle(library.MatrixLayoutCreate, 14, 8, 4, 8)
-    library.set(library.MatrixLayoutSetAttribute, layout, 5, ctypes.c_int32(3))
-    library.set(library.MatrixLayoutSetAttribute, layout, 6, ctypes.c_int64(32))
-    wishes = library.handle(library.MatmulPreferenceCreate)
-    library.set(library.MatmulPreferenceSetAttribute, wishes, 1, ctypes.c_uint64(1 << 20))
-    for attribute in (3, 5, 6, 7, 8):
-        library.set(library.MatmulPreferenceSetAttribute, wishes, attribute, ctypes.c_uint32(2))
-    with pytest.raises(DeviceError, match="CUBLAS_STATUS_INVALID_VALUE"):
-        library.set(library.MatrixLayoutSetAttribute, layout, 5, ctypes.c_int64(3))
-    library.MatmulPreferenceDestroy(wishes)
-    library.MatrixLayoutDestroy(layout)
-    library.MatmulDescDestroy(operation)
-    assert library.version().startswith("1")
