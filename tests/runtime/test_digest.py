@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mlc.runtime import digest
 from mlc.runtime.digest import block_digest
 
 
@@ -22,3 +23,13 @@ def test_it_sees_words_and_blocks_that_trade_places():
     swapped[[3, 4]] = words[[4, 3]]
     digests = {block_digest(w.view(np.uint8)) for w in (words, swapped, moved)}
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize("blocks", [8, 9, 41])
+def test_any_number_of_threads_finds_the_same(blocks: int, monkeypatch: pytest.MonkeyPatch):
+    data = np.random.default_rng(0).integers(0, 256, (blocks << 20) + 3, np.uint8)
+    found = set()
+    for cpus in (1, 2, 5):
+        monkeypatch.setattr(digest, "available_cpus", lambda cpus=cpus: cpus)
+        found.add(block_digest(data))
+    assert len(found) == 1
