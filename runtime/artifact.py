@@ -50,12 +50,14 @@ class Artifact:
         code: The object files, one after the other (see ``objects``).
         weights: Bytes at a 64-byte boundary, read-only when they are mapped from a file.
         source: The LLVM IR that the code was made from; empty for an artifact from a file.
+        mapped: Whether ``weights`` are a file's, page by page.
     """
 
     manifest: Manifest
     code: bytes
     weights: np.ndarray
     source: str = ""
+    mapped: bool = False
 
     @staticmethod
     def assemble(
@@ -169,7 +171,7 @@ class _Reader:
         body = data[min(_aligned(_HEADER.size + length), data.nbytes) :]
         code = self._section(manifest, "code", body, True)
         weights = self._section(manifest, "weights", body, verify_weights)
-        return Artifact(manifest, code.tobytes(), weights)
+        return Artifact(manifest, code.tobytes(), weights, mapped=True)
 
     def _map(self) -> np.ndarray:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 
 ALIGNMENT = 64
 _HUGE = 4 << 20
+_QUICKLY_COPIED = 64 << 20
 _POINTER_OFFSET = object.__basicsize__
 
 
@@ -37,6 +38,19 @@ def block(size: int) -> np.ndarray:
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -address_of(raw) % ALIGNMENT
     return raw[start : start + size]
+
+
+def on_huge_pages(mapped: np.ndarray) -> np.ndarray:
+    """The bytes of a file on huge pages, if it is not so large that copying it would be noticed.
+
+    A run reads all weights once: from small pages, it waits for the address of each of them.
+    """
+    if not _HUGE <= mapped.nbytes <= _QUICKLY_COPIED:
+        return mapped
+    copy = block(mapped.nbytes)[: mapped.nbytes]
+    copy[:] = mapped
+    copy.setflags(write=False)
+    return copy
 
 
 class Malloced:

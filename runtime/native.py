@@ -11,7 +11,7 @@ import numpy as np
 from .artifact import Artifact
 from .errors import RunError
 from .loader import Library, check_target
-from .memory import address_of, adopt, block, free
+from .memory import address_of, adopt, block, free, on_huge_pages
 from .recycle import Recycler
 from .signature import Signature
 from .threads import Pool, pool_of
@@ -76,7 +76,9 @@ class NativeEngine:
         self._artifact = artifact
         self._library = Library(artifact.objects())
         self._pool = pool_of(threads, self._library, str(artifact.manifest.get("pool", "")))
-        self._weights = address_of(artifact.weights)
+        weights = artifact.weights
+        self._held = on_huge_pages(weights) if artifact.mapped else weights
+        self._weights = address_of(self._held)
         self._errors = tuple(str(e) for e in artifact.manifest.get("errors", ()))
         self._sites = len(artifact.manifest.get("sites", ()))
         self._any_late = any(signature.late_outputs)
