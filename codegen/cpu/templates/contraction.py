@@ -52,6 +52,16 @@ class Tiling:
     panel: int
 
 
+@dataclass(frozen=True)
+class Grid:
+    """How many tasks there are: a tile of rows by a panel of columns, in each line of a sample."""
+
+    samples: Dim
+    lines: Dim
+    panels: Dim
+    tiles: Dim
+
+
 def contraction_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
     """Code for a kernel around a matrix product; None where its root is none."""
     rooted = Rooted(Frame(kernel, name, target))
@@ -106,20 +116,20 @@ class TiledProduct:
         self.product = product
         self.shape = rooted.type.shape
         self.columns = self.shape[product.column]
-        most = _ROWS_OF_A_SET if self._meet_in_cache() else _ROWS
-        tiles = tilings(product.rows, self.columns, self.frame.target, most, self._most_sums())
+        tiles = self._tilings(_ROWS_OF_A_SET if self._meet_in_cache() else _ROWS)
         self.tiling = tiles[0]
         outside = self._panels_outside()
         options = [(tile.rows, tile.panel, outside) for tile in tiles]
         options.insert(1, (tiles[0].rows, tiles[0].panel, not outside))
         rows, panel, self.panels_outside = self.frame.pick("tile", options)
         self.tiling = Tiling(rows, panel)
+        self.grid = self._cut()
         self.axes: dict[int, SSAValue] = {}
         self.ahead: Ahead | None = None
 
-    def _most_sums(self) -> int | None:
-        """The accumulators that a tile has at most; None: as many as registers hold."""
-        return None
+    def _tilings(self, most: int) -> list[Tiling]:
+        """Tiles of at most ``most`` rows, the best by estimate first."""
+        return tilings(self.product.rows, self.columns, self.frame.target, most)
 
     def _meet_in_cache(self) -> bool:
         """Whether the left factor's rows begin in the same set of the first-level cache."""
@@ -130,20 +140,53 @@ class TiledProduct:
 
     def build(self) -> Code:
         """A task is a tile; neighbouring tasks share the panel, or the rows where it is small."""
-        b, frame, product = self.b, self.frame, self.product
+        frame, product = self.frame, self.product
+        grid = self.grid
+        self._each_task()
+        cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
+        tasks = grid.samples * grid.lines * grid.panels * grid.tiles
+        return frame.finish(tasks, grain_of(cost // 16), self._packings(), grid.samples)
+
+    def _cut(self) -> Grid:
+        product = self.product
+        samples = self.shape[0] if product.outer[:1] == (0,) else 1
+        lines = dims_product(self.shape[a] for a in product.outer if a or samples == 1)
         panels = (self.columns + (self.tiling.panel - 1)) // self.tiling.panel
         tiles = (product.rows + (self.tiling.rows - 1)) // self.tiling.rows
-        outer = dims_product(self.shape[a] for a in product.outer)
-        with b.loop(frame.begin, frame.end) as task:
-            inner = [panels, tiles] if self.panels_outside else [tiles, panels]
-            place = frame.unflatten(task, [outer, *inner])
-            panel, tile = place[1:] if self.panels_outside else place[:0:-1]
-            self._set_outer(place[0])
-            self.ahead = self._next_panel(panel, tile, tiles)
-            self._rows(panel, tile, tiles)
-        cost = static([d.extent for d in product.depths]) * self.tiling.rows * self.tiling.panel
-        samples = self.shape[0] if product.outer[:1] == (0,) else 1
-        return frame.finish(outer * panels * tiles, grain_of(cost // 16), self._packings(), samples)
+        return Grid(samples, lines, panels, tiles)
+
+    def _each_task(self) -> None:
+        with self.b.loop(self.frame.begin, self.frame.end) as task:
+            self._task(task)
+
+    def _task(self, task: SSAValue) -> None:
+        line, panel, tile = self._enter(task)
+        self.ahead = self._next_panel(line, panel, tile)
+        self._rows(panel, tile, self.grid.tiles)
+
+    def _enter(self, task: SSAValue) -> tuple[SSAValue, SSAValue, SSAValue]:
+        """Sets the outer axes of a task; gives its line, its panel and its tile."""
+        b, grid, unflatten = self.b, self.grid, self.frame.unflatten
+        if self._lines_share_panels():
+            order = [grid.samples, grid.panels, grid.lines, grid.tiles]
+            sample, panel, line, tile = unflatten(task, order)
+        elif self.panels_outside:
+            order = [grid.samples, grid.lines, grid.panels, grid.tiles]
+            sample, line, panel, tile = unflatten(task, order)
+        else:
+            order = [grid.samples, grid.lines, grid.tiles, grid.panels]
+            sample, line, tile, panel = unflatten(task, order)
+        outer = b.add_index(b.mul_index(sample, self.frame.dim(grid.lines)), line)
+        self._set_outer(outer)
+        return line, panel, tile
+
+    def _lines_share_panels(self) -> bool:
+        """Whether a panel passes all lines of a sample, as these are nearer than all panels."""
+        left, right = (f.number for f in (self.product.left, self.product.right))
+        sizes = [static(self.frame.buffers[n].shape) for n in (left, right)]
+        sample = sizes[0] // max(1, static((self.grid.samples,)))
+        rows, weights = static((self.grid.panels,)) * sample, static((self.grid.lines,)) * sizes[1]
+        return self.panels_outside and not batch_axes(self.product) and rows < weights
 
     def _panels_outside(self) -> bool:
         """Whether tiles share panels, as these are too many to stay near."""
@@ -171,13 +214,18 @@ class TiledProduct:
         if not taller:
             self._columns(panel, b.mul_index(tile, b.index(small)), small)
             return
-        shift = b.op(arith.MinSIOp, [tile, b.index(taller)], IndexType())
-        first = b.add_index(b.mul_index(tile, b.index(small)), shift)
+        first = self._first_row(tile, small, taller)
         self._either(
             b.compare("slt", tile, b.index(taller)),
             lambda: self._columns(panel, first, small + 1),
             lambda: self._columns(panel, first, small),
         )
+
+    def _first_row(self, tile: SSAValue, small: int, taller: int) -> SSAValue:
+        """Where a tile begins, of which the first ``taller`` have a row more than ``small``."""
+        b = self.b
+        shift = b.op(arith.MinSIOp, [tile, b.index(taller)], IndexType())
+        return b.add_index(b.mul_index(tile, b.index(small)), shift)
 
     def _symbolic_rows(self, panel: SSAValue, tile: SSAValue) -> None:
         b, height = self.b, self.tiling.rows
@@ -286,14 +334,18 @@ class TiledProduct:
         """What a factor is stored as."""
         return type_of(self.frame.kernel.inputs[factor.number]).dtype
 
-    def _next_panel(self, panel: SSAValue, tile: SSAValue, tiles: Dim) -> Ahead | None:
+    def _next_panel(self, line: SSAValue, panel: SSAValue, tile: SSAValue) -> Ahead | None:
         """What a tile asks for where panels come from afar, and two of them fit the cache."""
-        size, width = self._panel_size(), self.tiling.panel
+        b, grid, size, width = self.b, self.grid, self._panel_size(), self.tiling.panel
+        tiles = grid.tiles
+        if self._lines_share_panels():
+            tile = b.add_index(b.mul_index(line, self.frame.dim(tiles)), tile)
+            tiles = grid.lines * tiles
         far = self.product.packed and self._panels_outside() and not batch_axes(self.product)
         known = isinstance(tiles, int) and 0 < tiles <= width
         if not (far and known) or size * _WORD > _PANEL:
             return None
-        return ahead_of(self.b, panel, tile, size, width, tiles)
+        return ahead_of(b, panel, tile, size, width, tiles)
 
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter.

@@ -48,34 +48,48 @@ class GroupedProduct(TiledProduct):
         """The totals after ``count`` steps along the depth; at most ``group``."""
 
     def _sums(
-        self, level: int, left: SSAValue, right: SSAValue, totals: Sequence[SSAValue]
+        self,
+        level: int,
+        left: SSAValue,
+        right: SSAValue,
+        totals: Sequence[SSAValue],
+        first: int = 0,
     ) -> Sequence[SSAValue]:
-        """The totals with all summed axes from ``level`` on."""
-        b, depth = self.b, self.product.depths[level]
-        extent = static((depth.extent,))
+        """The totals with all summed axes from ``level`` on, of which ``first`` steps are done."""
+        b, extent = self.b, static((self.product.depths[level].extent,))
         deepest = level == len(self.product.depths) - 1
-        left_step = b.index(self.group) if deepest else self.frame.dim(depth.left)
-        right_step = self.frame.dim(self._right_stride(level))
+        whole, rest = divmod(extent, self.group) if deepest else (extent, 0)
 
         def step(index: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
-            here = b.add_index(left, b.mul_index(index, left_step))
-            there = b.add_index(right, b.mul_index(index, right_step))
+            here, there = self._places(level, left, right, index)
             if deepest:
-                if self.ahead:
-                    self.ahead.ask(b, self.words, there)
-                return self._dots(here, there, carried, self.group)
+                return self._group(here, there, carried)
             return self._sums(level + 1, here, there, carried)
 
-        if not deepest:
-            return b.fold(b.index(0), b.index(extent), totals, step)
-        whole, rest = divmod(extent, self.group)
-        if whole:
-            totals = b.fold(b.index(0), b.index(whole), totals, step)
+        if first < whole:
+            totals = b.fold(b.index(first), b.index(whole), totals, step)
         if rest:
-            here = b.add_index(left, b.index(whole * self.group))
-            there = b.add_index(right, b.index(whole * self.tiling.panel))
-            totals = self._dots(here, there, totals, rest)
+            totals = self._dots(*self._places(level, left, right, b.index(whole)), totals, rest)
         return totals
+
+    def _group(
+        self, left: SSAValue, right: SSAValue, totals: Sequence[SSAValue]
+    ) -> Sequence[SSAValue]:
+        """The totals after a step of a whole group."""
+        if self.ahead:
+            self.ahead.ask(self.b, self.words, right)
+        return self._dots(left, right, totals, self.group)
+
+    def _places(
+        self, level: int, left: SSAValue, right: SSAValue, index: SSAValue
+    ) -> tuple[SSAValue, SSAValue]:
+        """Where both factors are read after some steps along a summed axis."""
+        b, depth = self.b, self.product.depths[level]
+        deepest = level == len(self.product.depths) - 1
+        step = b.index(self.group) if deepest else self.frame.dim(depth.left)
+        stride = self.frame.dim(self._right_stride(level))
+        here = b.add_index(left, b.mul_index(index, step))
+        return here, b.add_index(right, b.mul_index(index, stride))
 
     @property
     def words(self) -> SSAValue:

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import IntegerType, i32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
+from .contraction import Tiling, tilings
 from .grouped import GroupedProduct
 
 _BYTE = IntegerType(8)
@@ -25,9 +26,10 @@ class IntegerProduct(GroupedProduct):
 
     group = 4
 
-    def _most_sums(self) -> int | None:
-        target, effort = self.frame.target, self.rooted.effort
-        return target.registers * 3 // 8 if _LONG < effort <= _LONGEST else None
+    def _tilings(self, most: int) -> list[Tiling]:
+        target = self.frame.target
+        sums = target.registers * 3 // 8 if _LONG < self.rooted.effort <= _LONGEST else None
+        return tilings(self.product.rows, self.columns, target, most, sums)
 
     def _tile(
         self, panel: SSAValue, row: SSAValue, column: SSAValue, height: int, width: int

@@ -22,6 +22,7 @@ from ..target import CpuTarget
 from .frame import Code, Frame, Packing, grain_of, static
 from .grouped import is_grouped
 from .integer import IntegerProduct
+from .integer_overlap import OverlappedProduct
 from .products import Depth, Product, batch_axes, product_of
 from .rooted import Rooted
 
@@ -39,7 +40,9 @@ def integer_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | Non
     if product is None:
         return None
     if is_grouped(kernel, product, _KINDS):
-        return IntegerProduct(rooted, product).build()
+        overlapped = OverlappedProduct(rooted, product)
+        chosen = overlapped if overlapped.fits() else IntegerProduct(rooted, product)
+        return chosen.build()
     return IntegerPair(rooted, product).build() if is_pair(kernel, product) else None
 
 

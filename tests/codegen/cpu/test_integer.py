@@ -101,14 +101,16 @@ def layer(graph: Graph, x: Any, kind: Any, w: np.ndarray, residual: Any = None, 
     return graph(QuantizeOp, value, np.asarray(0.05, np.float32), np.asarray(120, UI8), to=UI8)
 
 
-def check_layer(graph: Graph, result: Any, feeds: list[np.ndarray], target: str) -> None:
+def check_layer(
+    graph: Graph, result: Any, feeds: list[np.ndarray], target: str, threads: int = 1
+) -> None:
     """One kernel on codes; where scaling rounds in another way, codes may differ by one."""
     module = graph.module(result)
     (wanted,) = interpret(module, feeds)
     native = Native(module, target_for(target))
     sites = [site for site in native.build.sites if site["algorithm"] != "pad"]
     assert [site["algorithm"] for site in sites] == ["integer"]
-    difference = np.abs(native.run(feeds)[0].astype(int) - wanted)
+    difference = np.abs(native.run(feeds, threads)[0].astype(int) - wanted)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
 
@@ -143,6 +145,27 @@ def test_what_is_quantized_on_the_way_stays_in_the_kernel(
     total = graph(AddOp, *values)
     scale, point = np.asarray(0.073, np.float32), np.asarray(zero, UI8)
     check_layer(graph, graph(QuantizeOp, total, scale, point, to=UI8), feeds, target)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("columns", [16, 32, 64, 96, 192])
+@pytest.mark.parametrize("rows", [2, 4, 5, 7, 37])
+def test_a_tile_is_finished_while_the_next_is_summed(rows: int, columns: int, threads: int):
+    feeds = [codes((rows, 67), UI8), codes((rows, columns), UI8, 2)]
+    graph = Graph(*(f.shape for f in feeds), dtype=UI8)
+    x, residual = graph.inputs
+    result = layer(graph, x, MatmulOp, codes((67, columns), I8, 1), residual)
+    check_layer(graph, result, feeds, "cpu", threads)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("channels", [8, 96])
+def test_lines_of_an_image_share_panels(samples: int, channels: int):
+    x = codes((samples, 5, 9, channels), UI8)
+    graph = Graph(x.shape, dtype=UI8)
+    kind = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    weights = codes((3, 3, channels, 320), I8, 1)
+    check_layer(graph, layer(graph, graph.inputs[0], ConvOp, weights, **kind), [x], "cpu", 2)
 
 
 @pytest.mark.parametrize("target", TARGETS)
