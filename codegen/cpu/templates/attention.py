@@ -6,9 +6,11 @@ read one element at a time from wherever they are, and the softmax never combine
     for each block of keys:
         p[t, :] = sum_d k[t, d] * q[d, :]            (scale, mask)
         top' = max(top, max_t p[t, :])
-        p[t, :] = exp(p[t, :] - top');  total = total * exp(top - top') + sum_t p[t, :]
-        o[e, :] = o[e, :] * exp(top - top') + sum_t v[t, e] * p[t, :]
+        p[t, :] = 2 ** (p[t, :] - top');  total = total * 2 ** (top - top') + sum_t p[t, :]
+        o[e, :] = o[e, :] * 2 ** (top - top') + sum_t v[t, e] * p[t, :]
     result = o / total
+
+Scale and masks turn powers of e into powers of 2.
 
 The softmax over blocks is that of Milakov and Gimelshein, "Online normalizer calculation for
 softmax" (2018), as in Dao et al., "FlashAttention" (2022).
@@ -34,6 +36,7 @@ from ....ir.types import F32
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from ..vector_math import expand
+from ..vector_math.exponential import LOG2_E
 from .attention_mask import packed_mask
 from .attention_operands import (
     BATCH,
@@ -162,7 +165,7 @@ class Attention(Operands):
         source = Matrix(memory, self._start(form), frame.dim(form.coefficient(QUERY)))
         target = Matrix(m.queries, b.index(0), b.index(width))
         turn(b, source, target, count, frame.dim(self.features), self.lanes)
-        factor = self._constant(float(self.op.scale), 1, width)
+        factor = self._constant(float(self.op.scale) * LOG2_E, 1, width)
         self._scale(m.queries, static((self.features,)), width, factor)
 
     def _scale(self, memory: SSAValue, rows: int, width: int, factor: SSAValue) -> None:
@@ -196,7 +199,7 @@ class Attention(Operands):
         highest = self._highest(m, count, width, top)
         dead = b.compare("oeq", highest, self._constant(-np.inf, 1, width))
         shift = b.select(dead, self._constant(0, 1, width), highest)
-        shrink = expand(b, "decay", b.op(arith.SubfOp, [top, shift], shift.type))
+        shrink = expand(b, "halving", b.op(arith.SubfOp, [top, shift], shift.type))
         total = b.op(arith.MulfOp, [self._row(m.state, 1, width), shrink], shrink.type)
 
         total = self._powers(m, count, shift, total)
@@ -222,7 +225,7 @@ class Attention(Operands):
         """The weights of a row of scores, up to a factor."""
         b = self.b
         score = b.load(memory, place, shift.type, [b.index(1), b.index(1)])
-        return expand(b, "decay", b.op(arith.SubfOp, [score, shift], shift.type))
+        return expand(b, "halving", b.op(arith.SubfOp, [score, shift], shift.type))
 
     def _scores(self, m: Scratch, key: SSAValue, stop: SSAValue, width: int) -> None:
         """Writes the scores of keys ``key`` to ``stop``."""
@@ -238,7 +241,7 @@ class Attention(Operands):
             score = total
             mask = self._mask_of(m, first, place, total.type)
             if mask is not None:
-                score = b.op(arith.AddfOp, [score, mask], total.type)
+                score = b.fma(mask, b.constant(LOG2_E, total.type), score)
             score = self._finished(score, first, tall, width)
             b.store(score, m.scores, place, self._strides(width))
 
@@ -266,14 +269,14 @@ class Attention(Operands):
         return b.load(m.mask, place, type, self._strides(type.get_shape()[1]))
 
     def _highest(self, m: Scratch, count: SSAValue, width: int, top: SSAValue) -> SSAValue:
-        """The highest score of each query so far."""
+        """The highest score of each query so far; one that is no number spoils its weight."""
         b = self.b
 
         def body(row: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             score = b.load(
                 m.scores, b.mul_index(row, b.index(width)), top.type, self._strides(width)
             )
-            return [b.op(arith.MaximumfOp, [carried[0], score], top.type)]
+            return [b.select(b.compare("ogt", score, carried[0]), score, carried[0])]
 
         return b.fold(b.index(0), count, [top], body)[0]
 
@@ -284,7 +287,7 @@ class Attention(Operands):
         if len(self.op.operands) > 3 and not (self.mask or self.packed_mask):
             where = (s.axis(BATCH), s.axis(HEAD), query, s.axis(KEY))
             mask = self.frame.fused.inline(broadcast_load(self.op, 3, where), self.op)
-            score = score + s.cast(mask, F32)
+            score = score + s.cast(mask, F32) * LOG2_E
         if self.op.causal:
             seen = s.axis(KEY) - s.axis(QUERY) < s.size(self.keys - self.queries) + 1
             score = score + s.select(seen, s.const(0.0, F32), -np.inf)

@@ -16,7 +16,7 @@ from ....ir import loop
 from ....ir.kernel import KernelOp
 from ..builder import LoopBuilder, element_of, like
 from ..target import CpuTarget
-from ..vector_math.exponential import decay
+from ..vector_math.exponential import halving
 from ..vector_math.lanes import Lanes
 from .attention import KEYS, Attention, Scratch, attention_kernel
 from .attention_operands import BATCH, FEATURE, GROUP, KEY, VALUE, Factor
@@ -138,7 +138,7 @@ class BfloatAttention(Attention):
     def _power(self, memory: SSAValue, place: SSAValue, shift: SSAValue) -> SSAValue:
         b = self.b
         score = b.load(memory, place, shift.type, [b.index(1), b.index(1)])
-        return decay(Lanes(b, score) - Lanes(b, shift), _EXP2).value
+        return halving(Lanes(b, score) - Lanes(b, shift), _EXP2).value
 
     def _product(
         self,

@@ -15,7 +15,7 @@ from xdsl.ir import Operation, SSAValue
 from ..builder import LoopBuilder, element_of
 from .circular import cos, sin, tan
 from .error_function import erf
-from .exponential import cosh, decay, exp, expm1, sigmoid, silu, sinh, tanh
+from .exponential import cosh, decay, exp, expm1, halving, sigmoid, silu, sinh, tanh
 from .gelu import gelu, gelu_by_tanh
 from .inverse_circular import acos, asin, atan
 from .lanes import Lanes
@@ -25,6 +25,7 @@ from .power import power
 _SINGLE: dict[str, Callable[..., Lanes]] = {
     "exp": exp,
     "decay": decay,
+    "halving": halving,
     "expm1": expm1,
     "log": log,
     "log1p": log1p,

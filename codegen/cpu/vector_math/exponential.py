@@ -54,12 +54,17 @@ def exp(x: Lanes) -> Lanes:
     return _scaled_exp(x.at_least(-104).at_most(89), 0)
 
 
-def decay(x: Lanes, power: Sequence[float] = EXP2) -> Lanes:
-    """e**x for x <= 0, as softmax needs it: at most 2e-7 off, and 0 from -88 on.
+def decay(x: Lanes) -> Lanes:
+    """e**x for x <= 0, as softmax needs it: at most 2e-7 off, and 0 from -88 on."""
+    return halving(x * LOG2_E)
+
+
+def halving(x: Lanes, power: Sequence[float] = EXP2) -> Lanes:
+    """2**x for x <= 0: at most 2e-7 off, and 0 from -127 on.
 
     ``power`` may be a shorter polynomial for 2**f, whose error is then that of the result.
     """
-    t = (x * LOG2_E).at_least(-BIAS)  # where the scale is 0
+    t = x.at_least(-BIAS)  # where the scale is 0
     shifted = t + (ROUNDER + BIAS)
     f = t - (shifted - (ROUNDER + BIAS))
     return (shifted.bits() << 23).as_float() * f.polynomial(power)
