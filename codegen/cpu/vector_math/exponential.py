@@ -73,9 +73,9 @@ def halving(x: Lanes, power: Sequence[float] = EXP2) -> Lanes:
 def silu(x: Lanes) -> Lanes:
     """``x / (1 + e**-x)``, at most 3e-7 |x| off."""
     a = x.at_least(-87)  # from there on nothing is left
-    t = (a * -LOG2_E).at_least(1 - BIAS)
-    shifted = t + ROUNDER
-    f = t - (shifted - ROUNDER)
+    t = a.at_most(87)  # and from there on it is x
+    shifted = t.fma(-LOG2_E, ROUNDER)
+    f = t.fma(-LOG2_E, ROUNDER - shifted)
     return a / (with_exponent(f.polynomial(EXP2), shifted) + 1)
 
 
