@@ -15,6 +15,8 @@ from mlc.ir.types import TensorType, type_of
 from mlc.runtime.memory import adopt
 from xdsl.dialects.builtin import ModuleOp
 
+# What lies behind results and scratch memory, and must be left alone.
+_GUARD, _GUARDS = 0xA5, 4096
 EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create", "mlc_pool_destroy"]
 
 
@@ -48,16 +50,20 @@ class Native:
     def _run(self, arrays: list[np.ndarray], pool: int) -> list[np.ndarray]:
         symbols = (ctypes.c_int64 * 16)(*self._symbols(arrays))
         size = self.library.function("mlc_arena_size", ctypes.c_int64)(symbols)
-        arena = aligned(size)
+        arena = aligned(size + _GUARDS)
+        arena[size:] = _GUARD
         arrays = [np.require(a, requirements="C") for a in arrays]
         shapes = self._shapes(symbols)
         rows = zip(shapes, self.results, strict=True)
-        outputs = [np.full(shape, 77).astype(type.dtype) for shape, type in rows]
+        guarded = [_guarded(shape, type.dtype) for shape, type in rows]
+        outputs = [array for array, _ in guarded]
         pointers = _pointers(outputs)
         words = [_pointers(arrays), pointers, symbols, arena.ctypes.data]
         addresses = [w if isinstance(w, int) else ctypes.addressof(w) for w in words]
         frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, pool, 0, 0)
         self.library["mlc_run"](frame)
+        for name, guard in (("scratch", arena[size:]), *enumerate(g for _, g in guarded)):
+            assert (guard == _GUARD).all(), f"a kernel writes beyond its memory: {name}"
         for number, shape in enumerate(self._shapes(symbols)):
             if pointers[number] != outputs[number].ctypes.data:
                 outputs[number] = adopt(pointers[number], shape, self.results[number].dtype)
@@ -88,6 +94,15 @@ def aligned(size: int) -> np.ndarray:
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size]
+
+
+def _guarded(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """An array, and the bytes that follow it."""
+    values = np.full(shape, 77).astype(dtype)
+    memory = np.full(values.nbytes + _GUARDS, _GUARD, np.uint8)
+    array = memory[: values.nbytes].view(dtype).reshape(shape)
+    array[...] = values
+    return array, memory[values.nbytes :]
 
 
 def _pointers(arrays: list[np.ndarray]) -> ctypes.Array[ctypes.c_int64]:

@@ -42,10 +42,14 @@ def row_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
     return _Rows(Frame(kernel, name, target)).build()
 
 
-def row_shape(ops: list[GraphOp]) -> Shape:
-    """The widest shape in a kernel: that of a reduction's operand, else of a result."""
-    shapes = [type_of(r).shape for op in ops for r in op.results]
-    shapes += [type_of(op.operands[0]).shape for op in ops if isinstance(op.structure(), Reduce)]
+def row_shape(kernel: KernelOp) -> Shape:
+    """The widest shape that is computed: of what is stored, or of a reduction's operand.
+
+    What is moved inside may be of wider ones, of which a part is read.
+    """
+    shapes = [type_of(v).shape for v in kernel.yielded]
+    reduced = (op for op in kernel.ops if isinstance(op.structure(), Reduce))
+    shapes += [type_of(op.operands[0]).shape for op in reduced]
     return max(shapes, key=lambda shape: (len(shape), static(tuple(d or 1 for d in shape))))
 
 
@@ -60,7 +64,7 @@ class _Rows:
         self.frame = frame
         self.b = frame.b
         self.ops = [op for op in frame.kernel.ops if not _decodes(frame.kernel, op)]
-        self.shape = row_shape(self.ops)
+        self.shape = row_shape(frame.kernel)
         self.space = IndexSpace(self.shape)
         self.indices = tuple(s.axis(n) for n in range(len(self.shape)))
         self.reductions = [op for op in self.ops if isinstance(op.structure(), Reduce)]
