@@ -95,6 +95,13 @@ def measured(results: int) -> Choice:
     return Choice(results, f"{name}: measured to be the fastest")
 
 
+def is_constant(w: SSAValue) -> bool:
+    """Whether an operand of an op of the graph, or in a kernel, is a constant."""
+    if isinstance(w, BlockArgument) and isinstance(kernel := w.block.parent_op(), KernelOp):
+        w = kernel.inputs[w.index]
+    return isinstance(w.owner, ConstantOp)
+
+
 def _reason(best: int, stride: int, cycles: dict[int, float]) -> str:
     """What is best, and by how much."""
     if best:
@@ -118,7 +125,7 @@ def _refusal(conv: ConvOp, target: CpuTarget) -> str:
     """Why it must not be used; empty where it may."""
     if target.exact:
         return "algorithms that round more are not wanted"
-    if not _is_constant(conv.w):
+    if not is_constant(conv.w):
         return "its filters are no constant"
     if not all(isinstance(d, int) for d in (*type_of(conv.x).shape[1:], *conv.pads)):
         return "its sides are known only at run time"
@@ -134,12 +141,6 @@ def _is_turned(x: SSAValue) -> bool:
     move, channels = x.owner, type_of(x).shape[-1]
     few = isinstance(channels, int) and channels <= _SHALLOW
     return isinstance(move, TransposeOp) and move.perm[-1] != len(move.perm) - 1 and few
-
-
-def _is_constant(w: SSAValue) -> bool:
-    if isinstance(w, BlockArgument) and isinstance(kernel := w.block.parent_op(), KernelOp):
-        w = kernel.inputs[w.index]
-    return isinstance(w.owner, ConstantOp)
 
 
 def _direct_cycles(conv: ConvOp, target: CpuTarget) -> float:

@@ -19,7 +19,7 @@ from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, I32, type_of
-from .convolution import gain
+from .dense_gain import dense_gain
 from .target import CpuTarget
 from .templates.frame import Frame, static
 from .templates.rooted import Rooted
@@ -129,8 +129,8 @@ def block_density(matrix: np.ndarray, height: int) -> float:
 
 
 def _dense_cycles(rows: int, root: GraphOp, matrix: np.ndarray, target: CpuTarget) -> float:
-    saved = gain(root, target) if isinstance(root, ConvOp) else 1.0
-    return rows * matrix.size / target.lanes(32) / target.multipliers / 0.93 / saved
+    plain = rows * matrix.size / target.lanes(32) / target.multipliers / 0.93
+    return plain / dense_gain(root, target)
 
 
 def _sparse_cycles(rows: int, density: float, cut: Blocking, target: CpuTarget) -> float:

@@ -26,6 +26,7 @@ from xdsl.ir import SSAValue
 
 from ....ir import loop
 from ....ir.affine import Affine
+from ....ir.dims import Dim
 from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
 from ....ir.op import Param
@@ -78,6 +79,20 @@ def gain(problem: Problem, target: CpuTarget) -> float:
     return 1 / (_POINTS / 8 + moved)
 
 
+def gain_of(rows: Dim, depth: Dim, columns: Dim, target: CpuTarget) -> float:
+    """The same for the ``rows`` of a sample by a constant matrix; 1 where that is not used."""
+    if target.exact or not _are_halved(rows, depth, columns):
+        return 1.0
+    tiles, channels, filters = (-(-static((size,)) // 2) for size in (rows, depth, columns))
+    return gain(Problem(1, tiles, _POINTS, channels, filters), target)
+
+
+def _are_halved(rows: Dim, depth: Dim, columns: Dim) -> bool:
+    """Whether sizes are known, and only rows odd."""
+    known = all(isinstance(n, int) and n > 1 for n in (rows, columns, depth))
+    return known and columns % 2 == depth % 2 == 0
+
+
 def _has_halves(rooted: Rooted, product: Product) -> bool:
     """Whether all is known to be cut in halves, and the left factor lies along the depth."""
     if not product.packed or batch_axes(product) or len(product.depths) != 1:
@@ -85,9 +100,7 @@ def _has_halves(rooted: Rooted, product: Product) -> bool:
     inputs, (depth,), columns = rooted.frame.kernel.inputs, product.depths, rooted.type.shape[-1]
     if any(type_of(inputs[f.number]).dtype != F32 for f in (product.left, product.right)):
         return False
-    known = all(isinstance(n, int) and n > 1 for n in (product.rows, columns, depth.extent))
-    even = columns % 2 == depth.extent % 2 == 0
-    return known and even and depth.left == 1
+    return depth.left == 1 and _are_halved(product.rows, depth.extent, columns)
 
 
 def _problem(rooted: Rooted, product: Product) -> Problem:
