@@ -26,11 +26,13 @@ from ..ir.ops.index import GatherOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.quant import DequantizeOp, QuantizeOp
-from ..ir.ops.shape import PadOp, ReshapeOp, TransposeOp
+from ..ir.ops.shape import PadOp, ReshapeOp, SliceOp, TransposeOp
 from ..ir.types import DTYPES, F32, I32, type_of
 from .canonical.quant import quantized_again
+from .centred_products import centred_later, product_of_centred
 from .code_products import product_of_codes
 from .contract import Pass, Promise
+from .fold_constants import FoldConstants
 from .linear_sums import LinearSum, channels, inside, multiple_of, scale_and_zero
 from .rewrite import Rule, again, rewrite
 from .values import constant, is_constant, number, producer, used_once
@@ -47,11 +49,12 @@ class IntegerProducts(Pass):
 
     def apply(self, module: ModuleOp) -> None:
         """Moves decoding down, then multiplies what it leaves encoded."""
-        moves: list[Rule] = [_decoded_later]
+        # Weights that were moved are constants again, before products ask for them.
+        moves: list[Rule] = [_decoded_later, centred_later, FoldConstants().fold]
         rewrite(
             module,
             {
-                **dict.fromkeys((TransposeOp, ReshapeOp, GatherOp, MaxPoolOp), moves),
+                **dict.fromkeys((TransposeOp, ReshapeOp, SliceOp, GatherOp, MaxPoolOp), moves),
                 SelectOp: [_never_nan],
                 QuantizeOp: [quantized_again],
             },
@@ -59,8 +62,8 @@ class IntegerProducts(Pass):
         rewrite(
             module,
             {
-                MatmulOp: [_product],
-                ConvOp: [_product],
+                MatmulOp: [_product, product_of_centred],
+                ConvOp: [_product, product_of_centred],
                 QuantizeOp: [quantized_again, _of_a_sum],
                 MulOp: [_scaled_once],
                 AddOp: [_scaled_once],

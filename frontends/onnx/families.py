@@ -13,6 +13,7 @@ from . import index as index
 from . import matmul as matmul
 from . import microsoft as microsoft
 from . import microsoft_attention as microsoft_attention
+from . import microsoft_codes as microsoft_codes
 from . import microsoft_quant as microsoft_quant
 from . import norm as norm
 from . import patch as patch

@@ -14,13 +14,11 @@ from ...ir.types import type_of
 from .conv import convolved, of_channels
 from .matmul import gemm, product
 from .node import Node, Value
-from .quant import dequantized, of_columns, quantized
 from .refusal import Refusal
 from .registry import ImporterT, importer
 from .shape import cut
 
 _QUICK = 1.702
-_QUANTIZED_BINARY: dict[str, type[GraphOp]] = {"QLinearAdd": e.AddOp, "QLinearMul": e.MulOp}
 _FUSED: dict[str, type[GraphOp]] = {"Relu": e.ReluOp, "Sigmoid": e.SigmoidOp, "Tanh": e.TanhOp}
 
 
@@ -126,36 +124,6 @@ def embed_layer_normalization(node: Node) -> list[Value]:
     epsilon = float(node.attribute("epsilon", 1e-12))
     op = norm.LayerNormOp(total, node.input(5), node.input(6), axis=2, epsilon=epsilon)
     return [node.add(op), None, total]
-
-
-@microsoft("QLinearAdd", "QLinearMul")
-def quantized_binary(node: Node) -> SSAValue:
-    """On what the operands stand for."""
-    x = dequantized(node, *(node.input(k) for k in range(3)))
-    y = dequantized(node, *(node.input(k) for k in range(3, 6)))
-    result = node.add(_QUANTIZED_BINARY[node.proto.op_type](x, y))
-    return quantized(node, result, node.input(6), node.optional(7), node.type().dtype)
-
-
-@microsoft("QLinearSigmoid")
-def quantized_sigmoid(node: Node) -> SSAValue:
-    """On what the operand stands for."""
-    x = dequantized(node, node.input(0), node.input(1), node.optional(2))
-    result = node.add(e.SigmoidOp(x))
-    return quantized(node, result, node.input(3), node.optional(4), node.type().dtype)
-
-
-@microsoft("MatMulIntegerToFloat")
-def integer_matmul_to_float(node: Node) -> SSAValue:
-    """The product of integers times both scales, and a bias."""
-    a = dequantized(node, node.input(0), node.input(2), node.optional(4))
-    b_scale, b_zero = node.input(3), node.optional(5)
-    rank = node.type(1).rank
-    scale = of_columns(node, b_scale, rank)
-    zero = None if b_zero is None else of_columns(node, b_zero, rank)
-    result = product(node, a, dequantized(node, node.input(1), scale, zero))
-    bias = node.optional(6)
-    return result if bias is None else node.add(e.AddOp(result, bias))
 
 
 def _epsilon(node: Node) -> float:

@@ -127,6 +127,46 @@ MODELS |= {
 }
 
 
+CODED = {"x": Of(np.uint8, [2, 3, 4, 4]), "y": Of(np.uint8, [2, 3, 4, 4])}
+UNITS = {
+    **{name: np.float32(unit) for name, unit in (("s", 0.5), ("t", 0.25), ("u", 0.125))},
+    **{name: np.uint8(point) for name, point in (("p", 1), ("q", 2), ("r", 40))},
+}
+
+
+def coded(op: str, operands: str, **attributes: object) -> onnx.ModelProto:
+    """An operator from codes to codes; ``x`` and ``y`` are inputs."""
+    given = {name: CODED[name] for name in CODED if name in operands.split()}
+    units = {name: UNITS[name] for name in UNITS if name in operands.split()}
+    return own(op, given, units, operands, **attributes)
+
+
+MODELS |= {
+    "sum of codes": coded("QLinearAdd", "x s p y t q u r"),
+    "product of codes": coded("QLinearMul", "x s p y t q u r"),
+    "sigmoid of codes": coded("QLinearSigmoid", "x s p u r"),
+    "leaky ReLU of codes": coded("QLinearLeakyRelu", "x s p u r", alpha=0.5),
+    "softmax of codes": coded("QLinearSoftmax", "x s p u r", axis=3, opset=13),
+    "mean pixel of codes": coded("QLinearGlobalAveragePool", "x s p u r"),
+    "means of codes": coded("QLinearAveragePool", "x s p u r", kernel_shape=[2, 2]),
+    "concatenated codes": coded("QLinearConcat", "u r x s p y t q", axis=1),
+    "codes of codes": coded("DequantizeLinear", "x s p"),
+    "matrix product of codes": own(
+        "QGemm",
+        {"x": Of(np.uint8, [2, 3])},
+        {
+            **UNITS,
+            "w": RNG.integers(-9, 9, (4, 3)).astype(np.int8),
+            "v": weight(4) ** 2,
+            "z": np.zeros(4, np.int8),
+            "c": RNG.integers(-9, 9, 4).astype(np.int32),
+        },
+        "x s p w v z c u r",
+        transB=1,
+    ),
+}
+
+
 @pytest.mark.parametrize("proto", MODELS.values(), ids=list(MODELS))
 def test_values_agree_with_onnx_runtime(proto: onnx.ModelProto):
     feed = {i.name: _values(i) for i in proto.graph.input}
