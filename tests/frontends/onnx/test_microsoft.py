@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -134,7 +136,7 @@ UNITS = {
 }
 
 
-def coded(op: str, operands: str, **attributes: object) -> onnx.ModelProto:
+def coded(op: str, operands: str, **attributes: Any) -> onnx.ModelProto:
     """An operator from codes to codes; ``x`` and ``y`` are inputs."""
     given = {name: CODED[name] for name in CODED if name in operands.split()}
     units = {name: UNITS[name] for name in UNITS if name in operands.split()}
