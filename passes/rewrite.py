@@ -50,6 +50,17 @@ def again(op: OpT, *operands: SSAValue, **params: object) -> OpT:
     return build(*operands, **{**op.properties, **params})
 
 
+def if_alike(new: GraphOp, op: GraphOp, add: Add) -> SSAValue | None:
+    """What ``new`` computes, if that is of the type of ``op``; else it is forgotten.
+
+    An op that is made and not placed would go on reading its operands.
+    """
+    if new.results[0].type == op.results[0].type:
+        return add(new)
+    new.erase()
+    return None
+
+
 class _Rewriter:
     def __init__(self, module: ModuleOp, rules: Rules):
         self.rules = rules

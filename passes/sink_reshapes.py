@@ -53,8 +53,10 @@ def _elementwise(op: ElementwiseOp, add: Add) -> SSAValue | None:
     if None in operands:
         return None
     made = again(op, *(v for v in operands if v is not None))
-    same = type_of(made.results[0]).shape == type_of(first.x).shape
-    return _reshaped(made, op, add) if same else None
+    if type_of(made.results[0]).shape != type_of(first.x).shape:
+        made.erase()
+        return None
+    return _reshaped(made, op, add)
 
 
 def _norm(op: NormOp, add: Add) -> SSAValue | None:

@@ -104,6 +104,7 @@ def constants_together(op: GraphOp, add: Add) -> SSAValue | None:
         return None
     together = type(op)(a, b)
     if type_of(together.results[0]).size not in (type_of(a).size, type_of(b).size):
+        together.erase()
         return None
     return add(type(op)(x, placed(together, add)))
 

@@ -13,7 +13,7 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.shape import BroadcastOp, ReshapeOp, TransposeOp, param_dims
 from ...ir.types import type_of
 from ..fold_constants import placed
-from ..rewrite import again
+from ..rewrite import again, if_alike
 from ..values import is_constant, producer
 from .registry import canonical
 
@@ -59,12 +59,10 @@ def operand_needs_no_broadcast(op: ElementwiseOp, add: Add) -> SSAValue | None:
 @canonical(ElementwiseOp)
 def constant_of_few_dims(op: ElementwiseOp, add: Add) -> SSAValue | None:
     """Leading dims of size 1 say nothing about a constant that is repeated anyway."""
-    result = type_of(op.results[0])
     operands = [_without_leading_units(v, add) for v in op.operands]
     if all(a is b for a, b in zip(operands, op.operands, strict=True)):
         return None
-    small = again(op, *operands)
-    return add(small) if small.results[0].type == result else None
+    return if_alike(again(op, *operands), op, add)
 
 
 @canonical(MatmulOp)
@@ -73,8 +71,7 @@ def factor_needs_no_broadcast(op: MatmulOp, add: Add) -> SSAValue | None:
     sources = [_same_matrix(v) for v in op.operands]
     if all(a is b for a, b in zip(sources, op.operands, strict=True)):
         return None
-    small = MatmulOp(*sources)
-    return add(small) if small.results[0].type == op.results[0].type else None
+    return if_alike(MatmulOp(*sources), op, add)
 
 
 @canonical(AttentionOp)

@@ -8,6 +8,7 @@ from ...ir.op import Add
 from ...ir.ops.reduce import ReduceOp
 from ...ir.ops.shape import ReshapeOp
 from ...ir.types import type_of
+from ..rewrite import if_alike
 from ..values import producer, used_once
 from .registry import canonical
 
@@ -27,5 +28,4 @@ def keep_reduced_dims(op: ReshapeOp, add: Add) -> SSAValue | None:
     inner = producer(op.x, ReduceOp)
     if inner is None or inner.keepdims or not used_once(op.x):
         return None
-    kept = type(inner)(inner.x, axes=inner.axes, keepdims=True)
-    return add(kept) if kept.results[0].type == op.results[0].type else None
+    return if_alike(type(inner)(inner.x, axes=inner.axes, keepdims=True), op, add)

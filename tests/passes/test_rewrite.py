@@ -10,7 +10,7 @@ from mlc.ir.errors import PassError
 from mlc.ir.op import Add, set_source, source_of
 from mlc.ir.ops.elementwise import AbsOp, CosOp, ExpOp, NegOp, ReluOp, SinOp, UnaryOp
 from mlc.ir.ops.reduce import ReduceSumOp
-from mlc.passes.rewrite import again, rewrite
+from mlc.passes.rewrite import again, if_alike, rewrite
 from mlc.passes.values import producer
 from xdsl.ir import SSAValue
 
@@ -32,6 +32,18 @@ def test_what_a_rule_leaves_unused_is_removed():
     module = build(lambda g, x: g(ExpOp, g(NegOp, g(NegOp, x))), (3,))
     rewrite(module, {NegOp: [undo]})
     assert names(module) == ["exp"]
+
+
+def summed_and_kept(op: ReduceSumOp, add: Add) -> SSAValue | None:
+    return if_alike(again(op, op.x, keepdims=True), op, add)
+
+
+def test_what_a_rule_tries_and_drops_reads_nothing():
+    module = build(lambda g, x: g(ReduceSumOp, g(NegOp, x), axes=(0,)), (3, 2))
+    rewrite(module, {ReduceSumOp: [summed_and_kept]})
+    assert names(module) == ["neg", "reduce_sum"]
+    (negated,) = (op for op in module.walk() if isinstance(op, NegOp))
+    assert negated.results[0].get_unique_use()
 
 
 def test_a_rule_sees_no_dead_uses():
