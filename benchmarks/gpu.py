@@ -7,9 +7,10 @@ The zoo is a Python file with ``MODELS``, a mapping of names, ``build(name, batc
 module in f32 and its inputs as a dict of arrays, and, for ONNX Runtime, ``export(name, batch,
 path)``. First every model is compiled, on all CPU cores at once, checked, and timed beside torch
 eager. Then, as long as the budget lasts, it is timed beside ``torch.compile(mode="max-autotune")``
-and, where it is installed, ONNX Runtime's CUDA provider. ``--resume`` goes on with what an earlier
-run did not reach. By default all dtypes are compared, and the recipes in one dtype. With
-``--tune`` mlc's models hold six ways to compute each kernel, and are tuned before they are timed.
+and, where it is installed, ONNX Runtime's CUDA provider: bf16 first, as many models as there is
+time for, since torch takes minutes to tune one. ``--resume`` goes on with what an earlier run did
+not reach. By default all dtypes are compared, and the recipes in one dtype. With ``--tune`` mlc's
+models hold six ways to compute each kernel, and are tuned before they are timed.
 
 Outputs are held against torch eager in f32, without TF32: in f32 they may differ by 1e-3 of their
 norm, in narrower dtypes by twice as much as torch eager does in that dtype. With a recipe (weights
@@ -73,8 +74,8 @@ class Session:
         self.out = Path(chosen.out)
         self.engines = chosen.engines
         self.results = _read(self.out) if chosen.resume else {}
-        forms = product(_forms(chosen), chosen.batches, chosen.models)
-        self.cases = [Case(m, b, d, "" if r == "none" else r) for (r, d), b, m in forms]
+        forms = product(chosen.models, chosen.batches, _forms(chosen))
+        self.cases = [Case(m, b, d, "" if r == "none" else r) for m, b, (r, d) in forms]
         self.worker = Worker(self.setting)
 
     def run(self, folder: str, jobs: int) -> None:
@@ -88,9 +89,9 @@ class Session:
                 for case, path in paths.items()
             }
             wait(compiled.values(), self._left() / 2)  # or compiling would disturb what is timed
-            for engines in _passes(self.engines):
-                for case, path in paths.items():
-                    self._measure(case, engines, path, compiled[case])
+            for engines, ordered in _passes(self.engines, cases):
+                for case in ordered:
+                    self._measure(case, engines, paths[case], compiled[case])
             pool.shutdown(wait=False, cancel_futures=True)
             for process in mp.active_children():  # what compiles beyond the budget, and the worker
                 process.kill()
@@ -138,13 +139,17 @@ def _named(target: str) -> str:
     return f"cuda:{current_device().arch}" if target == "cuda" else target
 
 
-def _passes(engines: list[str]) -> list[list[str]]:
-    """First what is quick for all cases, then each slow engine beside mlc."""
+def _passes(engines: list[str], cases: list[Case]) -> list[tuple[list[str], list[Case]]]:
+    """First what is quick for all cases; then each slow engine beside mlc, narrow dtypes first."""
     quick = [e for e in engines if e in ("mlc", "eager")]
-    return [quick, *(["mlc", e] for e in engines if e not in quick)]
+    urgent = sorted(cases, key=lambda c: (-_DTYPES.index(c.dtype), c.batch))
+    return [(quick, cases), *((["mlc", e], urgent) for e in engines if e not in quick)]
 
 
 def _fits(engine: str, case: Case) -> bool:
+    """Whether an engine can run the case, and was not timed on it already without the recipe."""
+    if engine == "inductor":
+        return not case.recipe
     if engine != "onnxruntime":
         return True
     if case.dtype != "f32" or not importlib.util.find_spec("onnxruntime"):

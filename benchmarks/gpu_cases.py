@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib.util
 import math
@@ -10,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +88,43 @@ def load_zoo(path: str) -> Any:
     return module
 
 
-def build(setting: Setting, case: Case) -> tuple[Any, tuple[Any, ...]]:
-    """The module in f32 and its inputs, on the host."""
+@lru_cache(maxsize=1)
+def build(zoo: str, model: str, batch: int) -> tuple[Any, tuple[Any, ...]]:
+    """The module in f32 and its inputs, on the host; the last one is kept for its other dtypes."""
     import torch
 
-    module, arrays = load_zoo(setting.zoo).build(case.model, case.batch)
+    module, arrays = load_zoo(zoo).build(model, batch)
     return module, tuple(torch.from_numpy(a) for a in arrays.values())
+
+
+@lru_cache(maxsize=1)
+def reference(setting: Setting, model: str, batch: int) -> tuple[Any, tuple[Any, ...], list[Any]]:
+    """The module in f32 and its inputs on the device, and its outputs."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    module, inputs = build(setting.zoo, model, batch)
+    module = module.to(setting.device)
+    inputs = tuple(t.to(setting.device) for t in inputs)
+    return module, inputs, outputs(lambda: module(*inputs))
+
+
+def outputs(run: Run) -> list[Any]:
+    """What a run gives, in float64 on the host."""
+    import torch
+
+    with torch.inference_mode():
+        found = run()
+    found = found if isinstance(found, (tuple, list)) else [found]
+    tensors = [t if hasattr(t, "to") else torch.from_numpy(t.numpy()) for t in found]
+    return [t.to("cpu", torch.float64) for t in tensors]
+
+
+def in_dtype(module: Any, dtype: str) -> Any:
+    """A copy of a module in another dtype."""
+    import torch
+
+    return copy.deepcopy(module).to(getattr(torch, DTYPES[dtype]))
 
 
 def cast(tensors: Iterable[Any], dtype: str) -> tuple[Any, ...]:
@@ -110,8 +143,8 @@ def compile_case(setting: Setting, case: Case, path: str) -> float:
 
     torch.set_num_threads(2)
     recipe = mlc.Recipe(Quantize(**RECIPES[case.recipe][0])) if case.recipe else None
-    module, inputs = build(setting, case)
-    module, inputs = module.to(getattr(torch, DTYPES[case.dtype])), cast(inputs, case.dtype)
+    module, inputs = build(setting.zoo, case.model, case.batch)
+    module, inputs = in_dtype(module, case.dtype), cast(inputs, case.dtype)
     start = time.perf_counter()
     try:
         given = {"inputs": inputs, "target": setting.target, "candidates": setting.ways}
@@ -127,13 +160,9 @@ class Bench:
     def __init__(self, setting: Setting, case: Case):
         import torch
 
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         self.setting, self.case, self.torch = setting, case, torch
-        module, inputs = build(setting, case)
-        module = module.to(setting.device)
-        inputs = tuple(t.to(setting.device) for t in inputs)
-        self.wanted = self._outputs(lambda: module(*inputs))
-        self.module = module.to(getattr(torch, DTYPES[case.dtype]))
+        module, inputs, self.wanted = reference(setting, case.model, case.batch)
+        self.module = in_dtype(module, case.dtype)
         self.inputs = cast(inputs, case.dtype)
         self.result = Result(case)
 
@@ -152,7 +181,7 @@ class Bench:
     def _prepared(self, engine: str, path: str) -> Run:
         start = time.perf_counter()
         run = getattr(self, f"_{engine}")(path)
-        got = self._outputs(run)
+        got = outputs(run)
         self.result.compile_seconds[f"{engine} first run"] = time.perf_counter() - start
         self.result.errors[engine] = max(map(_error, got, self.wanted))
         return run
@@ -160,7 +189,9 @@ class Bench:
     def _mlc(self, path: str) -> Run:
         import mlc
 
+        start = time.perf_counter()
         model = mlc.load(path)
+        self.result.compile_seconds["mlc load"] = time.perf_counter() - start
         if self.setting.ways > 1:
             model.tune(*self.inputs)
         return lambda: model(*self.inputs)
@@ -191,13 +222,6 @@ class Bench:
             return binding.get_outputs()
 
         return run
-
-    def _outputs(self, run: Run) -> list[Any]:
-        with self.torch.inference_mode():
-            found = run()
-        found = found if isinstance(found, (tuple, list)) else [found]
-        tensors = [t if hasattr(t, "to") else self.torch.from_numpy(t.numpy()) for t in found]
-        return [t.to("cpu", self.torch.float64) for t in tensors]
 
     def _interleaved(self, runs: dict[str, Run]) -> dict[str, list[float]]:
         """Seconds of a call, by engine; the engines take turns."""
