@@ -209,6 +209,22 @@ class InterleaveOp(IRDLOperation):
 
 
 @irdl_op_definition
+class AlternateOp(IRDLOperation):
+    """The elements of several rows of ``vector<1xN>`` in turn, in one row."""
+
+    name = "tile.alternate"
+    rows = var_operand_def(VectorType)
+    result = result_def(VectorType)
+
+    def __init__(self, rows: Sequence[SSAValue]):
+        first = rows[0].type
+        assert isinstance(first, VectorType)
+        *_, width = first.get_shape()
+        wide = tile((len(rows) * width,), first.get_element_type())
+        super().__init__(operands=[list(rows)], result_types=[wide])
+
+
+@irdl_op_definition
 class RemfOp(IRDLOperation):
     """The remainder of a float division, with the sign of the dividend (C's fmod)."""
 
@@ -400,7 +416,7 @@ Tile = Dialect(
     "tile",
     [
         *(LoadOp, StoreOp, AlignedOp, FenceOp, FmaOp, DotOp, DotWordsOp, RemfOp, BroadcastOp),
-        *(NearestOp, SaturateOp, InterleaveOp),
+        *(NearestOp, SaturateOp, InterleaveOp, AlternateOp),
         *(IotaOp, GatherOp, LookupOp, TransposeOp, StackOp, ReduceOp, SumRowsOp),
         *(AllocaOp, MallocOp, FreeOp, PrefetchOp, RecastOp),
     ],

@@ -15,6 +15,7 @@ from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
 from .integer_products import IntegerProducts
 from .pointwise_products import PointwiseProducts
+from .quantize_turned import QuantizeTurned
 from .share_kernels import ShareKernels
 from .sink_reshapes import SinkReshapes
 from .split_groups import SplitGroups
@@ -42,6 +43,7 @@ def lowering(
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides
         SplitGroups(),  # after pads, so that they are convolutions still
+        QuantizeTurned(),  # behind all that reads codes as they lie
         SinkReshapes(),  # behind what follows them, which may then be drawn in
         MergeTrailingReductions(),
         DecodeRows(),  # before tables are decoded as a whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from xdsl.dialects.builtin import AnyFloat, IntegerType, VectorType
@@ -89,6 +90,45 @@ def emit_gather(e: FunctionEmitter, op: Any) -> None:
 def emit_stack(e: FunctionEmitter, op: Any) -> None:
     """The registers of all rows."""
     e.bind(op.result, [register for row in op.rows for register in e.registers(row)])
+
+
+def emit_alternate(e: FunctionEmitter, op: Any) -> None:
+    """Registers below each other are joined, their lanes mixed, and cut to registers again."""
+    element, rows = llvm_type(op.result.type.get_element_type()), len(op.rows)
+    columns = zip(*(e.registers(row) for row in op.rows), strict=True)
+    registers: list[str] = []
+    for lanes, column in zip(_lanes(e, op.rows[0].type), columns, strict=True):
+        joined, size = _joined(e, column, lanes, element)
+        order = [row * lanes + lane for lane in range(lanes) for row in range(rows)]
+        mixed, first = _choose(e, joined, size, element, order), 0
+        for count in e.split(len(order)):
+            piece = list(range(first, first + count))
+            registers.append(_choose(e, mixed, len(order), element, piece))
+            first += count
+    e.bind(op.result, registers)
+
+
+def _joined(e: FunctionEmitter, parts: Sequence[str], lanes: int, element: str) -> tuple[str, int]:
+    """Registers side by side in one vector of a power of two times ``lanes``, and its size."""
+    parts = list(parts)
+    if lanes == 1:
+        type = f"<1 x {element}>"
+        parts = [e.define(f"insertelement {type} poison, {element} {p}, i64 0") for p in parts]
+    while len(parts) > 1:
+        type, order = f"<{lanes} x {element}>", list(range(2 * lanes))
+        parts += ["poison"] * (len(parts) % 2)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [_shuffle(e, type, pair, order) for pair in pairs]
+        lanes *= 2
+    return parts[0], lanes
+
+
+def _choose(e: FunctionEmitter, value: str, size: int, element: str, order: list[int]) -> str:
+    """Some lanes of a vector of ``size``."""
+    type = f"<{size} x {element}>"
+    if len(order) == 1:
+        return e.define(f"extractelement {type} {value}, i64 {order[0]}")
+    return _shuffle(e, type, (value, "poison"), order)
 
 
 def emit_transpose(e: FunctionEmitter, op: Any) -> None:
@@ -228,6 +268,7 @@ HANDLERS: dict[type[Operation], Handler] = {
     loop.BroadcastOp: emit_broadcast,
     loop.IotaOp: emit_iota,
     loop.GatherOp: emit_gather,
+    loop.AlternateOp: emit_alternate,
     loop.TransposeOp: emit_transpose,
     loop.StackOp: emit_stack,
     loop.ReduceOp: emit_reduce,

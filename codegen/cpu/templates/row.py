@@ -29,6 +29,7 @@ from ..target import CpuTarget
 from .access import contiguous, effort, load_forms, merged_dims, op_effort, unrounded
 from .columns import fold_columns, for_columns
 from .frame import Code, Frame, grain_of, static
+from .planes import planes_kernel
 
 _BLOCK = 4096
 _WORTH_KEEPING = 4
@@ -39,7 +40,7 @@ _PICTURES = 4
 
 def row_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
     """Code for a kernel of Maps and of reductions along the last dim of its widest shape."""
-    return _Rows(Frame(kernel, name, target)).build()
+    return planes_kernel(kernel, name, target) or _Rows(Frame(kernel, name, target)).build()
 
 
 def row_shape(kernel: KernelOp) -> Shape:
