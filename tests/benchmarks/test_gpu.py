@@ -16,6 +16,8 @@ from cuda_interpreted import interpreting
 from cuda_standin import standing_in
 from mlc.runtime import Artifact
 
+pytestmark = pytest.mark.interpreted
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 ZOO = """
 import numpy as np

@@ -28,6 +28,8 @@ from torch import nn
 from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional as F
 
+pytestmark = pytest.mark.interpreted
+
 WIDTH, HEADS = 64, 4
 ARCHS = (8, 6), (9, 0)
 

@@ -19,6 +19,8 @@ from mlc.ir.symbols import known_symbols
 from mlc.ir.types import DTYPE_NAMES, is_float, tensor, type_of
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 
 def module_of(op: GraphOp) -> ModuleOp:
     """A model of one op, whose operands are block arguments."""

@@ -44,6 +44,8 @@ from mlc.ir.ops.sort import ArgMaxOp, CumSumOp, TopKOp
 from mlc.ir.types import DTYPES as MLC_DTYPES
 from xdsl.ir import SSAValue
 
+pytestmark = pytest.mark.offline
+
 SWEEP = bool(os.environ.get("MLC_CUDA_SWEEP"))
 F16, F32, F64, BF16 = (
     np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16)

@@ -27,6 +27,8 @@ from mlc.runtime import Model
 from mlc.runtime.cuda import DeviceArray, current_device
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 F32 = np.dtype(np.float32)
 
 

@@ -22,6 +22,8 @@ from mlc.ir.ops.elementwise import AddOp, GeluOp
 from mlc.ir.ops.matmul import MatmulOp
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 N = symbol("N")
 F16, I8, I32, U8 = (np.dtype(t) for t in (np.float16, np.int8, np.int32, np.uint8))
 Make = Callable[..., Any]

@@ -22,6 +22,8 @@ from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 F32, F16, BF16 = (np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16))
 INTEGERS: dict[str, Any] = {
     "i8": np.int8,

@@ -17,6 +17,8 @@ from mlc.ir.ops.attention import AttentionOp
 from mlc.ir.ops.shape import TransposeOp
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 N, S = symbol("N"), symbol("S")
 F32 = FLOATS[0]
 Shape = tuple[Any, ...]

@@ -24,6 +24,8 @@ from mlc.passes.arena import Workspace
 from mlc.passes.memory_plan import plan_memory
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 N, S = symbol("N"), symbol("S")
 F32 = FLOATS[0]
 

@@ -20,6 +20,8 @@ from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
 from mlc.ir.ops.reduce import ReduceSumOp
 from mlc.ir.ops.shape import TransposeOp
 
+pytestmark = pytest.mark.interpreted
+
 F8 = np.dtype(ml_dtypes.float8_e4m3fn)
 N, S = symbol("N"), symbol("S")
 

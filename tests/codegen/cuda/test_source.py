@@ -27,6 +27,8 @@ from mlc.ir.ops.sort import TopKOp
 from mlc.ir.types import DTYPES
 from xdsl.ir import SSAValue
 
+pytestmark = pytest.mark.golden
+
 GOLDEN = Path(__file__).parent / "golden"
 N, S = symbol("N"), symbol("S")
 F16, F32, I64 = (np.dtype(t) for t in (np.float16, np.float32, np.int64))

@@ -19,6 +19,8 @@ from mlc.ir.ops.elementwise import AddOp, GeluOp
 from mlc.ir.ops.matmul import MatmulOp
 from xdsl.dialects.builtin import ModuleOp
 
+pytestmark = pytest.mark.interpreted
+
 F32, F16, BF16 = (np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16))
 SM_90 = target_for("cuda:sm_90").architectures
 

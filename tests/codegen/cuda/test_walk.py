@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
+import pytest
 from gpu import FLOATS, check, values
 from graphs import build as module_of
 from mlc.codegen.cuda.build import build
@@ -17,6 +18,8 @@ from mlc.ir.ops.elementwise import GeluOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
 from xdsl.dialects.builtin import ModuleOp
+
+pytestmark = pytest.mark.interpreted
 
 F32 = FLOATS[0]
 I8, I32 = np.dtype(np.int8), np.dtype(np.int32)

@@ -12,6 +12,8 @@ from cuda_sample import AFFINE, BLOCK, PARAMETERS, cubin, expected, feed, ptx_of
 from cuda_standin import standing_in
 from mlc.runtime import Model
 
+pytestmark = pytest.mark.standin
+
 ARCHS = {80: (8, 6), 90: (9, 0)}
 SIZES = {"ptr": 8, "i64": 8, "i32": 4, "f32": 4}
 

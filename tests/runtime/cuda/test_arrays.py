@@ -17,6 +17,8 @@ from mlc.runtime.cuda import DeviceArray, dlpack
 from mlc.runtime.cuda.arrays import on_device
 from mlc.runtime.cuda.device import current_device
 
+pytestmark = pytest.mark.standin
+
 
 @pytest.fixture
 def gpu() -> Iterator[StandIn]:

@@ -35,7 +35,7 @@ from mlc.runtime.cuda import DeviceArray, current_device
 from mlc.runtime.cuda.ways import taking_libraries
 from mlc.runtime.notes import Notes
 
-pytestmark = pytest.mark.usefixtures("hurry")
+pytestmark = [pytest.mark.standin, pytest.mark.usefixtures("hurry")]
 F32, F16, BF16 = (np.dtype(t) for t in (np.float32, np.float16, ml_dtypes.bfloat16))
 TARGET = replace(target_for("cuda:ptx"), candidates=2)
 N = symbol("N")

@@ -16,6 +16,8 @@ from mlc.runtime.cuda import describe
 from mlc.runtime.cuda.driver import PROTOTYPES, driver
 from mlc.runtime.cuda.loaded import runs_on
 
+pytestmark = pytest.mark.standin
+
 
 def refusal(gpu: StandIn, artifact=None) -> str:
     """What loading a model says; one line."""

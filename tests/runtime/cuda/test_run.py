@@ -11,6 +11,8 @@ from cuda_sample import AFFINE, BODIES, SUBTRACT, WEIGHT, expected, feed, sample
 from cuda_standin import Call, StandIn, standing_in
 from mlc.runtime import ArtifactError, DeviceError, InputError, Model, load
 
+pytestmark = pytest.mark.standin
+
 
 @pytest.fixture
 def gpu() -> Iterator[StandIn]:
