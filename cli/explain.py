@@ -75,6 +75,8 @@ def summary(title: str, found: Explanation) -> str:
         f"{engineering(found.weights, 'B')} of weights",
         engineering(operations, "flop"),
     ]
+    if found.expanded:
+        parts[2] += f", {engineering(found.expanded, 'B')} made of them"
     if found.seconds:
         parts.append(f"{engineering(found.seconds, 's')} a run")
         parts.append(engineering(operations / found.seconds, "flop/s"))

@@ -28,6 +28,8 @@ def _facts(found: Explanation) -> str:
         (engineering(found.weights, "B"), "weights"),
         (engineering(operations, "flop"), "arithmetic"),
     ]
+    if found.expanded:
+        facts.insert(3, (engineering(found.expanded, "B"), "made of them when loaded"))
     if found.seconds:
         facts.append((engineering(found.seconds, "s"), "a run"))
         facts.append((engineering(operations / found.seconds, "flop/s"), "rate"))

@@ -110,7 +110,8 @@ class Explanation:
         inputs: Names and types, with the sizes of this run.
         launches: In the order of the run.
         nodes: In the order of the user's model.
-        weights: Bytes of weights.
+        weights: Bytes of weights in the artifact.
+        expanded: Bytes of those that are made of them when it is loaded.
         seconds: One run, the median of several, or the fastest of many where the machine's limits
             are known; 0 when it was not measured.
         compiling: Seconds of each stage of the compilation.
@@ -123,6 +124,7 @@ class Explanation:
     launches: list[Launch]
     nodes: list[Node]
     weights: int
+    expanded: int
     seconds: float = 0.0
     compiling: dict[str, float] = field(default_factory=dict)
     limits: Limits | None = None
@@ -158,7 +160,8 @@ def explain(
         for number, site in enumerate(model.manifest["sites"])
     ]
     if limits is not None:
-        launches = [_held_against(limits, launch, model.weight_bytes) for launch in launches]
+        held = model.weight_bytes + model.expanded_bytes
+        launches = [_held_against(limits, launch, held) for launch in launches]
     return Explanation(
         model.name,
         str(model.manifest["target"].get("name", "")),
@@ -166,6 +169,7 @@ def explain(
         launches,
         _nodes(model.report.get("nodes", {}), launches),
         model.weight_bytes,
+        model.expanded_bytes,
         seconds,
         dict(model.report.get("seconds", {})),
         limits,

@@ -124,6 +124,7 @@ class NativeTarget:
         return {
             "target": {"name": self.name, **asdict(self.facts)},
             "compiler": f"mlc {__version__}",
+            "expansion": asdict(made.expansion),
             "errors": made.errors,
             "sites": made.sites,
             # Only models with one and the same pool code may share its threads.

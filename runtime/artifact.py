@@ -32,7 +32,7 @@ from .errors import ArtifactError
 from .memory import block
 
 MAGIC = b"\x89MLC\r\n\x1a\n"
-FORMAT = 1
+FORMAT = 2
 PAGE = 4096
 _HEADER = struct.Struct("<8sIIQ32s8x")
 _LENGTH = struct.Struct("<Q")
@@ -46,7 +46,8 @@ class Artifact:
     """A compiled model.
 
     Attributes:
-        manifest: name, inputs, outputs, symbols, target, errors, sites, recipe, report, versions.
+        manifest: name, inputs, outputs, symbols, target, errors, sites, recipe, report, versions,
+            and the bytes of weights that are made when it is loaded.
         code: The object files, one after the other (see ``objects``).
         weights: Bytes at a 64-byte boundary, read-only when they are mapped from a file.
         source: The LLVM IR that the code was made from; empty for an artifact from a file.

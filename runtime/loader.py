@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXPORTS = (
     "mlc_run",
+    "mlc_expand",
     "mlc_arena_size",
     "mlc_input_shapes",
     "mlc_output_shapes",
@@ -53,6 +54,7 @@ class Library:
         except RuntimeError as error:
             raise ArtifactError(f"the artifact's code cannot be linked: {error}") from None
         self.run = self._function("mlc_run", ctypes.c_int32, ctypes.c_void_p)
+        self.expand = self._function("mlc_expand", None, ctypes.c_void_p)
         self.arena_size = self._function("mlc_arena_size", ctypes.c_int64, ctypes.c_void_p)
         shapes = (None, ctypes.c_void_p, ctypes.c_void_p)
         self.input_shapes = self._function("mlc_input_shapes", *shapes)

@@ -121,8 +121,13 @@ class Model:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights."""
+        """Bytes of weights in the artifact."""
         return self._artifact.weights.nbytes if self._artifact else 0
+
+    @property
+    def expanded_bytes(self) -> int:
+        """Bytes of those that were made of them when the model was loaded."""
+        return int(self.manifest.get("expansion", {}).get("size", 0))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the model: one output is returned as an array, several as a tuple.

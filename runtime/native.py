@@ -26,6 +26,7 @@ class _Frame(ctypes.Structure):
         ("symbols", ctypes.c_void_p),
         ("arena", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
+        ("expanded", ctypes.c_void_p),
         ("pool", ctypes.c_void_p),
         ("profile", ctypes.c_void_p),
         ("detail", ctypes.c_int64),
@@ -76,15 +77,17 @@ class NativeEngine:
         self._artifact = artifact
         self._library = Library(artifact.objects())
         self._pool = pool_of(threads, self._library, str(artifact.manifest.get("pool", "")))
-        weights = artifact.weights
-        self._held = on_huge_pages(weights) if artifact.mapped else weights
-        self._weights = address_of(self._held)
+        expansion = artifact.manifest.get("expansion", {})
+        weights = artifact.weights[: expansion.get("start")]
+        self._weights = on_huge_pages(weights) if artifact.mapped else weights
+        self._expanded = block(int(expansion.get("size", 0)))
         self._errors = tuple(str(e) for e in artifact.manifest.get("errors", ()))
         self._sites = len(artifact.manifest.get("sites", ()))
         self._any_late = any(signature.late_outputs)
         self._run = self._library.run
         self._free: list[_Context] = []
         self._results = Recycler(len(signature.outputs))
+        self._expand()
 
     @property
     def pool(self) -> Pool:
@@ -150,12 +153,24 @@ class NativeEngine:
         try:
             context = self._free.pop()
         except IndexError:
-            context = _Context(self._signature)
-            context.frame.weights = self._weights
+            context = self._new_context()
         context.reserve(plan.arena)
         if plan.symbols:
             context.symbols[:] = plan.symbols
         return context
+
+    def _new_context(self) -> _Context:
+        context = _Context(self._signature)
+        context.frame.weights = address_of(self._weights)
+        context.frame.expanded = address_of(self._expanded)
+        return context
+
+    def _expand(self) -> None:
+        """Makes the weights that the artifact holds in a smaller form, of its last ones."""
+        context = self._new_context()
+        context.frame.weights = address_of(self._artifact.weights)
+        context.frame.pool = self._pool.handle
+        self._library.expand(context.address)
 
     def _take_late(self, context: _Context, results: list[np.ndarray | None]) -> None:
         if not self._any_late:

@@ -35,8 +35,11 @@ def run_emulated(
         symbols,
         machine.reserve(machine.call("mlc_arena_size", symbols)),
         weights,
+        machine.reserve(made.expansion.size),
     ]
-    code = machine.call("mlc_run", _pointers(machine, [*fields, 0, 0, 0]))
+    frame = _pointers(machine, [*fields, 0, 0, 0])
+    machine.call("mlc_expand", frame)
+    code = machine.call("mlc_run", frame)
     assert code == 0
     shapes = [tuple(int(str(d)) for d in type.shape) for type in types]
     return [

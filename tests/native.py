@@ -17,7 +17,10 @@ from xdsl.dialects.builtin import ModuleOp
 
 # What lies behind results and scratch memory, and must be left alone.
 _GUARD, _GUARDS = 0xA5, 4096
-EXPORTS = ["mlc_run", "mlc_arena_size", "mlc_output_shapes", "mlc_pool_create", "mlc_pool_destroy"]
+EXPORTS = [
+    *("mlc_run", "mlc_expand", "mlc_arena_size", "mlc_output_shapes"),
+    *("mlc_pool_create", "mlc_pool_destroy"),
+]
 
 
 class Native:
@@ -38,6 +41,9 @@ class Native:
         for offset, make in self.build.weights:
             data = np.ascontiguousarray(make()).reshape(-1).view(np.uint8)
             self.weights[offset : offset + data.size] = data
+        self.expanded = aligned(self.build.expansion.size)
+        held = self.weights.ctypes.data, self.expanded.ctypes.data
+        self.library["mlc_expand"]((ctypes.c_int64 * 9)(0, 0, 0, 0, *held, 0, 0, 0))
 
     def run(self, arrays: list[np.ndarray], threads: int = 1) -> list[np.ndarray]:
         pool = self.library.function("mlc_pool_create", ctypes.c_void_p)(threads)
@@ -60,7 +66,8 @@ class Native:
         pointers = _pointers(outputs)
         words = [_pointers(arrays), pointers, symbols, arena.ctypes.data]
         addresses = [w if isinstance(w, int) else ctypes.addressof(w) for w in words]
-        frame = (ctypes.c_int64 * 8)(*addresses, self.weights.ctypes.data, pool, 0, 0)
+        held = self.weights.ctypes.data, self.expanded.ctypes.data
+        frame = (ctypes.c_int64 * 9)(*addresses, *held, pool, 0, 0)
         self.library["mlc_run"](frame)
         for name, guard in (("scratch", arena[size:]), *enumerate(g for _, g in guarded)):
             assert (guard == _GUARD).all(), f"a kernel writes beyond its memory: {name}"

@@ -32,7 +32,7 @@ SIGNATURE = Signature(
 )
 
 _RUN = """
-%call = type { ptr, ptr, ptr, ptr, ptr, ptr, ptr, i64 }
+%call = type { ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr, i64 }
 declare ptr @malloc(i64)
 declare void @free(ptr)
 
@@ -47,8 +47,8 @@ entry:
   %arena = load ptr, ptr %p3
   %p4 = getelementptr %call, ptr %c, i64 0, i32 4
   %weights = load ptr, ptr %p4
-  %p6 = getelementptr %call, ptr %c, i64 0, i32 6
-  %profile = load ptr, ptr %p6
+  %p7 = getelementptr %call, ptr %c, i64 0, i32 7
+  %profile = load ptr, ptr %p7
   %x = load ptr, ptr %inputs
   %i1 = getelementptr ptr, ptr %inputs, i64 1
   %pick = load ptr, ptr %i1
@@ -118,8 +118,8 @@ third.body:
   %k.next = add i64 %k, 1
   br label %third.head
 fail:
-  %p7 = getelementptr %call, ptr %c, i64 0, i32 7
-  store i64 %at, ptr %p7
+  %detail = getelementptr %call, ptr %c, i64 0, i32 8
+  store i64 %at, ptr %detail
   ret i32 2
 done:
   %watched = icmp ne ptr %profile, null
@@ -129,6 +129,10 @@ count.cycles:
   br label %end
 end:
   ret i32 0
+}
+
+define void @mlc_expand(ptr %c) {
+  ret void
 }
 
 define i64 @mlc_arena_size(ptr %s) {

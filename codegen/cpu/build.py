@@ -30,6 +30,7 @@ from . import heap
 from .compile import compile_object
 from .emit import emit_module
 from .encoded import choose_encoded
+from .expansion import Expansion
 from .narrow import narrowing
 from .plan import entry_points
 from .pool import pool_text
@@ -39,8 +40,9 @@ from .sites import Branch, EntryPoints, Loop, Repeat, Room, Side, Site, Step
 from .target import CpuTarget
 from .templates.appended_operands import appends
 from .templates.copy import copy_kernel
+from .templates.expand import expansion_code
 from .templates.frame import Code, Packing
-from .weights import Weights
+from .weights import Grown, Weights
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Build:
         objects: Object files.
         weights: Offset and data of each weight, in bytes; the data may be made on demand.
         weights_size: Bytes of all weights.
+        expansion: Which of them others are made of when the model is loaded.
         sites: A record for each kernel launch, in order.
         errors: Messages by number, from 1.
         symbols: Name of each symbol, and whether it is known only after the run.
@@ -60,6 +63,7 @@ class Build:
     objects: list[bytes]
     weights: list[tuple[int, Callable[[], np.ndarray]]]
     weights_size: int
+    expansion: Grown
     sites: list[dict[str, Any]]
     errors: list[str] = field(default_factory=list)
     symbols: list[tuple[str, bool]] = field(default_factory=list)
@@ -123,6 +127,7 @@ class _Builder:
         self.number: dict[Operation, int] = {}
         self.branches = 0
         self.weights = Weights()
+        self.expanders: dict[Expansion, Code] = {}
         self.sites: list[Site] = []
         self.records: list[dict[str, Any]] = []
 
@@ -133,15 +138,17 @@ class _Builder:
         self.memory = plan_memory(self.block, self.loops)
         self.number = {op: n for n, loop in enumerate(self.loops) for op in loop.ops}
         steps = self._steps(self.block)
-        functions = [c.function for c in (*self.scheduler.codes.values(), *self.copies)]
-        text = emit_module(functions, self.target)
-        text += entry_points(self._entry_points(steps))
+        plan = self._entry_points(steps, self._expansions())
+        codes = *self.scheduler.codes.values(), *self.copies, *self.expanders.values()
+        text = emit_module([c.function for c in codes], self.target)
+        text += entry_points(plan)
         if self.memory.late and _MALLOC not in text:
             text += _MALLOC
         return Build(
             [compile_object(text, self.target), pool_object(self.target)],
             self.weights.entries,
             self.weights.size,
+            self.weights.grown,
             self.records,
             errors=[heap.MESSAGE] if self.memory.heap else [],
             symbols=[(name, name in self.found) for name in self.symbols],
@@ -260,13 +267,28 @@ class _Builder:
             return place
         return Place("weight", self.weights.number(self.memory.weights[place.number], packing))
 
-    def _entry_points(self, steps: Sequence[Step]) -> EntryPoints:
+    def _expansions(self) -> list[Site]:
+        """The launches that make weights of smaller ones."""
+        return [
+            self._expansion(number, *each) for number, each in enumerate(self.weights.expansions)
+        ]
+
+    def _expansion(self, number: int, stored: int, held: int, expansion: Expansion) -> Site:
+        if expansion not in self.expanders:
+            name = f"expand{len(self.expanders)}"
+            self.expanders[expansion] = expansion_code(expansion, name, self.target)
+        code = self.expanders[expansion]
+        places = Place("weight", stored), Place("weight", held)
+        return Site(number, code.function.sym_name.data, places, (), code.tasks, code.grain)
+
+    def _entry_points(self, steps: Sequence[Step], expansions: Sequence[Site]) -> EntryPoints:
         return EntryPoints(
             self.symbols,
             [type_of(a).shape for a in self.block.args],
             [type_of(v).shape for v in returned(self.block)],
             self.memory.arena,
-            [offset for offset, _ in self.weights.entries],
+            self.weights.spots,
+            expansions,
             self.sites,
             self.memory.late,
             [Loop(loop.samples, loop.slots) for loop in self.loops],

@@ -1,4 +1,4 @@
-"""The model's entry points as LLVM IR text: ``mlc_run`` and the functions that tell sizes.
+"""The model's entry points as LLVM IR text: ``mlc_expand``, ``mlc_run``, and those that tell sizes.
 
 A site launches a kernel: it writes pointers, symbols and its first task into an array of words, and
 hands it with the number of tasks to the thread pool. Neighbouring sites may stand in a loop over
@@ -27,9 +27,10 @@ def entry_points(plan: EntryPoints) -> str:
             "declare i64 @llvm.readcyclecounter()",
             _LAUNCH,
             *([heap.RESIZE] if plan.heap else []),
-            *_tasks(plan.sites),
+            *_tasks((*plan.sites, *plan.expansions)),
             *loop_tasks(plan),
             _run(plan),
+            _expand(plan),
             _arena_size(plan),
             _shapes("mlc_input_shapes", plan.symbols, plan.inputs),
             _shapes("mlc_output_shapes", plan.symbols, plan.outputs),
@@ -123,6 +124,19 @@ def _launch(text: Text, plan: EntryPoints, site: Site, turn: Turn | None) -> Non
     text.lines.append(f"  call void @launch({head}, ptr %words, i64 {tasks}, i64 {site.grain})")
     for name in site.found:
         text.load_symbols([name], "%symbols", plan.symbols.index(name))
+
+
+def _expand(plan: EntryPoints) -> str:
+    """``mlc_expand``: makes the weights that are not in the artifact, once for all runs."""
+    text = Text()
+    load_fields(text)
+    plan.words(text)
+    for site in plan.expansions:
+        tasks = write_words(text, plan, site)
+        job = f"ptr %pool, ptr @{site.kernel}.task, ptr %words, i64 {tasks}, i64 {site.grain}"
+        text.lines.append(f"  call void @mlc_parallel({job})")
+    body = "\n".join(text.lines)
+    return f"define void @mlc_expand(ptr %call) {{\n{body}\n  ret void\n}}\n"
 
 
 def _arena_size(plan: EntryPoints) -> str:

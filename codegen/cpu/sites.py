@@ -13,7 +13,7 @@ from ...passes.memory_plan import Place
 from .text import Text
 
 _TABLES = {"input": "%inputs", "output": "%outputs", "held": "%held"}
-FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "pool", "profile")
+FIELDS = ("inputs", "outputs", "symbols", "arena", "weights", "expanded", "pool", "profile")
 
 
 Room = Sequence[tuple[Place, Dim]]
@@ -116,7 +116,8 @@ class EntryPoints:
         inputs: The shapes of the inputs.
         outputs: The shapes of the outputs.
         arena: Bytes of scratch memory.
-        weights: The offset of each weight.
+        weights: For each weight, the field of the frame that points before it, and how far.
+        expansions: What is launched when the model is loaded.
         sites: The launches, in order.
         late: The outputs that the run allocates, with the bytes of each.
         loops: The loops over samples; the sites of each are neighbours.
@@ -131,7 +132,8 @@ class EntryPoints:
     inputs: Sequence[Shape]
     outputs: Sequence[Shape]
     arena: Dim
-    weights: Sequence[int]
+    weights: Sequence[tuple[str, int]]
+    expansions: Sequence[Site]
     sites: Sequence[Site]
     late: Mapping[int, Dim]
     loops: Sequence[Loop]
@@ -143,7 +145,8 @@ class EntryPoints:
 
     def words(self, text: Text) -> None:
         """Makes ``%words``, which serves one launch after the other."""
-        longest = max((site.words for site in self.sites), default=1)
+        launches = (*self.sites, *self.expansions)
+        longest = max((site.words for site in launches), default=1)
         text.lines.append(f"  %words = alloca [{longest} x i64]")
 
 
@@ -198,7 +201,8 @@ def _start(text: Text, plan: EntryPoints, place: Place, turn: Turn | None) -> st
     if place.kind in _TABLES:
         return text.define(f"load ptr, ptr {pointer_to(text, place)}")
     if place.kind == "weight":
-        return text.define(f"getelementptr i8, ptr %weights, i64 {plan.weights[place.number]}")
+        field, offset = plan.weights[place.number]
+        return text.define(f"getelementptr i8, ptr %{field}, i64 {offset}")
     offset = text.dim(place.offset)
     if place.sample and turn is not None:
         ahead = text.define(f"mul i64 {turn.sample}, {place.sample}")

@@ -101,9 +101,8 @@ def interface_of(artifact: Artifact, name: str) -> Interface:
     arrays = [_array(*each) for each in zip(names[count:], specs, late, strict=True)]
     made = len(signature.inputs)
     compiler = f"{manifest['compiler']} for {manifest['target']['cpu']}"
-    return Interface(
-        identifier(name), compiler, sizes, arrays[:made], arrays[made:], manifest["errors"]
-    )
+    told = arrays[:made], arrays[made:], manifest["errors"], manifest["expansion"]["size"]
+    return Interface(identifier(name), compiler, sizes, *told)
 
 
 def _array(name: str, spec: TensorSpec, late: bool) -> Array:

@@ -14,7 +14,7 @@ import pytest
 from mlc.codegen.cpu.embed.interface import identifiers
 from mlc.driver.emit import emit
 from mlc.ir.errors import MlcError
-from mlc.runtime import Artifact
+from mlc.runtime import Artifact, Model
 from onnx import TensorProto, helper
 from small_models import dense, dense_result, dense_rows, onnx_model
 
@@ -143,3 +143,25 @@ def test_names_of_a_model_become_names_of_c():
     found = identifiers(names)
     assert found == ["input_1", "input_1_2", "_2nd", "float_", "model_", "value", "input_1_3"]
     assert len(set(identifiers(["a", "a_2", "a", "a"]))) == 4
+
+
+def convolution(channels: int = 48) -> onnx.ModelProto:
+    """3x3 filters, which Winograd's algorithm reads in a larger form than they are stored in."""
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(channels, channels, 3, 3)).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)]
+    shape = [1, channels, 20, 20]
+    return onnx_model(nodes, {"x": shape}, {"y": shape}, {"w": w})
+
+
+def test_a_library_makes_the_weights_that_it_does_not_hold(tmp_path: Path):
+    artifact = artifact_of(convolution())
+    assert artifact.manifest["expansion"]["size"] > artifact.weights.nbytes
+    lib = library(artifact, tmp_path / "conv.so")
+    x = np.random.default_rng(1).normal(size=(1, 48, 20, 20)).astype(np.float32)
+    wanted = Model.from_artifact(artifact)(x)
+    for threads in (1, 2):
+        model, y = Pointer(lib.conv_create(threads)), np.zeros_like(x)
+        assert lib.conv_run(model, Pointer(x.ctypes.data), Pointer(y.ctypes.data)) == 0
+        np.testing.assert_array_equal(y, wanted)
+        lib.conv_destroy(model)

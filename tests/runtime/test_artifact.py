@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(path):
     ("content", "message"),
     [
         (b"ONNX" * 100, "is not an mlc artifact; compile the model first"),
-        (MAGIC + (FORMAT + 1).to_bytes(4, "little") + bytes(100), "has format 2; this mlc reads"),
+        (MAGIC + (FORMAT + 1).to_bytes(4, "little") + bytes(100), "has format 3; this mlc reads"),
     ],
 )
 def test_a_foreign_file_is_refused(path, content: bytes, message: str):

@@ -16,13 +16,15 @@ _MEANINGS = {
 }
 # Bytes of scratch memory that no model needs.
 _TOO_MUCH = 1 << 46
+_LINE = 64
 
 
 def glue(interface: Interface) -> str:
     """The text; ``NAME_weights`` stands in another object."""
     return "\n".join(
         [
-            _LIFE.replace("NAME", interface.name),
+            _HEAD,
+            _life(interface),
             _RESERVE,
             _run(interface),
             _error(interface),
@@ -35,9 +37,9 @@ def exported(interface: Interface) -> list[str]:
     return [f"{interface.name}_{what}" for what in ("create", "destroy", "run", "error")]
 
 
-_LIFE = """
-; The pool, the scratch memory, its bytes.
-%Model = type { ptr, ptr, i64 }
+_HEAD = """
+; The pool, the scratch memory, its bytes, the weights that are not in the library.
+%Model = type { ptr, ptr, i64, ptr }
 
 declare ptr @calloc(i64, i64)
 declare void @free(ptr)
@@ -45,39 +47,72 @@ declare ptr @aligned_alloc(i64, i64)
 declare ptr @mlc_pool_create(i32)
 declare void @mlc_pool_destroy(ptr)
 declare i32 @mlc_run(ptr)
+declare void @mlc_expand(ptr)
 declare i64 @mlc_arena_size(ptr)
 declare void @mlc_output_shapes(ptr, ptr)
+"""
 
+
+def _life(interface: Interface) -> str:
+    """How a model begins, with the weights that it makes for itself, and ends."""
+    text, name = Text(), interface.name
+    given = {"pool": "%pool", "weights": "%weights", "expanded": "%expanded"}
+    for number, field in enumerate(FIELDS):
+        place = text.word("%frame", number)
+        text.lines.append(f"  store ptr {given.get(field, 'null')}, ptr {place}")
+    size = -(-max(1, interface.expanded) // _LINE) * _LINE
+    expand = "\n".join(text.lines)
+    return _LIFE.replace("NAME", name).replace("SIZE", str(size)).replace("FRAME", expand)
+
+
+_LIFE = f"""
 @NAME_weights = external hidden constant i8
 ; An absolute address, so that weights may be far away.
 @weights = internal constant ptr @NAME_weights
 
-define ptr @NAME_create(i32 %threads) {
-  %model = call ptr @calloc(i64 1, i64 24)
+define ptr @NAME_create(i32 %threads) {{
+  %frame = alloca [{len(FIELDS)} x i64]
+  %model = call ptr @calloc(i64 1, i64 32)
   %failed = icmp eq ptr %model, null
   br i1 %failed, label %end, label %fill
 fill:
   %pool = call ptr @mlc_pool_create(i32 %threads)
   store ptr %pool, ptr %model
+  %expanded = call ptr @aligned_alloc(i64 {_LINE}, i64 SIZE)
+  %place = getelementptr %Model, ptr %model, i64 0, i32 3
+  store ptr %expanded, ptr %place
+  %none = icmp eq ptr %expanded, null
+  br i1 %none, label %give.up, label %expand
+give.up:
+  call void @NAME_destroy(ptr %model)
+  br label %end
+expand:
+  %weights = load ptr, ptr @weights
+FRAME
+  call void @mlc_expand(ptr %frame)
   br label %end
 end:
-  ret ptr %model
-}
+  %made = phi ptr [ null, %0 ], [ null, %give.up ], [ %model, %expand ]
+  ret ptr %made
+}}
 
-define void @NAME_destroy(ptr %model) {
+define void @NAME_destroy(ptr %model) {{
   %nothing = icmp eq ptr %model, null
   br i1 %nothing, label %end, label %some
 some:
   %pool = load ptr, ptr %model
   call void @mlc_pool_destroy(ptr %pool)
-  %place = getelementptr %Model, ptr %model, i64 0, i32 1
-  %arena = load ptr, ptr %place
+  %arena.place = getelementptr %Model, ptr %model, i64 0, i32 1
+  %arena = load ptr, ptr %arena.place
   call void @free(ptr %arena)
+  %expanded.place = getelementptr %Model, ptr %model, i64 0, i32 3
+  %expanded = load ptr, ptr %expanded.place
+  call void @free(ptr %expanded)
   call void @free(ptr %model)
   br label %end
 end:
   ret void
-}
+}}
 """
 
 _RESERVE = """
@@ -192,6 +227,8 @@ def _fill(text: Text, interface: Interface) -> None:
             given = "null" if array.late else _argument(array)
             text.lines.append(f"  store ptr {given}, ptr {text.word(table, number)}")
     text.lines += ["  %pool = load ptr, ptr %model", "  %weights = load ptr, ptr @weights"]
+    text.lines.append("  %held = getelementptr %Model, ptr %model, i64 0, i32 3")
+    text.lines.append("  %expanded = load ptr, ptr %held")
     for number, field in enumerate(FIELDS):
         value = "null" if field == "profile" else f"%{field}"
         text.lines.append(f"  store ptr {value}, ptr {text.word('%frame', number)}")

@@ -25,7 +25,7 @@ def header(interface: Interface) -> str:
 extern "C" {{
 #endif
 
-/* A model with its threads and its scratch memory; weights are shared by all. */
+/* A model with its threads, its scratch memory, and what it makes of the weights. */
 typedef struct {name} {name};
 
 /* A model that runs on so many threads, the caller's among them. NULL: there is no memory. */

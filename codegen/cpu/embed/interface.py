@@ -60,6 +60,7 @@ class Interface:
         inputs: In order.
         outputs: In order.
         errors: What a run may say, by number, from 1.
+        expanded: Bytes of the weights that a model makes for itself.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Interface:
     inputs: Sequence[Array]
     outputs: Sequence[Array]
     errors: Sequence[str]
+    expanded: int = 0
 
 
 def element_type(dtype: str, bytes: int) -> str:

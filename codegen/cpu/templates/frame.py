@@ -19,6 +19,7 @@ from ...choice import Option, Options, picked
 from ...kernels import found_symbols, kernel_symbols, kernel_types
 from ..builder import LoopBuilder
 from ..elements import storage_type
+from ..expansion import Expansion
 from ..expression import Buffer, Scope
 from ..target import CpuTarget
 from ..uniform import Uniform
@@ -29,11 +30,13 @@ class Packing:
     """A constant operand laid out for the kernel: its new shape, and how it is made.
 
     Equal ``key`` means equal layout of equal data. Without a ``shape``, the data tells its size.
+    What is given to ``expansion`` is stored, and becomes what the kernel reads.
     """
 
     key: Hashable
     shape: tuple[int, ...] | None
     pack: Callable[[np.ndarray], np.ndarray]
+    expansion: Expansion | None = None
 
 
 @dataclass(frozen=True)

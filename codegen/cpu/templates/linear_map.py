@@ -43,7 +43,7 @@ def linear_map(b: LoopBuilder, matrix: np.ndarray, values: Sequence[SSAValue]) -
             continue
         twin = _twin(matrix, number)
         if twin is None:
-            results[number] = _sum(b, row, values)
+            results[number] = combination(b, row, values)
         else:
             results[number], results[twin] = _row_pair(b, row, matrix[twin], values)
     return [results[number] for number in range(len(matrix))]
@@ -79,11 +79,11 @@ def _row_pair(
 ) -> tuple[SSAValue, SSAValue]:
     even, odd = (row + twin) / 2, (row - twin) / 2
     factor = float(odd[np.flatnonzero(odd)[-1]])
-    x, y = _sum(b, even, values), _sum(b, odd / factor, values)
+    x, y = combination(b, even, values), combination(b, odd / factor, values)
     return _add(b, x, factor, y), _add(b, x, -factor, y)
 
 
-def _sum(b: LoopBuilder, row: np.ndarray, values: Sequence[SSAValue]) -> SSAValue:
+def combination(b: LoopBuilder, row: Sequence[float], values: Sequence[SSAValue]) -> SSAValue:
     """``row @ values``, begun where the factor is 1."""
     terms = sorted(
         ((float(c), v) for c, v in zip(row, values, strict=True) if c), key=lambda t: t[0] != 1

@@ -9,19 +9,21 @@ of products are scratch that stays in the second-level cache::
         M[p, t, :] = V[p, t, :] @ U[panel, p]          for each of the points p
         result tile t = transform of M[:, t]           and the epilogue
 
-The transformed weights ``U`` are made at compile time.
+The transformed weights ``U`` are made when the model is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
+import numpy as np
 from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import IndexType, f32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
 from ....ir.dims import Dim, ceildiv
+from ..expansion import Expansion, matrix_of
 from .blocking import Blocking, Problem, ceil
 from .frame import Code, Frame, Packing, grain_of
 
@@ -32,10 +34,13 @@ _LINE = 16
 class PointwiseProducts:
     """The code of such an algorithm; its transforms are left to those who derive from it.
 
-    ``weight`` is the number of the buffer that holds ``[panels, points, channels, panel]``.
+    ``weight`` is the number of the buffer that holds ``[panels, points, channels, panel]``; points
+    are ``matrix``, ``[points, parts]``, times what ``weight_parts`` gives.
     """
 
-    def __init__(self, frame: Frame, problem: Problem, cut: Blocking, weight: int):
+    def __init__(
+        self, frame: Frame, problem: Problem, cut: Blocking, weight: int, matrix: np.ndarray
+    ):
         self.frame, self.b = frame, frame.b
         self.lanes = frame.target.lanes(32)
         self.points, self.channels = problem.points, problem.channels
@@ -46,8 +51,12 @@ class PointwiseProducts:
         self.product_pitch = cut.tiles * cut.panel + self.lanes
         self.inputs = self.scratch(self.points * self.input_pitch)
         self.products = self.scratch(self.points * self.product_pitch)
-        self.weights = frame.buffers[weight].memory
-        self.packed_shape = (cut.panels, self.points, self.channels, cut.panel)
+        self.weight, self.weights = weight, frame.buffers[weight].memory
+        self.expansion = Expansion(matrix_of(matrix), cut.panels, self.channels, cut.panel)
+
+    def weight_parts(self, array: np.ndarray) -> np.ndarray:
+        """The weights as ``[parts, channels, columns]``."""
+        raise NotImplementedError
 
     def transform_inputs(self, first: SSAValue, count: SSAValue) -> None:
         """Fills ``inputs`` with ``count`` tiles from number ``first`` on."""
@@ -64,10 +73,11 @@ class PointwiseProducts:
         """Memory of the function's own."""
         return self.b.add(loop.AllocaOp(count, f32)).results[0]
 
-    def finish(self, packings: Mapping[int, Packing], samples: Dim, together: bool = False) -> Code:
+    def finish(self, layout: Hashable, samples: Dim, together: bool = False) -> Code:
         """A task finds its block's inputs transformed if the task before it had the same block.
 
-        ``together`` has a thread take whole blocks where there are enough of them.
+        Equal ``layout`` means equal ``weight_parts``. ``together`` has a thread take whole blocks
+        where there are enough of them.
         """
         b, cut = self.b, self.cut
         blocks = ceildiv(self.part, cut.tiles)
@@ -90,7 +100,15 @@ class PointwiseProducts:
         cost = self.points * cut.tiles * self.channels * cut.share * cut.panel
         tasks = self.parts * blocks * cut.groups
         grain = -cut.groups if together else grain_of(cost // 16)
-        return self.frame.finish(tasks, grain, packings, samples)
+        return self.frame.finish(tasks, grain, {self.weight: self._packing(layout)}, samples)
+
+    def _packing(self, layout: Hashable) -> Packing:
+        expansion = self.expansion
+
+        def pack(array: np.ndarray) -> np.ndarray:
+            return expansion.store(self.weight_parts(array))
+
+        return Packing((expansion, layout), expansion.stored, pack, expansion)
 
     def _multiply(self, panel: SSAValue, first: SSAValue, count: SSAValue) -> None:
         """A matrix product for each point, by register tiles."""

@@ -1,7 +1,7 @@
 """Strassen's product: seven products of halves instead of eight.
 
 Rows, columns and depth are cut in halves; rows ``i`` and ``half + i`` make a tile. In Winograd's
-form, with its sums of quarters of the weights made at compile time::
+form, with its sums of quarters of the weights made ahead of time::
 
     s1 = c + d    s2 = s1 - a    s3 = a - c    s4 = b - s2
     t1 = f - e    t2 = h - t1    t3 = h - f    t4 = t2 - g
@@ -37,12 +37,22 @@ from ..vector_math.exponential import BIAS
 from ..vector_math.lanes import Lanes
 from .blocking import Problem, even_blocking
 from .columns import fold_columns, for_columns
-from .frame import Code, Frame, Packing, static
+from .frame import Code, Frame, static
 from .pointwise import PointwiseProducts
 from .products import Product, batch_axes, layout_key, pack, product_of
 from .rooted import Rooted
 
-_POINTS = 7
+# By the points: a e, b g, s4 h, d t4, s1 t1, s2 t2, s3 t3. Of e, f, g and h.
+_RIGHTS = (
+    (1, 0, 0, 0),
+    (0, 0, 1, 0),
+    (0, 0, 0, 1),
+    (1, -1, -1, 1),
+    (-1, 1, 0, 0),
+    (1, -1, 0, 1),
+    (0, -1, 0, 1),
+)
+_POINTS = len(_RIGHTS)
 # Multiply-adds of a vector that take as long as all there is to do with an element of a factor or
 # of the result besides; measured with AVX-512 on a CPU with one multiplier.
 _MOVED = 12
@@ -117,16 +127,22 @@ class _Strassen(PointwiseProducts):
         self.rooted, self.product, self.row = rooted, product, product.row
         problem = _problem(rooted, product)
         cut = even_blocking(problem, rooted.frame.target)
-        super().__init__(rooted.frame, problem, cut, product.right.number)
+        weight, rights = product.right.number, np.array(_RIGHTS)
+        super().__init__(rooted.frame, problem, cut, weight, rights)
         self.factors = self.scratch(cut.tiles)
         self.rows, self.half, self.columns = static((product.rows,)), problem.tiles, problem.filters
 
     def build(self) -> Code:
         """The whole function."""
-        key = "strassen", self.packed_shape, layout_key(self.product, self._extents())
-        packing = Packing(key, self.packed_shape, self._pack)
         samples = self.rooted.type.shape[0] if self.product.outer[:1] == (0,) else 1
-        return self.finish({self.product.right.number: packing}, samples, together=True)
+        layout = layout_key(self.product, self._extents())
+        return self.finish(layout, samples, together=True)
+
+    def weight_parts(self, array: np.ndarray) -> np.ndarray:
+        """The quarters: e, f, g, h."""
+        whole = pack(array, self.product, self._extents(), 2 * self.columns)
+        quarters = whole.reshape(2, self.channels, 2, self.columns).swapaxes(1, 2)
+        return quarters.reshape(4, self.channels, self.columns)
 
     def _place(self, tile: SSAValue) -> tuple[Axes, SSAValue]:
         """The axes outside of a tile's rows, and its upper row."""
@@ -287,19 +303,3 @@ class _Strassen(PointwiseProducts):
 
     def _extents(self) -> list[int]:
         return [static((e,)) for e in self.rooted.space.extents]
-
-    def _pack(self, array: np.ndarray) -> np.ndarray:
-        """Sums of quarters of the weights, by panels."""
-        *_, depth, width = self.packed_shape
-        packed = np.zeros(self.packed_shape, np.float32)
-        whole = pack(array, self.product, self._extents(), 2 * self.columns)
-        quarters = whole.reshape(2, depth, 2, self.columns).swapaxes(1, 2)
-        for number, target in enumerate(packed):
-            part = quarters[..., number * width :][..., :width].astype(np.float64)
-            (e, f), (g, h) = part
-            t1 = f - e
-            t2 = h - t1
-            rights = (e, g, h, t2 - g, t1, t2, h - f)
-            for slab, right in zip(target, rights, strict=True):
-                slab[:, : right.shape[-1]] = right
-        return packed

@@ -23,12 +23,12 @@ from ....ir.types import type_of
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .blocking import Problem, blocking, ceil
-from .frame import Code, Frame, Packing, static
+from .frame import Code, Frame, static
 from .linear_map import map_grid
 from .pointwise import PointwiseProducts
 from .rooted import Rooted
 from .winograd_input import BATCH, CHANNEL, HEIGHT, WIDTH, InputTransform, Target
-from .winograd_transforms import size_of, transformed_kernel, transforms_of
+from .winograd_transforms import TAPS, size_of, transforms_of
 
 Place = tuple[SSAValue, SSAValue, SSAValue]
 
@@ -51,11 +51,11 @@ class _Winograd(PointwiseProducts):
         assert isinstance(rooted.root, ConvOp)
         assert isinstance(rooted.root.w, BlockArgument)
         self.rooted, self.conv, self.results = rooted, rooted.root, results
-        self.weight = rooted.root.w.index
         problem = problem_of(self.conv, results)
         cut = blocking(problem, rooted.frame.target)
-        super().__init__(rooted.frame, problem, cut, self.weight)
         self.matrices = transforms_of(results, self.conv.strides[0])
+        both = np.kron(self.matrices.kernel, self.matrices.kernel)
+        super().__init__(rooted.frame, problem, cut, rooted.root.w.index, both)
         self.size = len(self.matrices.input)
         self.shape, (self.filters,) = rooted.type.shape, type_of(self.conv.w).shape[3:]
         self.down, self.across = (ceil(static((d,)), results) for d in self.shape[1:3])
@@ -64,9 +64,11 @@ class _Winograd(PointwiseProducts):
 
     def build(self) -> Code:
         """The whole function."""
-        key = "winograd", self.packed_shape
-        packing = Packing(key, self.packed_shape, self._pack)
-        return self.finish({self.weight: packing}, self.parts)
+        return self.finish("taps", self.parts)
+
+    def weight_parts(self, array: np.ndarray) -> np.ndarray:
+        """The filter's taps."""
+        return array.reshape(TAPS**2, self.channels, -1)
 
     def _place(self, tile: SSAValue) -> Place:
         """The image of a tile, and its first row and column in the result."""
@@ -124,11 +126,3 @@ class _Winograd(PointwiseProducts):
             registers = {self.rooted.result.attr: total}
             scope = self.frame.scope(self.rooted.space, axes, ((CHANNEL, width),), registers)
             self.rooted.write(ExpressionLowering(scope))
-
-    def _pack(self, array: np.ndarray) -> np.ndarray:
-        """Transformed filters by panels."""
-        packed = np.zeros(self.packed_shape, np.float32)
-        for number, target in enumerate(packed):
-            part = array[..., number * self.cut.panel :][..., : self.cut.panel]
-            target[..., : part.shape[-1]] = transformed_kernel(part, self.matrices)
-        return packed

@@ -88,20 +88,6 @@ def interpolation(results: int, taps: int, points: Sequence[Fraction]) -> Transf
     return Transforms(_array(data), _array([*kernel, infinity[-taps:]]), _array(output))
 
 
-def transformed_kernel(w: np.ndarray, transforms: Transforms) -> np.ndarray:
-    """``w [3, 3, …]`` in both dims: ``[n * n, …]`` in float64."""
-    rows = _mapped(transforms.kernel, w.astype(np.float64))
-    both = _mapped(transforms.kernel, np.moveaxis(rows, 1, 0))
-    return np.moveaxis(both, 1, 0).reshape(-1, *w.shape[2:])
-
-
-def _mapped(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """``matrix`` applied to the first dim; BLAS would start its threads for so thin a product."""
-    return np.stack(
-        [np.sum([c * v for c, v in zip(row, x, strict=True) if c], 0) for row in matrix]
-    )
-
-
 def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     """The coefficients of the product of all ``x - root``, the constant first."""
     coefficients = [Fraction(1)]

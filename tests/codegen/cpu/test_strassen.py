@@ -115,7 +115,7 @@ def test_tasks_may_be_split_anywhere(monkeypatch: pytest.MonkeyPatch):
     arrays = [normal(70, 64)]
     (wanted,) = native.run(arrays)
     library, got = Library(native.build.objects, ["k0_matmul"]), np.empty_like(wanted)
-    weights = native.weights.ctypes.data + native.build.weights[0][0]
+    weights = native.expanded.ctypes.data
     memory = arrays[0].ctypes.data, weights, got.ctypes.data
     tasks = 8
     for middle in range(tasks + 1):

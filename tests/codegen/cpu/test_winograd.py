@@ -189,7 +189,8 @@ def test_tasks_may_be_split_anywhere(
 def buffers_of(native: Native, arrays: list[np.ndarray]) -> list[ctypes.c_void_p]:
     """The kernel's: x, filters, bias, residual, result."""
     x, residual, got = (ctypes.c_void_p(a.ctypes.data) for a in arrays)
-    weights = [ctypes.c_void_p(native.weights.ctypes.data + at) for at, _ in native.build.weights]
+    places = native.expanded.ctypes.data, native.weights.ctypes.data
+    weights = map(ctypes.c_void_p, places)
     return [x, *weights, residual, got]
 
 
