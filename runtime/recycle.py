@@ -23,12 +23,9 @@ _Kept = deque[np.ndarray]
 
 
 def _next(kept: _Kept) -> tuple[np.ndarray, int]:
-    """The memory used longest ago, and how many hold it; arrays of it do."""
-    memory = kept.popleft()
-    return memory, sys.getrefcount(memory)
-
-
-_FREE = _next(deque([np.empty(0)]))[1]
+    """The array used longest ago, and how many arrays share its memory, with some of our own."""
+    array = kept.popleft()
+    return array, sys.getrefcount(array.base)
 
 
 class Recycler:
@@ -39,29 +36,48 @@ class Recycler:
 
     def empty(self, number: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An array of any content for a result; its memory is free once no view of it is left."""
+        kept = self._kept[number]
+        for _ in range(len(kept)):
+            try:
+                array, holders = _next(kept)
+            except IndexError:  # other threads take meanwhile
+                break
+            array = _fitted(array, shape, dtype)
+            if array is None:
+                continue
+            # Whoever finds the array in the deque again finds its memory held.
+            result = array.view() if holders == _FREE else None
+            kept.append(array)
+            if result is not None:
+                return result
         size = math.prod(shape) * dtype.itemsize
         if size < _LEAST:
             return np.empty(shape, dtype)
-        memory = _take(self._kept[number], _capacity(size))
-        return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
+        array = _laid(np.empty(_capacity(size), np.uint8), shape, dtype)
+        result = array.view()
+        kept.append(array)
+        return result
 
 
-def _take(kept: _Kept, capacity: int) -> np.ndarray:
-    # Other threads take meanwhile: what one of them has in hand is not in the deque, or held twice.
-    for _ in range(len(kept)):
-        try:
-            memory, holders = _next(kept)
-        except IndexError:
-            break
-        if memory.nbytes == capacity:
-            kept.append(memory)
-            if holders == _FREE:
-                return memory
-    kept.append(memory := np.empty(capacity, np.uint8))
-    return memory
+def _fitted(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """The array, or another one in its memory; None where that is too small or too large."""
+    if array.shape == shape and array.dtype == dtype:
+        return array
+    memory = array.base
+    assert isinstance(memory, np.ndarray)
+    fits = memory.nbytes == _capacity(math.prod(shape) * dtype.itemsize)
+    return _laid(memory, shape, dtype) if fits else None
+
+
+def _laid(memory: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An aligned array in the memory."""
+    return np.ndarray(shape, dtype, memory, -address_of(memory) % ALIGNMENT)
 
 
 def _capacity(size: int) -> int:
     """Room for ``size`` aligned bytes, and for an eighth more at most: results may grow."""
-    step = 1 << (size.bit_length() - 4)
+    step = 1 << (max(size, 8).bit_length() - 4)
     return -(-size // step) * step + ALIGNMENT
+
+
+_FREE = _next(_Kept([_laid(np.empty(2 * ALIGNMENT, np.uint8), (1,), np.dtype(np.uint8))]))[1]
