@@ -32,9 +32,9 @@ from .rooted import Rooted
 _LEAST = 1e-30
 # The tile of many rows, and the vectors that are enough for few.
 _HEIGHT, _VECTORS = 4, 4
-# How many words of codes ahead tiles of several rows ask memory for what comes; nearer, it is late.
-# One row reads so fast that the machine sees by itself what comes: asking would slow it down.
-_AHEAD = 2048
+# How many words of codes ahead memory is asked for what comes. A single row is read so fast that
+# the machine itself looks ahead, but not into the next page: a line of each few shows it that one.
+_AHEAD, _AHEAD_OF_ONE = 2048, 512
 _ABSOLUTE = 0x7FFFFFFF
 
 
@@ -171,8 +171,7 @@ class DigitsProduct(EncodedProduct):
         words = b.load(self.codes, codes, loop.tile((1, layout.panel), i32), [b.index(0), one])
         column = loop.tile((height, 1), i32)
         strides = [b.index(layout.groups * self.kind.count * self.pitch), one]
-        for at in range(0, layout.panel if height > 1 else 0, self.lanes):
-            b.add(loop.PrefetchOp(self.codes, b.add_index(codes, b.index(_AHEAD + at))))
+        self._ask(codes, height)
         for turn in range(layout.turns):
             part = (
                 self.shifted(words, turn * layout.bits, layout.mask) if layout.turns > 1 else words
@@ -184,6 +183,13 @@ class DigitsProduct(EncodedProduct):
                 products.append(b.add(loop.DotWordsOp(part, x, total, layout.fields)).results[0])
             sums = products
         return sums
+
+    def _ask(self, codes: SSAValue, height: int) -> None:
+        """Asks memory for the codes of a later step."""
+        alone, panel = height == 1, self.layout.panel
+        ahead, step = (_AHEAD_OF_ONE, panel) if alone else (_AHEAD, self.lanes)
+        for at in range(ahead, ahead + panel, step):
+            self.b.add(loop.PrefetchOp(self.codes, self.b.add_index(codes, self.b.index(at))))
 
     def _starts(
         self, panel: SSAValue, group: SSAValue, row: SSAValue, height: int
