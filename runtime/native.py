@@ -128,12 +128,10 @@ class NativeEngine:
         pointers = context.inputs
         for i, array in enumerate(arrays):
             pointers[i] = address_of(array)
-        results: list[np.ndarray | None] = []
+        results = self._results.arrays(plan.outputs)
         pointers = context.outputs
-        for i, output in enumerate(plan.outputs):
-            result = None if output is None else self._results.empty(i, *output)
+        for i, result in enumerate(results):
             pointers[i] = None if result is None else address_of(result)
-            results.append(result)
         frame.pool = self._pool.handle
         frame.profile = None if profile is None else address_of(profile)
         code = self._run(context.address)

@@ -1,7 +1,8 @@
 """Memory of results that nobody holds any more serves the next runs: its pages are there already.
 
 The system gives new pages one by one and cleared; for results of megabytes, such as the caches of
-keys and values that a decoder returns at every step, that costs more than computing them.
+keys and values that a decoder returns at every step, that costs more than computing them. What is
+needed at once lies in one block, so that it has huge pages: a step of decoding waits for each page.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
-from .memory import ALIGNMENT, address_of
+from .memory import ALIGNMENT, address_of, block
 
 # Less comes from what ``malloc`` keeps.
 _LEAST = 128 << 10
 # A run's results are often inputs of the next one.
 _MEMORIES = 2
 
+Spec = tuple[tuple[int, ...], np.dtype]
 _Kept = deque[np.ndarray]
 
 
@@ -34,8 +37,18 @@ class Recycler:
     def __init__(self, results: int):
         self._kept = [_Kept(maxlen=_MEMORIES) for _ in range(results)]
 
-    def empty(self, number: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An array of any content for a result; its memory is free once no view of it is left."""
+    def arrays(self, specs: Sequence[Spec | None]) -> list[np.ndarray | None]:
+        """Arrays of any content for the results of a run; None for a result that is None.
+
+        The memory of each is free once no view of it is left.
+        """
+        found = [None if s is None else self._again(n, *s) for n, s in enumerate(specs)]
+        if any(a is None and s is not None for a, s in zip(found, specs, strict=True)):
+            self._anew(found, specs)
+        return found
+
+    def _again(self, number: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+        """An array in memory that is free; None where a large one needs new memory."""
         kept = self._kept[number]
         for _ in range(len(kept)):
             try:
@@ -50,13 +63,19 @@ class Recycler:
             kept.append(array)
             if result is not None:
                 return result
-        size = math.prod(shape) * dtype.itemsize
-        if size < _LEAST:
-            return np.empty(shape, dtype)
-        array = _laid(np.empty(_capacity(size), np.uint8), shape, dtype)
-        result = array.view()
-        kept.append(array)
-        return result
+        small = math.prod(shape) * dtype.itemsize < _LEAST
+        return np.empty(shape, dtype) if small else None
+
+    def _anew(self, found: list[np.ndarray | None], specs: Sequence[Spec | None]) -> None:
+        """New memory for all that lack it: one block, which has huge pages where it is large."""
+        lacking = [(n, *s) for n, s in enumerate(specs) if s is not None and found[n] is None]
+        sizes = [_capacity(math.prod(shape) * dtype.itemsize) for _, shape, dtype in lacking]
+        whole, end = block(sum(sizes)).data, 0
+        for (number, shape, dtype), size in zip(lacking, sizes, strict=True):
+            start, end = end, end + size
+            array = _laid(np.frombuffer(whole[start:end], np.uint8), shape, dtype)
+            found[number] = array.view()
+            self._kept[number].append(array)
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
