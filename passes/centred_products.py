@@ -4,8 +4,8 @@
 %y = "mlc.matmul"(%a, %w)  w: i32   ->   %y = %p + t * sums of rows of %x
                                                - cast %z * sums of columns of %w
 
-``%x`` are codes of ui8, ``%z`` is one zero point that the run may find out. ``t`` is a number that
-brings all weights to where bytes with sign are, most often 0. All is exact.
+``%x`` are codes of ui8, ``%z`` is one zero point that the run may find out. ``t`` are numbers that
+bring the weights of each column to where bytes with sign are, most often 0. All is exact.
 """
 
 from __future__ import annotations
@@ -47,24 +47,34 @@ def centred_later(op: GraphOp, add: Add) -> SSAValue | None:
 
 def product_of_centred(op: GraphOp, add: Add) -> SSAValue | None:
     """The product in bytes; None where an operand does not fit them."""
-    x, w = _centred(op.operands[0]), op.operands[1]
-    if x is None or not is_constant(w) or not _is_plain(op):
+    x, weights = _centred(op.operands[0]), constant(op.operands[1])
+    if x is None or weights is None or not _is_plain(op):
         return None
-    weights = constant(w)
-    assert weights is not None
-    moved = _distance(weights)
-    if moved is None or (moved and isinstance(op, ConvOp) and op.groups > 1):
-        return None
-    codes, pads = _padded(op, x, add)
-    narrow = add(ConstantOp.of((weights - moved).astype(_I8)))
-    total = add(again(op, codes, narrow, to=I32, **pads))
-    if moved:
-        rows = _sums_of_rows(op, codes, pads, add)
-        total = add(AddOp(total, add(MulOp(rows, add(ConstantOp.of(np.int32(moved)))))))
-    if x.zero is None:
+    total = product_in_bytes(op, x, op.operands[1], weights, add)
+    if total is None or x.zero is None:
         return total
     sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int32)
     return add(SubOp(total, add(MulOp(add(ConstantOp.of(sums)), x.zero))))
+
+
+def product_in_bytes(
+    op: GraphOp, x: Centred, w: SSAValue, weights: np.ndarray, add: Add
+) -> SSAValue | None:
+    """The sum of codes by integers, pads being the zero point; None where these do not fit bytes.
+
+    ``weights`` are what ``w`` stands for.
+    """
+    moved = _distances(weights)
+    if moved is None or (moved.any() and isinstance(op, ConvOp) and op.groups > 1):
+        return None
+    codes, pads = _padded(op, x, add)
+    if type_of(w).dtype != _I8 or weights.dtype != _I8:
+        w = add(ConstantOp.of((weights - moved).astype(_I8)))
+    total = add(again(op, codes, w, to=I32, **pads))
+    if not moved.any():
+        return total
+    rows = _sums_of_rows(op, codes, pads, add)
+    return add(AddOp(total, add(MulOp(rows, add(ConstantOp.of(moved))))))
 
 
 def _is_plain(op: GraphOp) -> bool:
@@ -87,12 +97,13 @@ def _centred(value: SSAValue) -> Centred | None:
     return Centred(cast.x, minus.y) if one and byte else None
 
 
-def _distance(weights: np.ndarray) -> int | None:
-    """How far weights are from bytes with sign, at least; None where those are too few."""
-    low, high = int(weights.min(initial=0)), int(weights.max(initial=0))
-    if high - low > _BYTE.max - _BYTE.min:
+def _distances(weights: np.ndarray) -> np.ndarray | None:
+    """How far each column is from bytes with sign, at least; None where those are too few."""
+    columns = weights.reshape(-1, weights.shape[-1])
+    low, high = (f(columns, 0, initial=0).astype(np.int32) for f in (np.min, np.max))
+    if (high - low > _BYTE.max - _BYTE.min).any():
         return None
-    return max(0, high - _BYTE.max) + min(0, low - _BYTE.min)
+    return np.maximum(0, high - _BYTE.max) + np.minimum(0, low - _BYTE.min)
 
 
 def _padded(op: GraphOp, x: Centred, add: Add) -> tuple[SSAValue, dict[str, Any]]:

@@ -26,10 +26,10 @@ from ..ir.ops.index import GatherOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.quant import DequantizeOp, QuantizeOp
-from ..ir.ops.shape import PadOp, ReshapeOp, SliceOp, TransposeOp
-from ..ir.types import DTYPES, F32, I32, type_of
+from ..ir.ops.shape import ReshapeOp, SliceOp, TransposeOp
+from ..ir.types import DTYPES, F32, type_of
 from .canonical.quant import quantized_again
-from .centred_products import centred_later, product_of_centred
+from .centred_products import Centred, centred_later, product_in_bytes, product_of_centred
 from .code_products import product_of_codes
 from .contract import Pass, Promise
 from .fold_constants import FoldConstants
@@ -42,7 +42,7 @@ _UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
 
 @dataclass(frozen=True)
 class IntegerProducts(Pass):
-    """Weights are of i8 without zero points, by channel or as a whole; activations of ui8."""
+    """Weights are of bytes, by channel or as a whole; activations of ui8."""
 
     name = "integer-products"
     promise = Promise.ROUNDING
@@ -106,41 +106,37 @@ def _product(op: GraphOp, add: Add) -> SSAValue | None:
         return None
     if isinstance(op, MatmulOp) and not is_constant(w.x):
         return product_of_codes(op, x, w, add)
-    point, scales = scale_and_zero(x), _scales(w)
-    if point is None or scales is None or type_of(x.x).dtype != _UI8:
+    point, scales, weights = scale_and_zero(x), _scales(w), _whole(w)
+    if point is None or scales is None or weights is None or type_of(x.x).dtype != _UI8:
         return None
     scale, zero = point
-    weights = constant(w.x)
-    assert weights is not None
-    total = add(CastOp(add(_exact(op, x.x, w.x, zero, add)), to=F32))
+    pad = add(ConstantOp.of(np.asarray(zero, np.int32))) if zero else None
+    total = product_in_bytes(op, Centred(x.x, pad), w.x, weights, add)
+    if total is None:
+        return None
     sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int64)
     factors = scale * scales
-    return LinearSum({total: factors}, -zero * sums * factors).build(add)
-
-
-def _exact(op: GraphOp, x: SSAValue, w: SSAValue, zero: int, add: Add) -> GraphOp:
-    """The product of codes; pads become the zero point."""
-    if not isinstance(op, ConvOp) or not zero or not any(p != 0 for p in op.pads):
-        return again(op, x, w, to=I32)
-    rank = len(op.strides)
-    begins, ends = op.pads[:rank], op.pads[rank:]
-    value = add(ConstantOp.of(np.asarray(zero, _UI8)))
-    padded = add(PadOp(x, value, pads=(0, *begins, 0, 0, *ends, 0), mode="constant"))
-    return again(op, padded, w, to=I32, pads=(0,) * len(op.pads))
+    return LinearSum({add(CastOp(total, to=F32)): factors}, -zero * sums * factors).build(add)
 
 
 def _scales(op: DequantizeOp) -> np.ndarray | None:
     """The scale of each column of a weight; None where it is encoded in another way."""
-    weights, scales = type_of(op.x), constant(op.scale)
-    columns = weights.shape[-1]
-    if not is_constant(op.x) or weights.dtype != _I8 or scales is None:
+    columns, scales = type_of(op.x).shape[-1], constant(op.scale)
+    if not is_constant(op.x) or scales is None or scales.size not in (1, columns):
         return None
-    if scales.size not in (1, columns) or (scales.ndim and scales.shape[-1] != scales.size):
-        return None
-    zeros = constant(op.operands[2]) if len(op.operands) > 2 else np.zeros(1)
-    if zeros is None or zeros.astype(np.int64).any():
+    if scales.ndim and scales.shape[-1] != scales.size:
         return None
     return scales.reshape(-1).astype(np.float64) * np.ones(static_size((columns,)) or 0)
+
+
+def _whole(op: DequantizeOp) -> np.ndarray | None:
+    """The codes of a weight of bytes without their zero points."""
+    codes = constant(op.x)
+    zeros = constant(op.operands[2]) if len(op.operands) > 2 else np.zeros((), np.int32)
+    if codes is None or codes.dtype not in (_I8, _UI8) or zeros is None:
+        return None
+    zeros = zeros.astype(np.int32)
+    return codes if codes.dtype == _I8 and not zeros.any() else codes.astype(np.int32) - zeros
 
 
 def _of_a_sum(op: QuantizeOp, add: Add) -> SSAValue | None:

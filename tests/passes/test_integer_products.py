@@ -65,11 +65,15 @@ def test_sums_of_codes_are_one_linear_sum():
     np.testing.assert_array_equal(run(module, X, X[::-1])[0], wanted)
 
 
-def test_weights_with_zero_points_are_left_alone():
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_weights_with_zero_points(dtype: Any):
     graph = Graph(X.shape, dtype=UI8)
-    weights = graph(DequantizeOp, W, number(0.01), np.asarray(3, np.int8))
+    codes = W if dtype == np.int8 else (W.astype(np.int16) + 128).astype(np.uint8)
+    weights = graph(DequantizeOp, codes, number(0.01), np.asarray(3, dtype))
     module = graph.module(graph(MatmulOp, decoded(graph, graph.inputs[0]), weights))
-    assert counts(apply(module, IntegerProducts()))["dequantize"] == 2
+    (wanted,) = run(module, X)
+    assert "dequantize" not in counts(apply(module, IntegerProducts()))
+    np.testing.assert_allclose(run(module, X)[0], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_codes_are_transposed_not_what_they_mean():
