@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IndexType, i32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
+from ....ir.scalar import Scalar, nodes_of
+from ..expression import ExpressionLowering
 from .contraction import Tiling, tilings
 from .frame import static
 from .integer import IntegerProduct
@@ -41,8 +44,9 @@ class OverlappedProduct(IntegerProduct):
     def fits(self) -> bool:
         """Whether the sizes are known, panels full, and steps enough to finish a tile beside."""
         rows, columns, tiles = self.product.rows, self.columns, self.grid.tiles
-        known = isinstance(rows, int) and isinstance(columns, int) and isinstance(tiles, int)
-        if not known or not tiles or self.product.row is None:
+        if not (isinstance(rows, int) and isinstance(columns, int) and isinstance(tiles, int)):
+            return False
+        if not tiles or self.product.row is None:
             return False
         lanes, panel = self.frame.target.lanes(32), self.tiling.panel
         full = columns % panel == 0 and panel % lanes == 0 and rows // tiles >= self._together
@@ -104,10 +108,31 @@ class OverlappedProduct(IntegerProduct):
         b, axis = self.b, self.product.row
         assert axis is not None
         self.axes[axis] = row
+        self.axes[self.product.column] = column
+        self._ask_for_operands(row, height)
         zeros = [b.constant(0, loop.tile((1, width), i32))] * height
         sums = self._sums_beside(0, self._left(), self._right(panel, column), zeros)
         for number, total in enumerate(sums):
             b.store(total, self._scratch, b.index(number * width), [b.index(0), b.index(1)])
+
+    def _ask_for_operands(self, row: SSAValue, height: int) -> None:
+        """Asks for what the epilogue will read, which is needed when the next tile is summed."""
+        loads = [n for _, e in self.rooted.epilogue for n in nodes_of(e) if self._is_operand(n)]
+        assert self.product.row is not None
+        for load, line in product(loads, range(height)):
+            axes = {**self.axes, self.product.row: self.b.add_index(row, self.b.index(line))}
+            lowering = ExpressionLowering(self.frame.scope(self.rooted.space, axes))
+            buffer = self.frame.buffers[load.attr]
+            place = lowering.position(load.args, buffer)
+            self.b.add(loop.PrefetchOp(buffer.memory, place))
+
+    def _is_operand(self, node: Scalar) -> bool:
+        """Whether an expression loads from another row for each row of a tile."""
+        if node.op != "load" or node.attr not in self.frame.buffers:
+            return False
+        form = self.rooted.space.position(node.args, self.frame.buffers[node.attr].shape)
+        assert self.product.row is not None
+        return not form.rest and form.coefficient(self.product.row) != 0
 
     def _sums_beside(
         self, level: int, left: SSAValue, right: SSAValue, totals: Sequence[SSAValue]
