@@ -2,7 +2,9 @@
 
 What is computed is the transposed product: the weight is the left factor, whose fragments Triton
 takes from registers. So codes go from memory to the registers that multiply them and nowhere else
-on the way: eight slices are decoded and scaled, and joined to one step of the product.
+on the way: eight slices are decoded and scaled, and joined to one step of the product. With few
+rows programs wait for memory: then several chunks are on their way at once, and where tiles are
+few, each program takes a part of the depth.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from itertools import product as pairs
 from ....ir.dims import Dim, ceildiv
 from ....ir.types import F32
 from ..elements import memory_type
+from ..fill import LAUNCH, balanced
 from ..frame import Code
 from ..layout import total
 from ..panels import Strips, best_panel, traffic
 from ..printer import Printer, Scope
 from ..tiles import Tile, why_panel
 from .codes import SLICE, WORDS
+from .cut import Cut
 from .encoded_product import At, EncodedProduct
 from .factors import precision_of
 from .flat import Placement, divides, nothing_placed, place
+from .parts import Parts
 from .pointwise import say
 from .walk import Walk
 
@@ -32,7 +37,10 @@ _SLICES, _FEW_SLICES = 8, 2
 # second-level cache. Tiles of fewer columns are not for the widest instructions.
 _TENSOR, _TENSOR_TF32, _PLAIN, _DECODED, _READ, _BYTES, _WIDE = 1024, 512, 96, 32, 16, 48, 64
 _LATENCY, _STEP, _UNKNOWN = 1500, 40, 64
-_STAGES, _MOST = 3, 8
+# Cycles until memory answers, and the warps that stay on a multiprocessor at once.
+_ANSWER, _RESIDENT_WARPS = 800, 16
+# How many chunks are on their way, or multiplied; parts of the depth; tiles that are worth naming.
+_STAGES, _PARTS, _MOST = (3, 5, 8), (1, 2, 4, 8), 8
 # The sums of a thread at most.
 _HELD, _HELD_PLAIN = 64, 16
 
@@ -43,28 +51,37 @@ class TilesProduct(EncodedProduct):
     def build(self) -> Code:
         """The whole function."""
         frame = self.frame
-        ranked = sorted(self._legal(), key=self._cycles)[:_MOST]
+        ranked = sorted(self._legal(), key=lambda t: (self._cycles(t), t.stages))[:_MOST]
         self.tile = tile = Tile(*frame.pick("tile", [t.option for t in ranked]))
-        why = f"tiles of {tile}, {self.layout.bits} bits a weight{why_panel(tile)}"
+        cut = Cut(frame, self.layout.chunks, tile.parts, 1)
+        why = f"tiles of {tile}, {self.layout.bits} bits a weight{cut.why(tile.parts)}"
+        why += why_panel(tile)
+        self.parts = Parts(self.rooted, cut, tile.parts, 0) if tile.parts > 1 else None
         say(frame.kernel, "encoded", why)
         frame.constant("ROWS", tile.rows)
         frame.constant("COLUMNS", tile.columns)
-        walk = Walk(frame, [], *self._counts(tile), tile.panel)
-        with walk.tiles():
-            self._tile()
-        return frame.finish(walk.grid, tile.warps, tile.stages)
+        outer = [tile.parts] if self.parts else []
+        walk = Walk(frame, outer, *self._counts(tile), tile.panel)
+        with walk.tiles() as part:
+            self._tile(part)
+        end = self.parts.finish if self.parts else frame.finish
+        return end(walk.grid, tile.warps, tile.stages)
 
-    def _tile(self) -> None:
-        """Computes a tile and stores it."""
+    def _tile(self, part: Sequence[str]) -> None:
+        """Computes a tile, or a part of it, and stores it."""
         frame = self.frame
+        first, last = self.parts.cut.bounds(*part) if self.parts else ("0", self.layout.chunks)
         rows, columns = self._place()
         frame.bind("tl.full([COLUMNS, ROWS], 0.0, tl.float32)", "total")
-        with frame.loop("chunk", self.layout.chunks):
+        with frame.loop("chunk", last, 1, first):
             self._chunk(rows, columns.masks.get(self.column, ""))
         axes = {**rows.axes, self.column: "n"}
         masks, registers = {**rows.masks, **columns.masks}, {self.rooted.result.attr: "total"}
         scope = Scope(frame, self.space, axes, masks, registers, lanes="(m + n)")
-        self.rooted.write(Printer(scope))
+        if self.parts:
+            self.parts.leave(scope)
+        else:
+            self.rooted.write(Printer(scope))
 
     def _place(self) -> tuple[Placement, Placement]:
         """The axes of the tile."""
@@ -130,12 +147,19 @@ class TilesProduct(EncodedProduct):
 
     def _legal(self) -> Iterator[Tile]:
         depth, most = self._at_once() * SLICE, _HELD_PLAIN if self._is_plain() else _HELD
-        for rows, columns in pairs((16, 32, 64, 128), (16, 32, 64, 128)):
+        sizes = (16, 32, 64, 128)
+        for rows, columns, stages, parts in pairs(sizes, sizes, _STAGES, self._parts()):
             warps = 8 if columns == 128 else 4
-            tile = Tile(rows, columns, depth, warps, _STAGES)
+            tile = Tile(rows, columns, depth, warps, stages, parts)
             held = rows * columns // (32 * warps)
             if held <= most and self._shared(tile) <= self.frame.target.shared:
                 yield replace(tile, panel=best_panel(self._strips(tile), self.frame.target))
+
+    def _parts(self) -> list[int]:
+        """In how many parts the depth may be taken; where only the run knows the rows, in one."""
+        chunks = self.layout.chunks
+        known = isinstance(total(self.rows), int)
+        return sorted({balanced(n, chunks) for n in _PARTS if n == 1 or (known and n < chunks)})
 
     def _strips(self, tile: Tile) -> Strips:
         rows, depth = self._known_rows(), self.layout.depth
@@ -150,17 +174,25 @@ class TilesProduct(EncodedProduct):
     def _cycles(self, tile: Tile) -> float:
         """Predicted cycles of all tiles."""
         layout, target = self.layout, self.frame.target
-        depth = layout.chunks * layout.chunk
-        rows, columns = tile.rows, tile.columns
+        chunks = -(-layout.chunks // tile.parts)
+        depth, rows, columns = chunks * layout.chunk, tile.rows, tile.columns
         slow = 1 if columns >= _WIDE else 2
         work = rows * columns * depth / self._rate() * slow + columns * depth / _DECODED / 2
         read = columns * depth * layout.bits / 8 / _READ
         read += rows * depth * self.product.left.dtype.itemsize / _BYTES
-        one = max(work, read) + _STEP * layout.chunks + _LATENCY
+        busy = max(work, read) + _STEP * chunks
         strips = self._strips(tile)
-        waves = -(-strips.down * strips.across // target.multiprocessors)
+        programs = strips.down * strips.across * tile.parts
+        waves = -(-programs // target.multiprocessors)
+        room = target.shared // self._shared(tile), _RESIDENT_WARPS // tile.warps
+        rounds = -(-waves // min(room))
         memory = traffic(strips, tile.panel, target) / _READ / target.multiprocessors
-        return max(waves * one, memory)
+        waiting = rounds * chunks * _ANSWER / (tile.stages - 1)
+        whole = max(waves * busy, waiting, memory) + rounds * _LATENCY
+        if tile.parts == 1:
+            return whole
+        partial = 8 * rows * columns * programs / target.multiprocessors
+        return whole + partial / _BYTES + LAUNCH + _LATENCY
 
     def _at_once(self) -> int:
         """How many slices a step multiplies."""
