@@ -4,8 +4,9 @@
 %y = "mlc.matmul"(%a, %w)  w: i32   ->   %y = %p + t * sums of rows of %x
                                                - cast %z * sums of columns of %w
 
-``%x`` are codes of ui8, ``%z`` is one zero point that the run may find out. ``t`` are numbers that
-bring the weights of each column to where bytes with sign are, most often 0. All is exact.
+``%x`` are codes of ui8, or become such; ``%z`` is one zero point, which the run may find out. ``t``
+are numbers that bring the weights of each column to where bytes with sign are, most often 0. All is
+exact.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .rewrite import again
 from .values import constant, is_constant, producer
 
 _UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
-_BYTE = np.iinfo(np.int8)
+_BYTE, _SIGN = np.iinfo(np.int8), 128
 
 
 class Centred(NamedTuple):
@@ -50,6 +51,7 @@ def product_of_centred(op: GraphOp, add: Add) -> SSAValue | None:
     x, weights = _centred(op.operands[0]), constant(op.operands[1])
     if x is None or weights is None or not _is_plain(op):
         return None
+    x = _without_sign(x, add)
     total = product_in_bytes(op, x, op.operands[1], weights, add)
     if total is None or x.zero is None:
         return total
@@ -87,14 +89,24 @@ def _is_plain(op: GraphOp) -> bool:
 def _centred(value: SSAValue) -> Centred | None:
     minus = producer(value, SubOp)
     cast = producer(minus.x if minus else value, CastOp)
-    if cast is None or type_of(value).dtype != I32 or type_of(cast.x).dtype != _UI8:
+    if cast is None or type_of(value).dtype != I32 or type_of(cast.x).dtype not in (_UI8, _I8):
         return None
     if minus is None:
         return Centred(cast.x, None)
     point = producer(minus.y, CastOp)
     one = type_of(minus.y).rank == 0
-    byte = is_constant(minus.y) or (point is not None and type_of(point.x).dtype == _UI8)
+    same = point is not None and type_of(point.x).dtype == type_of(cast.x).dtype
+    byte = is_constant(minus.y) or same
     return Centred(cast.x, minus.y) if one and byte else None
+
+
+def _without_sign(x: Centred, add: Add) -> Centred:
+    """Codes with sign, and their zero point, grow by the same number."""
+    if type_of(x.codes).dtype == _UI8:
+        return x
+    shift = add(ConstantOp.of(np.asarray(_SIGN, np.int32)))
+    codes = add(CastOp(add(AddOp(add(CastOp(x.codes, to=I32)), shift)), to=_UI8))
+    return Centred(codes, shift if x.zero is None else add(AddOp(x.zero, shift)))
 
 
 def _distances(weights: np.ndarray) -> np.ndarray | None:

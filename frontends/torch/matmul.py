@@ -13,7 +13,7 @@ from .registry import Node, importer
 aten = torch.ops.aten
 
 
-@importer(aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot)
+@importer(aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot, aten._int_mm)
 def matmul(node: Node) -> SSAValue:
     """Vectors become matrices and lose the extra dim in the end."""
     x, y = (node.cast(v, node.result.dtype) for v in list(node.arguments.values())[:2])

@@ -60,6 +60,20 @@ def test_convolutions(kind: str, groups: int):
     check(graph.module(graph(ConvOp, x, w, groups=groups, **options)), IMAGE, ZERO)
 
 
+@pytest.mark.parametrize("zero", [None, -7])
+def test_codes_with_sign(zero: int | None):
+    graph = Graph(IMAGE.shape, dtypes=[np.int8])
+    x = graph(CastOp, graph.inputs[0], to=I32)
+    if zero is not None:
+        x = graph(SubOp, x, np.asarray(zero, np.int32))
+    w = RNG.integers(-128, 128, (3, 3, 4, 6)).astype(np.int32)
+    options = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 1)}
+    module = graph.module(graph(ConvOp, x, w, groups=1, **options))
+    check(module, IMAGE.view(np.int8))
+    (conv,) = (op for op in module.walk() if isinstance(op, ConvOp))
+    assert conv.to == I32
+
+
 def test_moves_come_first():
     graph = Graph(X.shape, (), dtypes=[UI8, UI8])
     turned = graph(TransposeOp, centred(graph, *graph.inputs), perm=(1, 0))
