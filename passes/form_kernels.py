@@ -7,9 +7,9 @@
 Four kinds of group grow along the order of the program. A *root* group holds one reduction, and
 the elementwise ops of its shape that follow it. A *row* group holds Maps of one shape, and
 reductions along its last dim. An *attention* draws in the transposes around it, and what appends
-keys and values to those of the past. A *single* op stays alone. Ops that only move elements may be
-drawn into the group that reads them. Views stay outside: they rename memory. So do ops with
-regions, whose blocks are cut by themselves.
+keys and values to those of the past. A *single* op stays alone, but for slices that it joins. Ops
+that only move elements may be drawn into the group that reads them. Views stay outside: they rename
+memory. So do ops with regions, whose blocks are cut by themselves.
 """
 
 from __future__ import annotations
@@ -149,6 +149,9 @@ class _Grouping:
         """Whether ``other``, which computes ``value`` for ``op``, may become part of ``group``."""
         if value.owner not in self.of:
             return False
+        if isinstance(op, ConcatOp):
+            alone = len(other.ops) == 1 and value.has_one_use()
+            return alone and _is_run(op, value) and not self._around(other, group)
         if other.moves and group.kind != "single" and len(list(value.uses)) == 1:
             alone = len(other.ops) == 1 or all(len(list(o.results[0].uses)) == 1 for o in other.ops)
             return alone and _reads_straight(op, value) and not self._around(other, group)
@@ -342,6 +345,15 @@ def _is_thin(op: GraphOp) -> bool:
     return isinstance(rows, int) and rows <= _THIN
 
 
+def _is_run(op: ConcatOp, value: SSAValue) -> bool:
+    """Whether an operand of a concatenation is a slice along its axis, of neighbours."""
+    cut = value.owner
+    if not isinstance(cut, SliceOp) or any(step != 1 for step in cut.steps):
+        return False
+    shapes = type_of(cut.x).shape, type_of(value).shape
+    return all(a == b for n, (a, b) in enumerate(zip(*shapes, strict=True)) if n != op.axis)
+
+
 def _keeps_features(op: AttentionOp, value: SSAValue) -> bool:
     """Whether an operand of attention is transposed; the features of queries must stay last."""
     if not isinstance(value.owner, TransposeOp) or isinstance(value.owner.x.owner, TransposeOp):
@@ -418,7 +430,7 @@ def algorithm(group: Group) -> str:
         roots = [op for op in group.ops if isinstance(op.structure(), Contraction)]
         return "contraction" if roots else "reduction"
     if group.kind == "single":
-        op, structure = group.ops[0], group.ops[0].structure()
+        op, structure = group.ops[-1], group.ops[-1].structure()
         return structure.name if isinstance(structure, Special) else op.name.removeprefix("mlc.")
     return "row"
 

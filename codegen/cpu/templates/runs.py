@@ -17,18 +17,19 @@ def copy_run(
     start: SSAValue,
     target: Buffer,
     place: SSAValue,
-    count: Dim,
+    count: Dim | SSAValue,
     past_caches: bool = False,
 ) -> None:
     """Copies ``count`` elements from ``start`` to ``place``; both buffers hold one type."""
     b, element = frame.b, _element(source)
+    stop = count if isinstance(count, SSAValue) else frame.dim(count)
 
     def some(offset: SSAValue, lanes: int) -> None:
         type, strides = b.tile_of(element, lanes), b.unit_strides(lanes)
         value = b.load(source.memory, b.add_index(start, offset), type, strides)
         b.store(value, target.memory, b.add_index(place, offset), strides, past_caches)
 
-    for_columns(b, b.index(0), frame.dim(count), _width(frame, element), some)
+    for_columns(b, b.index(0), stop, _width(frame, element), some)
 
 
 def fill_run(frame: Frame, value: SSAValue, target: Buffer, place: SSAValue, count: Dim) -> None:

@@ -112,6 +112,13 @@ def regions(g: Graph, x: SSAValue) -> SSAValue:
     return g(RoiAlignOp, x, boxes, np.zeros(2, np.int64), size=(3, 3))
 
 
+def rolled(g: Graph, x: SSAValue) -> SSAValue:
+    """Slices that are joined."""
+    bounds = ((0, 0, 1, 0), (2, 9, 9, 48)), ((0, 0, 0, 0), (2, 9, 1, 48))
+    parts = [g(SliceOp, x, starts=a, stops=b, steps=(1, 1, 1, 1)) for a, b in bounds]
+    return g(ConcatOp, *parts, axis=2)
+
+
 def few_queries(g: Graph, x: SSAValue) -> SSAValue:
     """Attention that is taken in parts of the keys."""
     kept = np.zeros((1, 9, 2048, 48), g.block.args[0].type.dtype)  # type: ignore[attr-defined]
@@ -165,6 +172,7 @@ KERNELS: dict[str, Callable[[Graph, SSAValue], SSAValue]] = {
     "scatter": lambda g, x: g(ScatterElementsOp, x, indices(g, x), x, axis=3),
     "pad": lambda g, x: g(PadOp, x, pads=(0, 1, 2, 0, 0, 1, 0, 3)),
     "concat": lambda g, x: g(ConcatOp, x, x, axis=2),
+    "rolled": rolled,
     "avg_pool": lambda g, x: g(AvgPoolOp, x, kernel=(2, 2), **WINDOW),
 }
 SHAPES = {
