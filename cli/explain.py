@@ -19,6 +19,8 @@ from .table import clipped, count, engineering, table
 
 _BAR = 12
 _KERNEL, _INDENT = 3, "  "
+# The columns of the table that hold times.
+_TIMED = (1, 2, 8)
 
 
 def add_to(commands: Commands) -> None:
@@ -80,6 +82,8 @@ def summary(title: str, found: Explanation) -> str:
     if found.seconds:
         parts.append(f"{engineering(found.seconds, 's')} a run")
         parts.append(engineering(operations / found.seconds, "flop/s"))
+    else:
+        parts.append("not timed, since no GPU here can run it")
     if found.limits:
         parts.append(f"{found.roofline:.0%} of the roofline")
     return ", ".join(parts)
@@ -113,6 +117,8 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
     rows = [_row(launch, longest, found.limits) for launch in launches[: chosen.top]]
     if chosen.sort == "order":
         rows = _nested(launches, rows)
+    if not found.seconds:
+        head, *rows = ([c for n, c in enumerate(r) if n not in _TIMED] for r in (head, *rows))
     remarks = [roof(found.limits)] if found.limits else []
     remarks += dict.fromkeys(
         f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why

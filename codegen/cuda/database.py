@@ -68,6 +68,11 @@ class Database:
         return Found(choice, f"measured{near}: {entry['microseconds']:.1f} µs on {device}")
 
 
+def devices() -> list[str]:
+    """The GPUs on which something was measured."""
+    return sorted({device for _, device, _ in _all(FOLDER)})
+
+
 def _distance(one: Subject, other: Subject) -> float:
     """Octaves between the rows of two subjects that are the same otherwise."""
     if {**one, "rows": 0} != {**other, "rows": 0}:

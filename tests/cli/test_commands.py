@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from cuda_standin import StandIn, standing_in
 from mlc.cli.main import COMMANDS, main
 from mlc.codegen.cpu.limits import Limits
 from mlc.driver import explain as explanation
@@ -163,6 +164,7 @@ def test_lists(mlc):
     out = mlc("targets")[1]
     assert re.search(r"^cpu:x86-64-v3 +256-bit", out, re.MULTILINE)
     assert "GPU of this machine:" in out
+    assert "GPU kernels were measured on " in out
 
 
 def test_explain_lists_launches_and_nodes(mlc):
@@ -174,6 +176,15 @@ def test_explain_lists_launches_and_nodes(mlc):
     assert "product, activation" in out
     _, out, _ = mlc("explain", "dense.onnx", "--nodes", "--quiet")
     assert re.search(r"^activation +relu +100.0% +0 ", out, re.MULTILINE)
+
+
+def test_explain_shows_no_times_where_none_were_taken(mlc):
+    with standing_in(StandIn(count=0)):
+        given = "--target", "cuda:sm_90", "--shape", "N=8", "--quiet"
+        code, out, _ = mlc("explain", "dense.onnx", *given)
+    assert code == 0
+    assert "not timed, since no GPU here can run it" in out
+    assert re.search(r"^# +kernel +algorithm +result +bytes +flop +nodes$", out, re.MULTILINE)
 
 
 def test_explain_counts(mlc):
