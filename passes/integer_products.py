@@ -62,8 +62,8 @@ class IntegerProducts(Pass):
         rewrite(
             module,
             {
-                MatmulOp: [_product, product_of_centred],
-                ConvOp: [_product, product_of_centred],
+                MatmulOp: [_scaled_afterwards, _product, product_of_centred],
+                ConvOp: [_scaled_afterwards, _product, product_of_centred],
                 QuantizeOp: [quantized_again, _of_a_sum],
                 MulOp: [_scaled_once],
                 AddOp: [_scaled_once],
@@ -97,6 +97,20 @@ def _never_nan(op: SelectOp, add: Add) -> SSAValue | None:
     return (
         other if decoded and scale_and_zero(decoded) and other.type == op.results[0].type else None
     )
+
+
+def _scaled_afterwards(op: GraphOp, add: Add) -> SSAValue | None:
+    """A scale that is found at run time, one for each row, multiplies what is summed."""
+    scaled, w = producer(op.operands[0], MulOp), producer(op.operands[1], DequantizeOp)
+    if scaled is None or w is None or not is_constant(w.x) or _scales(w) is None:
+        return None
+    codes, scale = producer(scaled.operands[0], DequantizeOp), type_of(scaled.operands[1])
+    by_row = scale.size == 1 or (isinstance(op, MatmulOp) and scale.shape[-1:] == (1,))
+    if codes is None or scale_and_zero(codes) is None or not by_row:
+        return None
+    if type_of(codes.x).dtype != _UI8 or scale.rank != type_of(op.results[0]).rank:
+        return None
+    return add(MulOp(add(again(op, codes.result, *op.operands[1:])), scaled.operands[1]))
 
 
 def _product(op: GraphOp, add: Add) -> SSAValue | None:

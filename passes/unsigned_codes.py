@@ -1,9 +1,11 @@
 """Codes of activations lose their sign: machines multiply bytes without one by bytes with one.
 
-    quantize(%x, %s, 3) to i8    ->    quantize(%x, %s, 131) to ui8
+    quantize(%x, %s, 3) to i8      ->    quantize(%x, %s, 131) to ui8
+    dequantize(%q, %s of rows)     ->    mul(dequantize(%q, 1, 128), %s of rows)
 
 Codes and zero point grow by the same number, so what they stand for stays. That is done where
-nobody but decoding, and what moves codes or takes the largest, reads them.
+nobody but decoding, and what moves codes or takes the largest, reads them. Scales that are found at
+run time, one a row, become ops of their own.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from xdsl.rewriter import Rewriter
 
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.elementwise import DivOp, MulOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.quant import DequantizeOp, QuantizeOp, ScaledOp
 from ..ir.ops.shape import ReshapeOp, SliceOp, TransposeOp
-from ..ir.types import DTYPES, type_of
+from ..ir.types import DTYPES, F32, type_of
 from .contract import Pass, Promise
 from .rewrite import again
-from .values import number
+from .values import is_constant, number
 
 _UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
 _SIGN = 128
@@ -44,6 +47,8 @@ class UnsignedCodes(Pass):
                 readers = _readers(op)
                 if readers is not None and _zero(op) is not None:
                     _change(op, readers)
+                elif _is_scaled_at_run_time(op):
+                    _scale_apart(op)
 
 
 def _readers(op: QuantizeOp) -> list[GraphOp] | None:
@@ -82,6 +87,33 @@ def _change(op: QuantizeOp, readers: list[GraphOp]) -> None:
             changed[result] = _insert(new, reader)
     for old in (*reversed(readers), op):
         Rewriter.erase_op(old)
+
+
+def _is_scaled_at_run_time(op: QuantizeOp) -> bool:
+    """Whether rows have scales that are computed, and all that reads the codes decodes them."""
+    x, scale, *zeros = op.operands
+    computed = type_of(scale).rank and not is_constant(scale) and not zeros and op.blocks is None
+    return bool(computed and type_of(x).dtype == type_of(scale).dtype == F32) and all(
+        isinstance(reader, DequantizeOp)
+        and list(reader.operands) == [op.result, scale]
+        and reader.blocks is None
+        and type_of(reader.result).dtype == F32
+        for reader in (use.operation for use in op.result.uses)
+    )
+
+
+def _scale_apart(op: QuantizeOp) -> None:
+    """Codes are of the scale 1; what is decoded is multiplied afterwards."""
+    scale = op.operands[1]
+    one = _insert(ConstantOp.of(np.ones((), F32)), op)
+    point = _insert(ConstantOp.of(np.asarray(_SIGN, _UI8)), op)
+    codes = _insert(QuantizeOp(_insert(DivOp(op.x, scale), op), one, point, to=_UI8), op)
+    for reader in [use.operation for use in op.result.uses]:
+        assert isinstance(reader, DequantizeOp)
+        decoded = _insert(again(reader, codes, one, point), reader)
+        reader.result.replace_all_uses_with(_insert(MulOp(decoded, scale), reader))
+        Rewriter.erase_op(reader)
+    Rewriter.erase_op(op)
 
 
 def _placed(op: ScaledOp, x: SSAValue, **params: object) -> SSAValue:

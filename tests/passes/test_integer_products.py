@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import Graph, apply, array, counts, first, run
-from mlc.ir.ops.elementwise import AddOp, ErfOp, MulOp, SubOp
+from mlc.ir.ops.conv import ConvOp
+from mlc.ir.ops.elementwise import AbsOp, AddOp, ErfOp, MulOp, SubOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.ops.reduce import ReduceMaxOp
 from mlc.ir.ops.shape import TransposeOp
 from mlc.ir.types import DTYPES, type_of
 from mlc.passes.integer_products import IntegerProducts
@@ -147,3 +149,35 @@ def test_codes_that_are_a_result_keep_their_sign():
     code = graph(QuantizeOp, graph.inputs[0], number(0.03), to=DTYPES["i8"])
     module = apply(graph.module(code), UnsignedCodes())
     assert type_of(first(module, QuantizeOp).result).dtype == DTYPES["i8"]
+
+
+@pytest.mark.parametrize("kind", [MatmulOp, ConvOp])
+def test_scales_that_are_found_at_run_time_multiply_sums(kind: Any):
+    is_matmul = kind is MatmulOp
+    x = array(4, 6, 8) if is_matmul else array(1, 5, 6, 3)
+    w = array(8, 5) if is_matmul else array(3, 3, 3, 4)
+    axes = (2,) if is_matmul else (0, 1, 2, 3)
+    graph = Graph(x.shape)
+    largest = graph(ReduceMaxOp, graph(AbsOp, graph.inputs[0]), axes=axes, keepdims=True)
+    scale = graph(MulOp, largest, number(1 / 127))
+    codes = graph(QuantizeOp, graph.inputs[0], scale, to=np.dtype(np.int8))
+    weights = graph(DequantizeOp, (30 * w).astype(np.int8), number(0.01))
+    pads = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    params = {} if is_matmul else pads
+    module = graph.module(graph(kind, graph(DequantizeOp, codes, scale), weights, **params))
+    (wanted,) = run(module, x)
+    apply(module, UnsignedCodes(), IntegerProducts())
+    assert type_of(first(module, kind).result).dtype == np.int32
+    assert counts(module)["dequantize"] == 0
+    np.testing.assert_allclose(run(module, x)[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_codes_that_others_read_keep_their_scales():
+    x = array(4, 8)
+    graph = Graph(x.shape)
+    scale = graph(ReduceMaxOp, graph(AbsOp, graph.inputs[0]), axes=(1,), keepdims=True)
+    codes = graph(QuantizeOp, graph.inputs[0], scale, to=np.dtype(np.int8))
+    other = graph(AddOp, scale, number(1))
+    module = graph.module(graph(DequantizeOp, codes, scale), graph(DequantizeOp, codes, other))
+    before = str(module)
+    assert str(apply(module, UnsignedCodes())) == before

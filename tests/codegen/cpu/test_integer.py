@@ -11,9 +11,10 @@ from mlc.codegen.cpu.target import target_for
 from mlc.ir.dims import symbol
 from mlc.ir.interpreter import interpret
 from mlc.ir.ops.conv import ConvOp
-from mlc.ir.ops.elementwise import AddOp, ErfOp
+from mlc.ir.ops.elementwise import AbsOp, AddOp, ErfOp, MulOp
 from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp, QuantizeOp
+from mlc.ir.ops.reduce import ReduceMaxOp
 from mlc.ir.symbols import known_symbols
 from mlc.ir.types import DTYPES, I32
 from native import Native
@@ -184,3 +185,18 @@ def test_symbolic_rows(rows: int):
     x = codes((rows, 30), UI8)
     with known_symbols({"N": rows}):
         check_layer(graph, result, [x], "cpu")
+
+
+@pytest.mark.parametrize("columns", [64, 50])
+def test_scales_found_at_run_time(columns: int):
+    x = np.random.default_rng(0).standard_normal((3, 17, 40)).astype(np.float32)
+    graph = Graph(x.shape)
+    scale = graph(ReduceMaxOp, graph(AbsOp, graph.inputs[0]), axes=(2,), keepdims=True)
+    scale = graph(MulOp, scale, np.asarray(1 / 127, np.float32))
+    decoded = graph(DequantizeOp, graph(QuantizeOp, graph.inputs[0], scale, to=I8), scale)
+    weights = graph(DequantizeOp, codes((40, columns), I8, 1), np.asarray(0.01, np.float32))
+    module = graph.module(graph(MatmulOp, decoded, weights))
+    (wanted,) = interpret(module, [x])
+    native = Native(module)
+    assert "integer" in [site["algorithm"] for site in native.build.sites]
+    np.testing.assert_allclose(native.run([x])[0], wanted, rtol=1e-5, atol=1e-4)
