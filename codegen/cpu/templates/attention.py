@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects import arith, scf
-from xdsl.dialects.builtin import IndexType, MemRefType, VectorType, f32
+from xdsl.dialects.builtin import IndexType, MemRefType, VectorType, f32, i32
 from xdsl.ir import SSAValue
 
 from ....ir import loop
@@ -37,7 +37,7 @@ from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from ..vector_math import expand
 from ..vector_math.exponential import LOG2_E
-from .attention_mask import packed_mask
+from .attention_mask import PackedMask, packed_mask
 from .attention_operands import (
     BATCH,
     FEATURE,
@@ -136,6 +136,8 @@ class Attention(Operands):
         left = b.op(arith.SubiOp, [self.frame.dim(self.queries), first], IndexType())
         count = b.op(arith.MinSIOp, [left, b.index(width)], IndexType())
         self._load_queries(m, count, width)
+        if self.packed_mask:
+            self.plane = self._find_plane(self.packed_mask)
         if m.mask is not None:
             self._fill(m.mask, KEYS, width, 0)
         self._fill(m.sums, static((self.values,)), width, 0)
@@ -255,6 +257,16 @@ class Attention(Operands):
         with b.loop(whole, stop, max(1, last)) as first:
             rows(first, max(1, last))
 
+    def _find_plane(self, mask: PackedMask) -> SSAValue:
+        """Where the masks of the task's queries begin."""
+        b, table = self.b, self.frame.buffers[mask.number].memory
+        words = b.op(loop.RecastOp, [table], loop.buffer(i32))
+        batch = b.mul_index(self.axes[BATCH], b.index(mask.batch))
+        head = b.mul_index(self.axes[HEAD], b.index(mask.head))
+        word = b.load(words, b.add_index(batch, head), i32)
+        start = b.op(arith.IndexCastOp, [word], IndexType())
+        return b.add_index(start, self.axes[QUERY])
+
     def _mask_of(
         self, m: Scratch, key: SSAValue, place: SSAValue, type: VectorType
     ) -> SSAValue | None:
@@ -262,7 +274,7 @@ class Attention(Operands):
         b, packed = self.b, self.packed_mask
         if packed:
             pitch, one = b.index(packed.pitch), b.index(1)
-            start = b.add_index(self._start(packed.form), b.mul_index(key, pitch))
+            start = b.add_index(self.plane, b.mul_index(key, pitch))
             return b.load(self.frame.buffers[packed.number].memory, start, type, [pitch, one])
         if m.mask is None:
             return None

@@ -6,26 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....ir.affine import Affine
 from ....ir.dims import ceildiv
 from ....ir.ops.constant import ConstantOp
 from .attention_operands import BATCH, HEAD, KEY, QUERY, Operands
 from .frame import Packing, static
 
+# Floats of a cache line.
+_LINE = 16
+
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A mask as ``[batch, heads, keys, pitch]``, the first two 1 where it is the same for all.
+    """A mask in planes ``[keys, pitch]``, each kept once; a table before them tells which is whose.
 
     Attributes:
         number: Of its buffer.
-        form: Where the masks of key 0 begin.
+        batch: How far the entries of neighbours in the batch are apart in the table.
+        head: The same for heads.
         pitch: How far keys are apart: the number of queries, and some zeros.
         packing: How it is made.
     """
 
     number: int
-    form: Affine
+    batch: int
+    head: int
     pitch: int
     packing: Packing
 
@@ -47,17 +51,26 @@ def packed_mask(operands: Operands, unit: int) -> PackedMask | None:
         static((n,)) if step else 1 for n, step in zip(dims, steps, strict=True)
     )
     pitch, start = ceildiv(queries, unit) * unit, static((form.constant,))
-    shape = (batch, heads, keys, pitch)
 
     def make(array: np.ndarray) -> np.ndarray:
         flat = np.ascontiguousarray(array).reshape(-1)[start:]
         bytes = [step * flat.itemsize for step in steps]
-        packed = np.zeros(shape, array.dtype)
         counts = (batch, heads, keys, queries)
-        packed[..., :queries] = np.lib.stride_tricks.as_strided(flat, counts, bytes)
-        return packed
+        return _pack(np.lib.stride_tricks.as_strided(flat, counts, bytes), pitch)
 
-    plane = keys * pitch
-    places = {BATCH: heads * plane * (batch > 1), HEAD: plane * (heads > 1), QUERY: 1}
-    place = Affine({axis: step for axis, step in places.items() if step})
-    return PackedMask(number, place, pitch, Packing(("mask", shape, *steps, start), shape, make))
+    packing = Packing(("mask", batch, heads, keys, pitch, *steps, start), None, make)
+    return PackedMask(number, heads * (batch > 1), int(heads > 1), pitch, packing)
+
+
+def _pack(masks: np.ndarray, pitch: int) -> np.ndarray:
+    """The table, then planes at the boundary of a line."""
+    *_, keys, queries = masks.shape
+    planes = [plane.tobytes() for plane in masks.reshape(-1, keys, queries)]
+    numbers = {plane: n for n, plane in enumerate(dict.fromkeys(planes))}
+    start = ceildiv(len(planes), _LINE) * _LINE
+    table = np.zeros(start, np.int32)
+    table[: len(planes)] = [start + numbers[plane] * keys * pitch for plane in planes]
+    packed = np.zeros((len(numbers), keys, pitch), masks.dtype)
+    for plane, number in numbers.items():
+        packed[number, :, :queries] = np.frombuffer(plane, masks.dtype).reshape(keys, queries)
+    return np.concatenate([table.view(masks.dtype), packed.reshape(-1)])

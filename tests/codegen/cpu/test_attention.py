@@ -110,6 +110,15 @@ def test_constant_masks_lie_by_queries(heads: tuple[int, ...], queries: int):
     check(module, [(2, 4, queries, 16), (2, 2, 51, 16), (2, 2, 51, 16)])
 
 
+def test_masks_that_are_equal_are_stored_once():
+    graph = Graph(*3 * [(8, 3, 49, 16)])
+    masks = np.random.default_rng(1).standard_normal((2, 3, 49, 49)).astype(np.float32)
+    mask = masks[[0, 0, 1, 0, 0, 0, 1, 1]]
+    module = graph.module(graph(AttentionOp, *graph.inputs, mask, scale=0.3, causal=False))
+    assert Native(module.clone()).build.weights_size < 2 * masks.nbytes
+    check(module, 3 * [(8, 3, 49, 16)])
+
+
 def test_a_transposed_mask_is_laid_out_as_it_is_read():
     graph = Graph((1, 2, 18, 16), (1, 2, 9, 16), (1, 2, 9, 16))
     mask = np.random.default_rng(1).standard_normal((9, 18)).astype(np.float32)
