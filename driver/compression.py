@@ -264,8 +264,8 @@ class _Run:
 
 
 def tell_decoded(layers: Sequence[dict[str, Any]], sites: Iterable[Mapping[str, Any]]) -> None:
-    """Says of ``layers`` which ones were decoded when code was generated, and are stored whole."""
-    from ..passes.decode_weights import DECODED
+    """Says of ``layers`` which ones are not computed on as codes, and may be stored whole."""
+    from ..passes.decode_weights import DECODED, STORED
 
     decoded = {
         node: site["why"] for site in sites if DECODED in site["why"] for node in site["nodes"]
@@ -274,7 +274,7 @@ def tell_decoded(layers: Sequence[dict[str, Any]], sites: Iterable[Mapping[str, 
         if layer["layer"] in decoded and layer["steps"] and not layer["restored"]:
             last = layer["steps"][-1]
             last["why"] = last["why"] or decoded[layer["layer"]]
-            if len(layer["steps"]) == 1:
+            if len(layer["steps"]) == 1 and STORED not in last["why"]:
                 layer["bytes_after"] = layer["bytes_before"]
 
 

@@ -1,9 +1,10 @@
 """Decodes constants that no kernel computes on as codes, and says why.
 
-%w = "mlc.dequantize"(%codes, %scale)          %w = "mlc.constant"()
+%w = "mlc.dequantize"(%codes, %scale)          %w = "mlc.constant"() {origin = [codes, scale]}
 %y = "mlc.conv"(%x, %w)                   ->   %y = "mlc.conv"(%x, %w) {codes = "decoded …"}
 
-Who computes on codes gets a decoding of its own. The reason stands on whoever reads the weight.
+Who computes on codes gets a decoding of its own. The reason stands on whoever reads the weight. The
+constant knows what it was decoded from: that may be stored, and decoded when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp
 from xdsl.ir import SSAValue, Use
 
+from ..ir.data import DataAttr
 from ..ir.op import Add, GraphOp, Param
+from ..ir.ops.constant import ConstantOp
 from ..ir.ops.quant import DequantizeOp
 from .contract import Pass, Promise
 from .fold_constants import FoldConstants
@@ -26,6 +29,9 @@ Choice = Callable[[DequantizeOp], tuple[bool, str]]
 # The attribute that holds the reason, and how that begins where they are decoded.
 NOTE = "codes"
 DECODED = "decoded ahead of time"
+# What is added to the reason where the artifact holds the codes nevertheless.
+STORED = "stored as codes"
+_ORIGIN, _BLOCKS = "origin", "blocks"
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class DecodeWeights(Pass):
                 kept |= {copy for use in list(op.result.uses) if (copy := self._kept(op, use))}
 
         def decoded(op: DequantizeOp, add: Add) -> SSAValue | None:
-            return None if op in kept else FoldConstants(decode=True).fold(op, add)
+            return None if op in kept else _decoded(op, add)
 
         rewrite(module, {DequantizeOp: [decoded]})
 
@@ -67,6 +73,43 @@ class DecodeWeights(Pass):
         copy.detach()
         copy.erase()
         return None
+
+
+def _decoded(op: DequantizeOp, add: Add) -> SSAValue | None:
+    """The constant that a decoding gives."""
+    result = FoldConstants(decode=True).fold(op, add)
+    if result is not None:
+        origin = [v.owner.value for v in op.operands if isinstance(v.owner, ConstantOp)]
+        assert isinstance(result.owner, ConstantOp)
+        result.owner.attributes[_ORIGIN] = ArrayAttr(origin)
+        result.owner.attributes[_BLOCKS] = Param(tuple(op.known_blocks()))
+    return result
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a constant was decoded from.
+
+    Attributes:
+        codes: In the shape of the constant.
+        scale: A number, or one for each block.
+        zero: Likewise, in the dtype of the codes; None where it is 0.
+        blocks: Of each dim of the scale, the elements there, and those of a block.
+    """
+
+    codes: DataAttr
+    scale: DataAttr
+    zero: DataAttr | None
+    blocks: tuple[tuple[int, int], ...]
+
+
+def origin_of(constant: ConstantOp) -> Origin | None:
+    """What a constant was decoded from, if it was."""
+    origin, blocks = (constant.attributes.get(name) for name in (_ORIGIN, _BLOCKS))
+    if not isinstance(origin, ArrayAttr) or not isinstance(blocks, Param):
+        return None
+    codes, scale, zero = (*origin.data, None)[:3]
+    return Origin(codes, scale, zero, blocks.data)
 
 
 def note_of(ops: list[GraphOp]) -> str:

@@ -19,6 +19,7 @@ from ...ir.ops.control import IfOp, LoopOp, differences, returned_types
 from ...ir.ops.select import late_symbols
 from ...ir.types import TensorType, type_of
 from ...passes.arena import SampleLoop
+from ...passes.decode_weights import STORED
 from ...passes.lifetimes import base_of, returned
 from ...passes.lowering import lowering
 from ...passes.manager import Options, run_passes
@@ -42,7 +43,7 @@ from .templates.appended_operands import appends
 from .templates.copy import copy_kernel
 from .templates.expand import expansion_code
 from .templates.frame import Code, Packing
-from .weights import Grown, Weights
+from .weights import Grown, Growth, Weights
 
 
 @dataclass
@@ -173,14 +174,12 @@ class _Builder:
             self._place(value, code.packed.get(number))
             for number, value in enumerate(kernel.inputs)
         ]
-        return self._site(
-            code,
-            inputs,
-            [self.memory.places[r] for r in kernel.outputs],
-            tuple(kernel_symbols(kernel)),
-            record(kernel, code.function.sym_name.data, inside),
-            self.number.get(kernel),
-        )
+        told = record(kernel, code.function.sym_name.data, inside)
+        if any(p.kind == "weight" and self.weights.is_coded(p.number) for p in inputs):
+            told["why"] += f"; {STORED}"
+        outputs = [self.memory.places[r] for r in kernel.outputs]
+        symbols = tuple(kernel_symbols(kernel))
+        return self._site(code, inputs, outputs, symbols, told, self.number.get(kernel))
 
     def _copy(self, value: SSAValue, target: Place, inside: tuple[str, ...]) -> Site:
         code = copy_kernel(type_of(value), f"copy{len(self.copies)}", self.target)
@@ -270,15 +269,15 @@ class _Builder:
     def _expansions(self) -> list[Site]:
         """The launches that make weights of smaller ones."""
         return [
-            self._expansion(number, *each) for number, each in enumerate(self.weights.expansions)
+            self._expansion(number, growth) for number, growth in enumerate(self.weights.expansions)
         ]
 
-    def _expansion(self, number: int, stored: int, held: int, expansion: Expansion) -> Site:
-        if expansion not in self.expanders:
+    def _expansion(self, number: int, growth: Growth) -> Site:
+        rule = growth.rule
+        if rule not in self.expanders:
             name = f"expand{len(self.expanders)}"
-            self.expanders[expansion] = expansion_code(expansion, name, self.target)
-        code = self.expanders[expansion]
-        places = Place("weight", stored), Place("weight", held)
+            self.expanders[rule] = expansion_code(rule, name, self.target)
+        code, places = self.expanders[rule], tuple(Place("weight", n) for n in growth.numbers)
         return Site(number, code.function.sym_name.data, places, (), code.tasks, code.grain)
 
     def _entry_points(self, steps: Sequence[Step], expansions: Sequence[Site]) -> EntryPoints:

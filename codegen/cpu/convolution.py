@@ -17,6 +17,7 @@ from ...ir.dims import Shape
 from ...ir.kernel import KernelOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
+from ...ir.ops.quant import DequantizeOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, type_of
 from .target import CpuTarget
@@ -96,10 +97,11 @@ def measured(results: int) -> Choice:
 
 
 def is_constant(w: SSAValue) -> bool:
-    """Whether an operand of an op of the graph, or in a kernel, is a constant."""
+    """Whether an operand, of an op of the graph or in a kernel, is or will be a constant."""
     if isinstance(w, BlockArgument) and isinstance(kernel := w.block.parent_op(), KernelOp):
         w = kernel.inputs[w.index]
-    return isinstance(w.owner, ConstantOp)
+    sources = w.owner.operands if isinstance(w.owner, DequantizeOp) else [w]
+    return all(isinstance(source.owner, ConstantOp) for source in sources)
 
 
 def _reason(best: int, stride: int, cycles: dict[int, float]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from ...ir.ops.constant import ConstantOp
-from ...ir.types import type_of
+from ...ir.types import F32, type_of
 from ...passes.arena import ALIGNMENT
 from .expansion import Expansion
+from .stored_codes import Source, as_codes
 from .templates.frame import Packing
 
 Entry = tuple[int, Callable[[], np.ndarray]]
@@ -28,6 +29,14 @@ class Grown:
 
     start: int = 0
     size: int = 0
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One weight that is made of others: the rule, and the numbers of all, its own the last."""
+
+    rule: Expansion
+    numbers: tuple[int, ...]
 
 
 @dataclass
@@ -47,7 +56,7 @@ class Weights:
     """The weights, each once for each way it is laid out.
 
     Attributes:
-        expansions: How some are made of others: numbers of both, and the rule.
+        expansions: How some are made of others.
     """
 
     def __init__(self) -> None:
@@ -56,7 +65,7 @@ class Weights:
         self._kept, self._sources, self._made = Part(), Part(), Part()
         self._places: list[tuple[Part, int]] = []
         self._makers: list[tuple[int, Callable[[], np.ndarray]]] = []
-        self.expansions: list[tuple[int, int, Expansion]] = []
+        self.expansions: list[Growth] = []
         self._numbers: dict[tuple[object, object], int] = {}
 
     @property
@@ -87,6 +96,10 @@ class Weights:
             self._numbers[key] = self._add(constant, packing)
         return self._numbers[key]
 
+    def is_coded(self, number: int) -> bool:
+        """Whether a weight is made of codes."""
+        return any(g.rule.codes is not None and g.numbers[-1] == number for g in self.expansions)
+
     def _add(self, constant: ConstantOp, packing: Packing | None) -> int:
         type = type_of(constant.results[0])
         shape = packing.shape if packing else type.shape
@@ -95,15 +108,20 @@ class Weights:
         def make() -> np.ndarray:
             return packing.pack(data.array) if packing else data.array
 
+        if packing and type.dtype == F32 and (coded := as_codes(constant, packing)):
+            return self._expand(*coded)
         if shape is None:
             made = make()
             return self._hold(self._kept, made.nbytes, partial(np.asarray, made))
         size = int(np.prod([d for d in shape if isinstance(d, int)])) * type.dtype.itemsize
-        if expansion is None:
+        if expansion is None or expansion.copies:
             return self._hold(self._kept, size, make)
-        source = self._hold(self._sources, size, make)
+        return self._expand(expansion, [(size, make)])
+
+    def _expand(self, expansion: Expansion, sources: Sequence[Source]) -> int:
+        numbers = [self._hold(self._sources, *source) for source in sources]
         made = self._place(self._made, expansion.bytes)
-        self.expansions.append((source, made, expansion))
+        self.expansions.append(Growth(expansion, (*numbers, made)))
         return made
 
     def _hold(self, part: Part, size: int, make: Callable[[], np.ndarray]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import ml_dtypes
@@ -81,12 +82,12 @@ class ScaledOp(GraphOp):
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """The scale or zero point for every element of x; 1 where one is for all."""
-        x = self.operand_type(0)
-        for k, count in enumerate(values.shape):
-            if self.operand_type(1).shape[k] != 1:
-                size, block = known_size(x.shape[k]), known_size(self.block(k))
-                values = np.take(values, np.arange(size) // block if count else [], k)
-        return values.astype(self.wide())
+        return spread(values, self.known_blocks()).astype(self.wide())
+
+    def known_blocks(self) -> list[tuple[int, int]]:
+        """Of each dim of the scale, how many elements x has there, and how many share a scale."""
+        x, rank = self.operand_type(0), self.operand_type(1).rank
+        return [(known_size(x.shape[k]), known_size(self.block(k))) for k in range(rank)]
 
 
 @graph_op
@@ -247,6 +248,19 @@ class UnpackOp(GraphOp):
 
     def _count(self) -> int:
         return 8 // bit_width(self.to)
+
+
+def spread(values: np.ndarray, blocks: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Scales or zero points for every element, 1 along dims where one is for all.
+
+    Args:
+        values: One for each block.
+        blocks: Of each dim, how many elements there are, and how many of them are a block.
+    """
+    for k, ((size, block), count) in enumerate(zip(blocks, values.shape, strict=True)):
+        if block != size:
+            values = np.take(values, np.arange(size) // block if count else [], k)
+    return values
 
 
 def packed(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from xdsl.dialects import arith, scf
@@ -22,6 +23,7 @@ from ....ir.dims import product as dims_product
 from ....ir.kernel import KernelOp
 from ....ir.types import type_of
 from ..elements import storage_type, to_register
+from ..expansion import Expansion
 from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from .ahead import Ahead, ahead_of
@@ -447,4 +449,5 @@ class TiledProduct:
 
         shape = (*batch, panels, depth, panel)
         key = shape, layout_key(product, extents)
-        return {product.right.number: Packing(key, shape, make)}
+        expansion = Expansion(((1.0,),), prod(batch) * panels, depth, panel)
+        return {product.right.number: Packing(key, shape, make, expansion)}

@@ -30,7 +30,8 @@ class Packing:
     """A constant operand laid out for the kernel: its new shape, and how it is made.
 
     Equal ``key`` means equal layout of equal data. Without a ``shape``, the data tells its size.
-    What is given to ``expansion`` is stored, and becomes what the kernel reads.
+    Where there is an ``expansion``, it makes what the kernel reads; ``pack`` then moves elements
+    only, and fills up with zeros.
     """
 
     key: Hashable

@@ -106,7 +106,7 @@ class PointwiseProducts:
         expansion = self.expansion
 
         def pack(array: np.ndarray) -> np.ndarray:
-            return expansion.store(self.weight_parts(array))
+            return expansion.by_panels(self.weight_parts(array))
 
         return Packing((expansion, layout), expansion.stored, pack, expansion)
 
