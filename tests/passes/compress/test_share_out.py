@@ -61,7 +61,7 @@ def test_sparsity_by_sensitivity(data: list[np.ndarray] | None):
     module = uneven()
     compressed(module, Recipe(sparsify=options), data)
     shares = [float((layer.weight() == 0).mean()) for layer in layers_of(module)]
-    assert shares[0] > shares[1] + 0.2
+    assert 0.72 > shares[0] > shares[1] + 0.15
     assert np.mean(shares) == pytest.approx(0.6, abs=0.02)
     even = error(Recipe(sparsify=replace(options, scope="layer")), data)
     assert error(Recipe(sparsify=options), data) < 0.9 * even
