@@ -222,9 +222,11 @@ class _Run:
         from .recovery import train
 
         assert self.samples is not None
-        told = self.stages.progress
         asked = (self.recipe, whole, self.samples, recovery, self.asked.threads)
-        return train(baseline, self.module, *asked, told)
+        found = train(baseline, self.module, *asked, self.stages.progress)
+        if found["shortfall"]:
+            self.stages.note(found["shortfall"])
+        return found
 
     def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:
         from ..passes.compress.outcome import worst_first

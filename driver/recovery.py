@@ -85,7 +85,7 @@ def recover(
         recipe: How to compress the model.
         batches: Inputs, as ``calibration`` of ``compile``; they calibrate as well.
         steps: Batches to train on, over and over again.
-        minutes: To stop after, whatever was done.
+        minutes: To stop after, whatever was done; a note on stderr and the report tell of it.
         rate: How far a step moves a weight, as a share of its matrix's root mean square.
         layers: How much the results of layers count beside those of the model.
         classes: Whether the model's results are scores of classes: then not they are compared but
@@ -135,4 +135,5 @@ def train(
     data = (fading.masks, list(samples))
     trained = distill(teacher, student, weights, *data, results, training, progress)
     put_back(weights, trained.arrays)
-    return {"steps": trained.steps, "before": trained.before, "after": trained.after}
+    found = {"steps": trained.steps, "before": trained.before, "after": trained.after}
+    return {**found, "shortfall": trained.shortfall(training)}

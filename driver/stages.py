@@ -54,7 +54,7 @@ class Stages:
 
     def note(self, text: str) -> None:
         """Tells something that took no time."""
-        self._write(f"  {text}\n")
+        self._write(f"{_LINE if self._live else ''}  {text}\n")
 
     def _write(self, text: str) -> None:
         if self._stream is not None:

@@ -54,12 +54,22 @@ class Trained:
     """What training gave: arrays for the constants of each weight, and the errors on the way.
 
     The errors are shares of what the original computes, squared: a mean over all compared values.
+    They are equal if it helped nothing: then the arrays are those from before.
     """
 
     arrays: list[list[np.ndarray]]
     steps: int
     before: float
     after: float
+
+    def shortfall(self, training: Training) -> str | None:
+        """What did not come as asked, in words."""
+        found = []
+        if self.steps < training.steps:
+            found.append(f"ended after {self.steps} of {training.steps} steps for want of minutes")
+        if self.after == self.before:
+            found.append("helped nothing: the weights are as they were compressed, untrained")
+        return f"recovery {' and '.join(found)}" if found else None
 
 
 def distill(

@@ -39,6 +39,16 @@ def test_some_of_what_was_lost_comes_back(name: str):
     assert sum(stage["steps"] for stage in found) == 60
 
 
+def test_too_few_minutes_are_told(capsys: pytest.CaptureFixture[str]):
+    options: dict[str, Any] = {"steps": 9, "minutes": 1e-9, "cache": False, "verbose": True}
+    model = mlc.recover(mlp(), RECIPES["sparse"], batches(), **options)
+    (found,) = model.report["compression"]["recovery"]
+    assert "after 1 of 9 steps for want of minutes and helped nothing" in found["shortfall"]
+    assert found["shortfall"] in capsys.readouterr().err
+    fine = mlc.recover(mlp(), RECIPES["sparse"], batches(), steps=60, cache=False)
+    assert [e["shortfall"] for e in fine.report["compression"]["recovery"]] == [None]
+
+
 def test_zeros_stay_zeros():
     from mlc.driver.compression import Compression
     from mlc.driver.recovery import Recovery
