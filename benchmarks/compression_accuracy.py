@@ -8,7 +8,8 @@ cosine between its embeddings and those of the float model, on 400 first lines o
 standard library, the seconds that it took to compress, and the bytes of the compressed layers as a
 share of the float ones. The recipes are calibrated on other sentences. Of the digits that
 examples/digits classifies it is how many of its test set are right. What is "recovered" is trained,
-some minutes. Each name can be run by itself; goals that are missed make the exit code 1.
+some minutes; of the 360 digits six more or fewer are right by luck, so that the mean of five
+trainings counts. Each name can be run by itself; goals that are missed make the exit code 1.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ TRAINED = "80 % recovered"
 LONGEST, PATIENCE = 600, 60.0
 DIGITS = EXAMPLES / "digits" / "digits.onnx"
 TRAINED_DIGITS = "digits 90 % sparse int8 recovered"
+TRAININGS = 5
 Batch = tuple[np.ndarray, np.ndarray]
 # Each recipe with the mean cosine that it must reach.
 RECIPES = {
@@ -172,19 +174,21 @@ def measure_digits(names: list[str]) -> bool:
     for name in names:
         recipe, bound = OF_DIGITS[name]
         if name == TRAINED_DIGITS:
-            given = {
-                "minutes": PATIENCE,
-                "steps": 2000,
-                "rate": 0.08,
-                "layers": 0.05,
-                "classes": True,
-            }
-            made = mlc.recover(model, recipe, shifted(training), cache=False, **given)
+            found = [accuracy(trained(recipe, training, seed)) for seed in range(TRAININGS)]
         else:
             made = mlc.compile(model, recipe=recipe, calibration={"image": training[:128]})
-        fine &= wanted - accuracy(made) <= bound
-        print(f"{name:36}{accuracy(made):.2%}, may lose {bound:.1%}", flush=True)
+            found = [accuracy(made)]
+        mean = float(np.mean(found))
+        fine &= wanted - mean <= bound
+        spread = f" ({min(found):.2%} to {max(found):.2%})" if len(found) > 1 else ""
+        print(f"{name:36}{mean:.2%}{spread}, may lose {bound:.1%}", flush=True)
     return fine
+
+
+def trained(recipe: mlc.Recipe, images: np.ndarray, seed: int) -> mlc.Model:
+    """The digits' model after recovery."""
+    given = {"minutes": PATIENCE, "steps": 2000, "rate": 0.08, "layers": 0.05, "classes": True}
+    return mlc.recover(DIGITS, recipe, shifted(images), cache=False, seed=seed, **given)
 
 
 def main(names: list[str]) -> int:
