@@ -227,10 +227,12 @@ def pack(array: np.ndarray, product: Product, extents: Sequence[int], panel: int
     batch, columns = [extents[a] for a in outer], extents[product.column]
     depth = int(np.prod([extents[a] for a in axes[len(outer) : -1]]))
     panels = -(-columns // panel)
-    padded = np.zeros([*batch, depth, panels * panel], array.dtype)
-    padded[..., :columns] = view.reshape([*batch, depth, columns])
-    split = padded.reshape([*batch, depth, panels, panel])
-    return np.ascontiguousarray(np.moveaxis(split, -3, -2))
+    packed = np.zeros([*batch, panels, depth, panel], array.dtype)
+    for number in range(panels):
+        part = view[..., number * panel :][..., :panel]
+        width = part.shape[-1]
+        packed[..., number, :, :width] = part.reshape([*batch, depth, width])
+    return packed
 
 
 def layout_key(product: Product, extents: Sequence[int]) -> Hashable:
