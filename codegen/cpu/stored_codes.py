@@ -25,7 +25,7 @@ Source = tuple[int, Callable[[], np.ndarray]]
 def as_codes(constant: ConstantOp, packing: Packing) -> tuple[Expansion, list[Source]] | None:
     """How a weight is made of its codes, scales and zero points; None where floats are as small."""
     origin, expansion = origin_of(constant), packing.expansion
-    if origin is None or expansion is None or not _are_codes(origin):
+    if origin is None or expansion is None or 0 in expansion.stored or not _are_codes(origin):
         return None
     places = _places(origin, packing, expansion)
     codes = _codes(origin, places, expansion)

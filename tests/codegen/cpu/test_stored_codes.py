@@ -37,13 +37,18 @@ def decoded(
     return graph(DequantizeOp, codes(dtype, *shape), scale, *points, blocks=blocks, to=F32)
 
 
-def check(graph: Graph, result: Any, feeds: list[np.ndarray], target: str = "cpu") -> Native:
+def compare(graph: Graph, result: Any, feeds: list[np.ndarray], target: str = "cpu") -> Native:
     module = graph.module(result)
     (wanted,) = interpret(module, feeds)
-    native = Native(module, target_for(target))
+    native, most = Native(module, target_for(target)), np.abs(wanted).max(initial=0)
     for threads in (1, 2):
         (got,) = native.run(feeds, threads)
-        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5 * most)
+    return native
+
+
+def check(graph: Graph, result: Any, feeds: list[np.ndarray], target: str = "cpu") -> Native:
+    native = compare(graph, result, feeds, target)
     assert "stored as codes" in native.build.sites[-1]["why"]
     return native
 
@@ -87,6 +92,30 @@ def test_products(
     w = decoded(graph, "ui4", (depth, columns), (16, 1), True)
     y = graph(MatmulOp, graph.inputs[0], w)
     check(graph, y, [RNG.standard_normal((rows, depth)).astype(np.float32)], target)
+
+
+@pytest.mark.parametrize("dtype", ["i8", "ui4", "i2"])
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(5, 0, 7), (5, 16, 0), (0, 16, 16), (33, 1, 20), (1, 40, 1), (31, 37, 23), (17, 48, 65)],
+)
+def test_odd_products(
+    monkeypatch: pytest.MonkeyPatch, rows: int, depth: int, columns: int, dtype: str
+):
+    """Sizes of 0, 1, primes, and tails of groups, of bytes and of panels."""
+    monkeypatch.setattr(build, "choose_encoded", lambda op, target: (False, "forced"))
+    graph = Graph((rows, depth))
+    w = decoded(graph, dtype, (depth, columns), (16, 1), True)
+    y = graph(MatmulOp, graph.inputs[0], w)
+    compare(graph, y, [RNG.standard_normal((rows, depth)).astype(np.float32)])
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(0, 5), (5, 0), (1, 1), (13, 67), (32, 33)])
+def test_odd_convolutions(channels: int, filters: int):
+    graph = Graph((1, 11, 7, channels))
+    w = decoded(graph, "i4", (3, 3, channels, filters), (3, 3, 8, 1), True)
+    y = graph(ConvOp, graph.inputs[0], w, strides=(1, 1), pads=(1,) * 4, dilations=(1, 1), groups=1)
+    compare(graph, y, [RNG.standard_normal((1, 11, 7, channels)).astype(np.float32)])
 
 
 def test_one_scale_for_all():
