@@ -118,6 +118,21 @@ def test_odd_convolutions(channels: int, filters: int):
     compare(graph, y, [RNG.standard_normal((1, 11, 7, channels)).astype(np.float32)])
 
 
+@pytest.mark.parametrize("taps", [1, 3])
+def test_neon(taps: int):
+    """By Winograd's algorithm and as a plain sum, in the emulator."""
+    pytest.importorskip("unicorn", reason="the emulator is missing: pip install unicorn")
+    from emulated import run_emulated
+
+    graph = Graph((1, 8, 9, 32))
+    w = decoded(graph, "ui4", (taps, taps, 32, 37), (taps, taps, 16, 1), True)
+    y = graph(ConvOp, graph.inputs[0], w, strides=(1, 1), pads=(0,) * 4, dilations=(1, 1), groups=1)
+    module, x = graph.module(y), RNG.standard_normal((1, 8, 9, 32)).astype(np.float32)
+    (wanted,) = interpret(module, [x])
+    (got,) = run_emulated(module, [x])
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_one_scale_for_all():
     graph = Graph((1, 9, 9, 32))
     w = graph(DequantizeOp, codes("i8", 3, 3, 32, 40), np.array(0.01, np.float32))
