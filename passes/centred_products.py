@@ -4,9 +4,9 @@
 %y = "mlc.matmul"(%a, %w)  w: i32   ->   %y = %p + t * sums of rows of %x
                                                - cast %z * sums of columns of %w
 
-``%x`` are codes of ui8, or become such; ``%z`` is one zero point, which the run may find out. ``t``
-are numbers that bring the weights of each column to where bytes with sign are, most often 0. All is
-exact.
+``%x`` are codes of ui8, or become such; ``%z`` is one zero point, or one for each row, which the
+run may find out. ``t`` are numbers that bring the weights of each column to where bytes with sign
+are, most often 0. All is exact.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _BYTE, _SIGN = np.iinfo(np.int8), 128
 
 
 class Centred(NamedTuple):
-    """Codes, and the zero point that they are without, one number of i32; None: they have none."""
+    """Codes, and the zero points that they are without, of i32; None: they have none.
+
+    It is one number; in products of matrices, there may be one for each row.
+    """
 
     codes: SSAValue
     zero: SSAValue | None
@@ -51,8 +54,18 @@ def product_of_centred(op: GraphOp, add: Add) -> SSAValue | None:
     x, weights = _centred(op.operands[0]), constant(op.operands[1])
     if x is None or weights is None or not _is_plain(op):
         return None
+    return product_with(op, x, op.operands[1], weights, add)
+
+
+def product_with(
+    op: GraphOp, x: Centred, w: SSAValue, weights: np.ndarray, add: Add
+) -> SSAValue | None:
+    """The sum of codes without their zero points by integers; None where these do not fit bytes.
+
+    ``weights`` are what ``w`` stands for.
+    """
     x = _without_sign(x, add)
-    total = product_in_bytes(op, x, op.operands[1], weights, add)
+    total = product_in_bytes(op, x, w, weights, add)
     if total is None or x.zero is None:
         return total
     sums = weights.reshape(-1, weights.shape[-1]).sum(0, dtype=np.int32)

@@ -35,6 +35,7 @@ from .contract import Pass, Promise
 from .fold_constants import FoldConstants
 from .linear_sums import LinearSum, channels, inside, multiple_of, scale_and_zero
 from .rewrite import Rule, again, rewrite
+from .run_time_scales import product_of_found, scaled_afterwards
 from .values import constant, is_constant, number, producer, used_once
 
 _UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
@@ -62,8 +63,8 @@ class IntegerProducts(Pass):
         rewrite(
             module,
             {
-                MatmulOp: [_scaled_afterwards, _product, product_of_centred],
-                ConvOp: [_scaled_afterwards, _product, product_of_centred],
+                MatmulOp: [scaled_afterwards, _product, product_of_centred],
+                ConvOp: [scaled_afterwards, _product, product_of_centred],
                 QuantizeOp: [quantized_again, _of_a_sum],
                 MulOp: [_scaled_once],
                 AddOp: [_scaled_once],
@@ -75,9 +76,9 @@ class IntegerProducts(Pass):
 def _decoded_later(op: GraphOp, add: Add) -> SSAValue | None:
     """What moves elements, or takes the largest, moves codes of one scale as well."""
     inner = producer(op.operands[0], DequantizeOp)
-    if inner is None or scale_and_zero(inner) is None:
+    if inner is None or type_of(inner.scale).rank != 0:
         return None
-    if isinstance(op, MaxPoolOp) and not _meets_elements(op):
+    if isinstance(op, MaxPoolOp) and (scale_and_zero(inner) is None or not _meets_elements(op)):
         return None
     moved = add(again(op, inner.x, *op.operands[1:]))
     return add(again(inner, moved, *inner.operands[1:]))
@@ -99,20 +100,6 @@ def _never_nan(op: SelectOp, add: Add) -> SSAValue | None:
     )
 
 
-def _scaled_afterwards(op: GraphOp, add: Add) -> SSAValue | None:
-    """A scale that is found at run time, one for each row, multiplies what is summed."""
-    scaled, w = producer(op.operands[0], MulOp), producer(op.operands[1], DequantizeOp)
-    if scaled is None or w is None or not is_constant(w.x) or _scales(w) is None:
-        return None
-    codes, scale = producer(scaled.operands[0], DequantizeOp), type_of(scaled.operands[1])
-    by_row = scale.size == 1 or (isinstance(op, MatmulOp) and scale.shape[-1:] == (1,))
-    if codes is None or scale_and_zero(codes) is None or not by_row:
-        return None
-    if type_of(codes.x).dtype != _UI8 or scale.rank != type_of(op.results[0]).rank:
-        return None
-    return add(MulOp(add(again(op, codes.result, *op.operands[1:])), scaled.operands[1]))
-
-
 def _product(op: GraphOp, add: Add) -> SSAValue | None:
     """The integer product, without what the zero point adds, times the scales."""
     x, w = (producer(v, DequantizeOp) for v in op.operands)
@@ -121,7 +108,11 @@ def _product(op: GraphOp, add: Add) -> SSAValue | None:
     if isinstance(op, MatmulOp) and not is_constant(w.x):
         return product_of_codes(op, x, w, add)
     point, scales, weights = scale_and_zero(x), _scales(w), _whole(w)
-    if point is None or scales is None or weights is None or type_of(x.x).dtype != _UI8:
+    if scales is None or weights is None:
+        return None
+    if not is_constant(x.scale):
+        return product_of_found(op, x, w.x, weights, scales, add)
+    if point is None or type_of(x.x).dtype != _UI8:
         return None
     scale, zero = point
     pad = add(ConstantOp.of(np.asarray(zero, np.int32))) if zero else None

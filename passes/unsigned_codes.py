@@ -3,9 +3,10 @@
     quantize(%x, %s, 3) to i8      ->    quantize(%x, %s, 131) to ui8
     dequantize(%q, %s of rows)     ->    mul(dequantize(%q, 1, 128), %s of rows)
 
-Codes and zero point grow by the same number, so what they stand for stays. That is done where
-nobody but decoding, and what moves codes or takes the largest, reads them. Scales that are found at
-run time, one a row, become ops of their own.
+Codes and zero points grow by the same number, so what they stand for stays, also where zero points
+are found at run time. That is done where nobody but decoding, and what moves codes or takes the
+largest, reads them. Scales that are found at run time, one a row, without zero points, become ops
+of their own.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from xdsl.rewriter import Rewriter
 
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
-from ..ir.ops.elementwise import DivOp, MulOp
+from ..ir.ops.elementwise import AddOp, CastOp, DivOp, MulOp
 from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.quant import DequantizeOp, QuantizeOp, ScaledOp
 from ..ir.ops.shape import ReshapeOp, SliceOp, TransposeOp
-from ..ir.types import DTYPES, F32, type_of
+from ..ir.types import DTYPES, F32, I32, type_of
 from .contract import Pass, Promise
 from .rewrite import again
-from .values import is_constant, number
+from .values import constant, is_constant
 
 _UI8, _I8 = DTYPES["ui8"], DTYPES["i8"]
 _SIGN = 128
@@ -45,7 +46,7 @@ class UnsignedCodes(Pass):
         for op in list(module.walk()):
             if isinstance(op, QuantizeOp) and type_of(op.result).dtype == _I8:
                 readers = _readers(op)
-                if readers is not None and _zero(op) is not None:
+                if readers is not None and _has_point(op):
                     _change(op, readers)
                 elif _is_scaled_at_run_time(op):
                     _scale_apart(op)
@@ -58,7 +59,7 @@ def _readers(op: QuantizeOp) -> list[GraphOp] | None:
     while waiting:
         for use in waiting.pop().results[0].uses:
             reader = use.operation
-            if isinstance(reader, DequantizeOp) and use.index == 0 and _zero(reader) is not None:
+            if isinstance(reader, DequantizeOp) and use.index == 0 and _has_point(reader):
                 found[reader] = None
             elif isinstance(reader, _MOVES):
                 found[reader] = None
@@ -68,12 +69,9 @@ def _readers(op: QuantizeOp) -> list[GraphOp] | None:
     return list(found)
 
 
-def _zero(op: ScaledOp) -> int | None:
-    """The zero point, where one is for all."""
-    if type_of(op.operands[1]).rank != 0:
-        return None
-    zero = number(op.operands[2]) if len(op.operands) > 2 else 0
-    return None if zero is None else int(zero)
+def _has_point(op: ScaledOp) -> bool:
+    """Whether it has zero points that may grow: given ones, or the one 0 that is for all."""
+    return len(op.operands) > 2 or type_of(op.operands[1]).rank == 0
 
 
 def _change(op: QuantizeOp, readers: list[GraphOp]) -> None:
@@ -117,11 +115,17 @@ def _scale_apart(op: QuantizeOp) -> None:
 
 
 def _placed(op: ScaledOp, x: SSAValue, **params: object) -> SSAValue:
-    """``op`` on ``x``, its zero point without sign."""
-    zero = _zero(op)
-    assert zero is not None
-    point = _insert(ConstantOp.of(np.asarray(zero + _SIGN, _UI8)), op)
-    return _insert(again(op, x, op.operands[1], point, **params), op)
+    """``op`` on ``x``, its zero points without sign."""
+    return _insert(again(op, x, op.operands[1], _point(op), **params), op)
+
+
+def _point(op: ScaledOp) -> SSAValue:
+    zeros = constant(op.operands[2]) if len(op.operands) > 2 else np.zeros((), np.int8)
+    if zeros is not None:
+        return _insert(ConstantOp.of((zeros.astype(np.int32) + _SIGN).astype(_UI8)), op)
+    wide = _insert(CastOp(op.operands[2], to=I32), op)
+    sign = _insert(ConstantOp.of(np.asarray(_SIGN, np.int32)), op)
+    return _insert(CastOp(_insert(AddOp(wide, sign), op), to=_UI8), op)
 
 
 def _insert(new: GraphOp, before: GraphOp) -> SSAValue:

@@ -18,6 +18,7 @@ from . import (  # noqa: F401
     numbers,
     pool,
     quant,
+    quant_ranges,
     reduce,
     resample,
     scatter,

@@ -10,9 +10,8 @@ from xdsl.ir import SSAValue
 
 from ...ir.dims import Shape, ceildiv
 from ...ir.ops.constant import ConstantOp
-from ...ir.ops.elementwise import DivOp, MaxOp, MinOp, RoundOp, SubOp
+from ...ir.ops.elementwise import MaxOp, MinOp
 from ...ir.ops.quant import DequantizeOp, QuantizeOp
-from ...ir.ops.reduce import ReduceMaxOp, ReduceMinOp
 from ...ir.types import DTYPES, F32, bit_width, is_signed, type_of
 from .registry import Node, Refusal, importer
 
@@ -29,23 +28,6 @@ def quantize_per_tensor(node: Node) -> SSAValue:
 def dequantize_per_tensor(node: Node) -> SSAValue:
     """By one scale."""
     return _dequantized(node, "scale", "zero_point", ())
-
-
-@importer("quantized_decomposed::choose_qparams")
-def choose_qparams(node: Node) -> list[SSAValue]:
-    """What maps the range of a tensor, and 0, to all codes."""
-    x, least = node.cast(node.input(), F32), node.constant(0, F32)
-    axes = tuple(range(type_of(x).rank))
-    low = node.add(MinOp(node.add(ReduceMinOp(x, axes=axes, keepdims=False)), least))
-    high = node.add(MaxOp(node.add(ReduceMaxOp(x, axes=axes, keepdims=False)), least))
-    first, last = (node.constant(node.arg(n), F32) for n in ("quant_min", "quant_max"))
-    steps = node.constant(node.arg("quant_max") - node.arg("quant_min"), F32)
-    scale = node.add(DivOp(node.add(SubOp(high, low)), steps))
-    scale = node.add(MaxOp(scale, node.constant(node.arg("eps"), F32)))
-    zero = node.add(SubOp(first, node.add(RoundOp(node.add(DivOp(low, scale))))))
-    zero = node.add(MinOp(node.add(MaxOp(zero, first)), last))
-    results = zip((scale, zero), node.results, strict=True)
-    return [node.reshape(node.cast(v, t.dtype), t.shape) for v, t in results]
 
 
 @importer("quantized_decomposed::quantize_per_channel")

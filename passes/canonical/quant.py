@@ -10,7 +10,7 @@ from ...ir.ops.shape import ReshapeOp, TransposeOp
 from ...ir.types import type_of
 from ..fold_constants import placed
 from ..rewrite import again
-from ..values import is_constant, producer, same
+from ..values import is_constant, producer, same, splat
 from .registry import canonical
 
 
@@ -24,6 +24,22 @@ def quantized_again(op: QuantizeOp, add: Add) -> SSAValue | None:
         return None
     pairs = zip(inner.operands[1:], op.operands[1:], strict=True)
     return inner.x if all(same(a, b) for a, b in pairs) else None
+
+
+@canonical(ScaledOp)
+def blocks_of_one_or_all(op: ScaledOp, add: Add) -> SSAValue | None:
+    """Such blocks need no telling."""
+    shapes = type_of(op.x).shape, type_of(op.scale).shape
+    if op.blocks is None or any(n not in (1, d) for d, n in zip(*shapes, strict=False)):
+        return None
+    return add(again(op, *op.operands, blocks=None))
+
+
+@canonical(ScaledOp)
+def no_zero_points(op: ScaledOp, add: Add) -> SSAValue | None:
+    """Those that are 0 change nothing."""
+    x, scale, *zeros = op.operands
+    return add(again(op, x, scale)) if zeros and splat(zeros[0]) == 0 else None
 
 
 @canonical(TransposeOp)

@@ -56,6 +56,17 @@ def quantized(g: Graph, x: SSAValue) -> SSAValue:
     return g(QuantizeOp, x, 0.5, to=I8)
 
 
+def decoded(g: Graph, x: SSAValue) -> SSAValue:
+    return g(DequantizeOp, quantized(g, x), 0.5)
+
+
+ROWS = np.array([[0.25], [0.5]], np.float32)
+
+
+def by_row(g: Graph, x: SSAValue, **blocks: Any) -> SSAValue:
+    return g(QuantizeOp, x, ROWS, to=I8, **blocks)
+
+
 def weight(g: Graph) -> SSAValue:
     """A stored weight [2, 3] with a scale for each row."""
     scale = np.array([[0.5], [0.25]], np.float32)
@@ -283,6 +294,16 @@ CASES: dict[str, tuple[Build, tuple, list[str]]] = {
     ),
     "reshaped around": (
         lambda g, x: g(ReshapeOp, quantized(g, g(ReshapeOp, x, shape=(6,))), shape=(2, 3)),
+        ((2, 3),),
+        ["quantize"],
+    ),
+    "zero points that are 0": (
+        lambda g, x: g(QuantizeOp, decoded(g, x), 0.5, np.zeros((), I8), to=I8),
+        ((2, 3),),
+        ["quantize"],
+    ),
+    "blocks of one and of all": (
+        lambda g, x: by_row(g, g(DequantizeOp, by_row(g, x), ROWS), blocks=(1, 3)),
         ((2, 3),),
         ["quantize"],
     ),

@@ -172,6 +172,36 @@ def test_scales_that_are_found_at_run_time_multiply_sums(kind: Any):
     np.testing.assert_allclose(run(module, x)[0], wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["ui8", "i8"])
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize("kind", ["matrix", "rows", "image"])
+def test_scales_and_zero_points_that_are_found_at_run_time(kind: str, points: bool, dtype: str):
+    x = array(1, 5, 6, 3) if kind == "image" else array(4, 6, 8)
+    w = array(3, 3, 3, 4) if kind == "image" else array(8, 5)
+    found = (4, 6, 1) if kind == "rows" else ()
+    graph = Graph(x.shape, found, found, dtypes=[np.float32, np.float32, DTYPES[dtype]])
+    turned = graph(TransposeOp, graph.inputs[0], perm=tuple(reversed(range(x.ndim))))
+    by = graph.inputs[1:] if points else graph.inputs[1:2]
+    value = turned if not found else graph.inputs[0]
+    codes = graph(QuantizeOp, value, *by, to=DTYPES[dtype])
+    value = graph(DequantizeOp, codes, *by)
+    if not found:
+        value = graph(TransposeOp, value, perm=tuple(reversed(range(x.ndim))))
+    weights = graph(DequantizeOp, (30 * w).astype(np.int8), number(0.01))
+    pads = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    op, params = (ConvOp, pads) if kind == "image" else (MatmulOp, {})
+    module = graph.module(graph(op, value, weights, **params))
+    rng = np.random.default_rng(3)
+    low = 0 if dtype == "ui8" else -128
+    zeros = rng.integers(low, low + 256, found).astype(DTYPES[dtype])
+    inputs = [x, rng.uniform(0.01, 0.02, found).astype(np.float32), zeros]
+    (wanted,) = run(module, *inputs)
+    apply(module, UnsignedCodes(), IntegerProducts())
+    assert type_of(first(module, op).result).dtype == np.int32
+    assert counts(module)["dequantize"] == 0
+    np.testing.assert_allclose(run(module, *inputs)[0], wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_codes_that_others_read_keep_their_scales():
     x = array(4, 8)
     graph = Graph(x.shape)

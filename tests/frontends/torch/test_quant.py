@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # defines the operators
-from graphs import first
+from graphs import first, run
 from mlc.frontends.torch import load_torch
 from mlc.ir.errors import MlcError
+from mlc.ir.ops.matmul import MatmulOp
 from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.types import DTYPES, type_of
+from mlc.passes.lowering import lowering
 from mlc.passes.manager import run_passes
 from mlc.passes.pipeline import pipeline
 from native import Native
@@ -111,6 +113,63 @@ CASES: dict[str, Any] = {
 @pytest.mark.parametrize("function", CASES.values(), ids=list(CASES))
 def test_operators(check: Any, function: Any):
     check(function, torch.randn(3, 4))
+
+
+class Dynamic(nn.Module):
+    """A layer whose input is quantized as it comes."""
+
+    def __init__(self, quantized: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.quantized = quantized
+        self.register_buffer("codes", torch.randint(-127, 128, (24, 64), dtype=torch.int8))
+        self.register_buffer("scale", torch.rand(24) * 0.01 + 0.01)
+        self.register_buffer("zero", torch.zeros(24, dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = _by_channel(self.codes, self.scale, self.zero, -127, 127)
+        return nn.functional.linear(self.quantized(x), weight)
+
+
+def _as_a_whole(choose: Any, low: int, high: int, dtype: torch.dtype) -> Callable[..., Any]:
+    def quantized(x: torch.Tensor) -> torch.Tensor:
+        found = choose(x, low, high, 1e-6, dtype)
+        codes = q.quantize_per_tensor.tensor(x, *found, low, high, dtype)
+        return q.dequantize_per_tensor.tensor(codes, *found, low, high, dtype)
+
+    return quantized
+
+
+def _by_token(choose: Any) -> Callable[..., Any]:
+    def quantized(x: torch.Tensor) -> torch.Tensor:
+        scale, zero = choose(x, torch.int8)
+        scale, zero = scale.float(), zero.long()
+        codes = q.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
+        return q.dequantize_per_token(codes, scale, zero, -128, 127, torch.int8, torch.float32)
+
+    return quantized
+
+
+DYNAMIC = {
+    "bytes": _as_a_whole(q.choose_qparams.tensor, 0, 255, torch.uint8),
+    "bytes with sign": _as_a_whole(q.choose_qparams.tensor, -128, 127, torch.int8),
+    "symmetric": _as_a_whole(q.choose_qparams_symmetric.tensor, -127, 127, torch.int8),
+    "symmetric bytes": _as_a_whole(q.choose_qparams_symmetric.tensor, 0, 255, torch.uint8),
+    "tokens": _by_token(q.choose_qparams_per_token_asymmetric),
+    "symmetric tokens": _by_token(q.choose_qparams_per_token),
+}
+
+
+@pytest.mark.parametrize("quantized", DYNAMIC.values(), ids=list(DYNAMIC))
+def test_dynamic_quantization_multiplies_bytes(check: Any, quantized: Callable[..., Any]):
+    model, x = Dynamic(quantized), torch.randn(2, 7, 64) + 0.5
+    # A code that torch rounds otherwise, since it multiplies by the inverse of the scale.
+    module = check(model, x, atol=0.02)
+    (wanted,) = run(module, x.numpy())
+    run_passes(module, pipeline())
+    (got,) = Native(module.clone()).run([x.numpy()])
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    run_passes(module, lowering())
+    assert type_of(first(module, MatmulOp).result).dtype == np.int32
 
 
 def test_zero_points_that_are_no_codes_are_refused():
