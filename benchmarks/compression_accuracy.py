@@ -63,7 +63,7 @@ RECIPES = {
 
 
 # The first layer of the digits sees nine numbers and the last gives ten: they have no rank to lose.
-WHOLE = tuple(Override(name, low_rank=False) for name in ("*_1", "logits"))
+WHOLE = tuple(Override(name, low_rank=False) for name in ("*_0", "logits"))
 PRUNED = Sparsify(0.9, method="sparsegpt", scope="sensitivity")
 OF_DIGITS = {
     "digits int8": (mlc.Recipe.of("int8"), 0.005),

@@ -45,9 +45,11 @@ def rewrite(module: ModuleOp, rules: Rules) -> None:
 
 
 def again(op: OpT, *operands: SSAValue, **params: object) -> OpT:
-    """The same op on other operands, with some parameters changed."""
+    """The same op on other operands, with some parameters changed, from the same node."""
     build: Callable[..., OpT] = type(op)
-    return build(*operands, **{**op.properties, **params})
+    made = build(*operands, **{**op.properties, **params})
+    copy_source(op, made)
+    return made
 
 
 def if_alike(new: GraphOp, op: GraphOp, add: Add) -> SSAValue | None:

@@ -11,7 +11,7 @@ from mlc.passes.compress.recipe import LowRank, Override, Quantize, Sparsify
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 # The first layer sees nine numbers and the last gives ten: both have no rank to lose.
-WHOLE = tuple(Override(name, low_rank=False) for name in ("*_1", "logits"))
+WHOLE = tuple(Override(name, low_rank=False) for name in ("*_0", "logits"))
 HALF_RANK = mlc.Recipe(low_rank=LowRank(0.5), layers=WHOLE)
 
 

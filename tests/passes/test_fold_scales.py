@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import Graph, apply, array, build, counts, first, names
+from mlc.ir.op import set_source, source_of
 from mlc.ir.ops.conv import ConvOp, ConvTransposeOp
 from mlc.ir.ops.elementwise import AddOp, DivOp, MulOp, ReluOp, SubOp
 from mlc.ir.ops.matmul import MatmulOp
@@ -110,3 +111,10 @@ def test_weights_are_not_computed_before_they_are_read():
     assert names(module) == ["conv", "add"]
     weight = first(module, ConvOp).w.owner.value
     assert not isinstance(weight.data._source, np.ndarray)
+
+
+def test_a_layer_keeps_the_name_that_recipes_know_it_by():
+    module = build(lambda g, x: g(MulOp, conv(g, x, 8), array(8)), (2, 5, 6, 4))
+    set_source(first(module, ConvOp), "conv")
+    set_source(first(module, MulOp), "norm")
+    assert source_of(first(apply(module, FoldScales()), ConvOp)) == "conv"
