@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def command(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.set_defaults(command=run)
+    made.set_defaults(command=run, parser=made)
     return made
 
 
@@ -166,13 +167,18 @@ def arrays_of(files: list[str]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for text in files:
         name, _, path = text.rpartition("=")
-        try:
-            loaded = np.load(path, allow_pickle=False)
-        except OSError as error:
-            raise MlcError(f"'{path}' cannot be read: {error.strerror or error}") from None
-        except ValueError:
-            raise MlcError(f"'{path}' is no .npy or .npz file of numbers") from None
+        loaded = _loaded(path)
         if isinstance(loaded, np.ndarray) and not name:
             raise MlcError(f"'{path}' holds one array: say which input it is, NAME={path}")
-        found |= {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+        found |= {name: loaded} if isinstance(loaded, np.ndarray) else loaded
     return found
+
+
+def _loaded(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except OSError as error:
+        raise MlcError(f"'{path}' cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, BadZipFile):
+        raise MlcError(f"'{path}' is no .npy or .npz file of numbers") from None

@@ -38,7 +38,9 @@ def run(chosen: argparse.Namespace) -> int:
     asked = {"candidates": chosen.candidates, **compression_of(chosen)}
     model = compiled(chosen, shapes_of(chosen), chosen.verify, **asked)
     if chosen.emit:
-        return emit.write(chosen, model)
+        emit.write(chosen, model)
+        tell(model, chosen)
+        return 0
     output = Path(chosen.output or Path(chosen.model).with_suffix(ARTIFACT).name)
     model.save(output)
     nodes, launches = len(model.report.get("nodes", ())), len(model.manifest["sites"])

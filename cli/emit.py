@@ -43,7 +43,7 @@ def prepare(chosen: argparse.Namespace) -> None:
     chosen.no_cache = chosen.no_cache or family == "cpu"
 
 
-def write(chosen: argparse.Namespace, model: Model) -> int:
+def write(chosen: argparse.Namespace, model: Model) -> None:
     """Writes the part, and tells."""
     suffix = _SUFFIXES.get(chosen.emit, f".{chosen.emit}")
     output = Path(chosen.output or Path(chosen.model).with_suffix(suffix).name)
@@ -53,4 +53,3 @@ def write(chosen: argparse.Namespace, model: Model) -> int:
         ", ".join(map(str, files)) if len(files) < 4 else f"{output}: {count(len(files), 'file')}"
     )
     print(shown)
-    return 0

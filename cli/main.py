@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
-from ..ir.errors import MlcError
+from ..ir.errors import MlcError, did_you_mean
 from ..runtime import ModelError
 from . import bench, compile, explain, opt, passes, run, targets
 
 COMMANDS = (compile, run, bench, explain, opt, passes, targets)
 USER_ERROR, INTERNAL_ERROR = 1, 2
+_OPTION = re.compile(r"--[\w-]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 1: what was given, or the result, is not as it should be; 2: mlc itself failed.
     """
-    chosen = parser().parse_args(arguments)
+    chosen, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        _refuse(chosen.parser, unknown)
     try:
         return chosen.command(chosen)
     except (MlcError, ModelError) as error:
@@ -58,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         module.add_to(commands)
     return top
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+    """Says which arguments are unknown, and which options they are like."""
+    options = set(_OPTION.findall(parser.format_help()))
+    told = [f"{text}{did_you_mean(text.partition('=')[0], options)}" for text in unknown]
+    parser.error(f"unrecognized arguments: {' '.join(told)}")
 
 
 def _fail(message: str, code: int) -> int:

@@ -90,17 +90,15 @@ def _passes(chosen: argparse.Namespace, module: ModuleOp) -> Sequence[Pass]:
 
 def _compressing(chosen: argparse.Namespace, module: ModuleOp) -> dict[str, Pass]:
     """The passes of the recipe that was given, by name."""
-    from ..passes.compress.compress import all_compressions
+    from ..passes.compress.compress import all_compressions, lacking_data
     from ..passes.compress.samples import Samples
 
     recipe, given = recipe_of(chosen), calibration_of(chosen)
     if recipe is None:
         return {}
     samples = None if given is None else Samples(given, module)
-    problems = [*recipe.problems(), *(samples.problems() if samples else [])]
-    if samples is None and recipe.needs_data():
-        problems.append("it needs calibration data: --calibration data.npz")
-    if problems:
+    data = lacking_data(recipe) if samples is None else samples.problems()
+    if problems := [*recipe.problems(), *data]:
         raise RecipeError(problems)
     return {step.name: step for step in all_compressions(recipe, samples)}
 

@@ -90,7 +90,8 @@ def compile(
             where it runs; by default 6 with ``tune``, else 1.
         recipe: How to compress the model; None leaves it as it is.
         calibration: Batches of inputs for recipes that need data: each a dict by name, a sequence,
-            or the array of the only input; or one dict of arrays, which is cut into batches.
+            or the array of the only input; or one dict of arrays (or the one array), which is cut
+            into batches. ``labels`` in a dict are left out.
         validation: Inputs like those, to judge the compressed model by: if they are one dict of
             arrays and it has ``labels``, by its accuracy, else by its agreement with the floats.
         metric: A function of a model that says how good it is, instead.

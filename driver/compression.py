@@ -14,7 +14,7 @@ from ..ir.errors import MlcError
 from ..runtime import Model
 from .fingerprint import digest_of_values
 from .foreign import model_of
-from .metric import Score, label_problems, metric_of, split_labels
+from .metric import Score, classes_of, label_problems, metric_of, split_labels
 from .stages import Stages
 from .targets import NativeTarget, Target, target_named
 
@@ -66,6 +66,8 @@ class Compression:
             raise RecipeError(wrong)
         self.calibration = _kept(self.calibration, "calibration")
         self.validation = _kept(self.validation, "validation")
+        if self.metric is not None and not callable(self.metric):
+            raise MlcError(f"metric is {self.metric!r}: expected a function of a model")
         judges = (self.validation, self.metric, self.max_drop)
         if self.recipe is None and any(j is not None for j in judges):
             raise MlcError("validation, metric and max_drop judge a compression: give a recipe too")
@@ -134,6 +136,7 @@ class _Run:
         stages: Stages,
         target: Target | None,
     ):
+        from ..ir.module import input_names
         from ..passes.compress.costs import Arithmetic
 
         self.asked = asked
@@ -142,9 +145,12 @@ class _Run:
         self.stages = stages
         self.costs = target.costs() if target else Arithmetic()
         self.recovered: list[dict[str, Any]] = []
-        given, self.labels = split_labels(asked.validation)
-        self.label_problems = [] if self.labels is None else label_problems(self.labels, given)
-        self.samples = self._samples(asked.calibration, "calibration")
+        inputs = input_names(module)
+        given, self.labels = split_labels(asked.validation, inputs)
+        self.label_problems = (
+            [] if self.labels is None else label_problems(self.labels, given, classes_of(module))
+        )
+        self.samples = self._samples(split_labels(asked.calibration, inputs)[0], "calibration")
         self.judging = self._samples(given, "validation") or self.samples
 
     def report(self) -> dict[str, Any]:
@@ -284,4 +290,6 @@ def _kept(data: Any, what: str) -> Any:
     """Data that can be gone through again and again."""
     if isinstance(data, str) or not isinstance(data, Iterable | None):
         raise MlcError(f"{what} is {data!r}: expected batches of arrays, or a dict of arrays")
+    if hasattr(data, "__array__"):
+        return np.asarray(data)
     return data if data is None or isinstance(data, Mapping) else list(data)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ir.dims import Dim
 from ..ir.errors import MlcError
 from ..runtime import Model
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
 
 LABELS = "labels"
 Score = Callable[[Model], float]
@@ -34,33 +38,69 @@ def metric_of(given: Score | None, batches: Any, labels: np.ndarray | None, exac
     ``batches`` are lists of inputs, which may be gone through again and again.
     """
     if given is not None:
-        return Metric(getattr(given, "__name__", "metric"), lambda model: float(given(model)))
+        return _by_user(given)
     if labels is not None:
         return Metric("accuracy", lambda model: _accuracy(model, batches, labels))
     wanted = [_results(exact, batch) for batch in batches]
     return Metric("agreement with the float model", lambda m: _agreement(m, batches, wanted))
 
 
-def split_labels(validation: Any) -> tuple[Any, np.ndarray | None]:
-    """Inputs, and the array called ``labels`` where there is one."""
-    if not isinstance(validation, Mapping) or LABELS not in validation:
-        return validation, None
-    inputs = {name: array for name, array in validation.items() if name != LABELS}
-    return inputs, np.asarray(validation[LABELS])
+def split_labels(data: Any, inputs: Sequence[str]) -> tuple[Any, np.ndarray | None]:
+    """Inputs, and the array called ``labels`` where there is one that is none of the ``inputs``."""
+    if not isinstance(data, Mapping) or LABELS not in data or LABELS in inputs:
+        return data, None
+    return {n: array for n, array in data.items() if n != LABELS}, np.asarray(data[LABELS])
 
 
-def label_problems(labels: np.ndarray, inputs: Mapping[str, Any]) -> list[str]:
-    """What is wrong with labels whatever the model, in words."""
+def classes_of(module: ModuleOp) -> Dim:
+    """How many columns the model's first output has; 1 where it has none."""
+    from ..ir.module import main_function
+    from ..ir.types import type_of
+
+    returned = main_function(module).body.block.last_op
+    outputs = returned.operands if returned else ()
+    shape = type_of(outputs[0]).shape if outputs else ()
+    return shape[-1] if shape else 1
+
+
+def label_problems(labels: np.ndarray, inputs: Mapping[str, Any], classes: Dim) -> list[str]:
+    """What is wrong with labels of so many classes, in words."""
     found = []
     if labels.dtype.kind not in "iu":
         found.append(f"validation: '{LABELS}' holds {labels.dtype}: expected numbers of classes")
+    elif labels.size and isinstance(classes, int) and not _within(labels, classes):
+        found.append(
+            f"validation: '{LABELS}' go from {labels.min()} to {labels.max()}: expected 0 to "
+            f"{classes - 1}, as the model's first output has {classes} columns"
+        )
     rows = {len(array) for array in inputs.values() if np.ndim(array)}
-    if labels.ndim == 0 or len(labels) not in rows:
+    if labels.ndim == 0 or (rows and len(labels) not in rows):
         found.append(
             f"validation: '{LABELS}' has the shape {list(labels.shape)}: expected one label for "
             f"each row of the inputs, which are {' or '.join(map(str, sorted(rows)))}"
         )
     return found
+
+
+def _within(labels: np.ndarray, classes: int) -> bool:
+    return bool(labels.min() >= 0 and labels.max() < classes)
+
+
+def _by_user(given: Score) -> Metric:
+    """Refuses what is no number, which no bound can be held against."""
+    name = getattr(given, "__name__", "metric")
+
+    def score(model: Model) -> float:
+        found = given(model)
+        try:
+            number = float(found)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if number != number:
+            raise MlcError(f"the metric '{name}' gave {found!r} for a model: expected a number")
+        return number
+
+    return Metric(name, score)
 
 
 def _accuracy(model: Model, batches: Any, labels: np.ndarray) -> float:

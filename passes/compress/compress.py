@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from xdsl.dialects.builtin import ModuleOp
 
+from ...ir.errors import did_you_mean
 from ..contract import Pass
 from .costs import Arithmetic, Costs
 from .equalize_layers import EqualizeLayers
@@ -17,7 +18,7 @@ from .protect_inputs import ProtectInputs
 from .quantize_activations import QuantizeActivations
 from .quantize_tables import QuantizeTables, tables_of
 from .quantize_weights import QuantizeWeights
-from .recipe import LowRank, Recipe, RecipeError, Sparsify
+from .recipe import LowRank, Recipe, RecipeError, Sparsify, Tables
 from .report import ENCODED, Report
 from .samples import Samples
 from .smooth_inputs import SmoothInputs
@@ -77,15 +78,24 @@ def check_recipe(
         problems.append(f"every layer: {ENCODED}" if encoded_layers(module) else none)
     elif not problems and not recipe.touches(names, tables):
         problems.append("it asks for nothing of any layer; the last pattern that fits counts")
-    if samples is None and recipe.needs_data():
-        problems.append(
-            "it needs calibration data: give calibration=batches (--calibration data.npz)"
-        )
+    if samples is None:
+        problems += lacking_data(recipe)
     for data in dict.fromkeys(d for d in (samples, judging) if d):
         problems += data.problems()
     problems += others
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
+
+
+def lacking_data(recipe: Recipe) -> list[str]:
+    """Which compressions cannot be done without calibration data, in words."""
+    needy = [o for o in recipe.options() if o.needs_data() and not isinstance(o, Tables)]
+    methods = ["" if o.method == "auto" else f" by {o.method}" for o in needy]
+    return [
+        f"{o.text()}{method} needs calibration data: give calibration=batches "
+        "(--calibration data.npz)"
+        for o, method in zip(needy, methods, strict=True)
+    ]
 
 
 def _patterns(recipe: Recipe, names: Sequence[str]) -> list[str]:
@@ -96,6 +106,7 @@ def _patterns(recipe: Recipe, names: Sequence[str]) -> list[str]:
         f"layers '{pattern}' have no say: patterns below fit all that it fits, and the last counts"
         if any(fnmatchcase(name, pattern) for name in names)
         else f"no layer is called '{pattern}'; the layers are {known}"
+        f"{did_you_mean(pattern.strip('*?'), names)}"
         for pattern in (override.pattern for override in recipe.idle(names))
     ]
 

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 
+from ...ir.errors import did_you_mean
+
 SCHEMES = ("weights", "static", "dynamic")
 ROUNDINGS = ("auto", "nearest", "hqq", "gptq", "awq")
 RANGES = ("min-max", "percentile", "mse", "entropy")
@@ -134,7 +136,8 @@ class Sparsify:
         found = [
             *_unless(
                 0 <= self.sparsity < 1,
-                f"sparsify.sparsity is {self.sparsity}: expected at least 0 and less than 1",
+                f"sparsify.sparsity is {self.sparsity}: expected at least 0 and less than 1"
+                f"{_percent(self.sparsity)}",
             ),
             *_choice("sparsify.method", self.method, PRUNINGS),
             *_choice("sparsify.scope", self.scope, SCOPES),
@@ -210,7 +213,8 @@ class LowRank:
         return [
             *_unless(
                 0 < self.ratio < 1,
-                f"low_rank.ratio is {self.ratio}: expected more than 0 and less than 1",
+                f"low_rank.ratio is {self.ratio}: expected more than 0 and less than 1"
+                f"{_percent(self.ratio)}",
             ),
             *_choice("low_rank.method", self.method, FACTORIZATIONS),
             *_choice("low_rank.form", self.form, FORMS),
@@ -285,7 +289,13 @@ def _group(part: str, group: int, everything: str) -> list[str]:
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> list[str]:
-    return _unless(value in known, f"{name} is {value!r}: expected {one_of(known)}")
+    likely = did_you_mean(value, known)
+    return _unless(value in known, f"{name} is {value!r}: expected {one_of(known)}{likely}")
+
+
+def _percent(share: float) -> str:
+    """What was meant by a share that must be a percentage."""
+    return f"; {share:g} % is {share / 100:g}" if 1 < share < 100 else ""
 
 
 def one_of(known: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ...ir.errors import MlcError
+from ...ir.errors import MlcError, did_you_mean
 from .recipe import PARTS, LowRank, Override, Quantize, Recipe, RecipeError, Sparsify
 
 
@@ -33,7 +33,9 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     try:
         return parse_recipe(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise MlcError(f"cannot read the recipe '{path}': {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise MlcError(f"cannot read the recipe '{path}': {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise MlcError(f"the recipe '{path}' is no TOML: {error}") from None
@@ -57,7 +59,8 @@ def recipe_of(given: Mapping[str, Any]) -> Recipe:
     """
     problems = _unknown("the recipe", given, {*PARTS, "layers"})
     parts = {name: _options(name, name, given[name], problems) for name in PARTS if name in given}
-    layers = [_override(entry, problems) for entry in _entries(given, problems)]
+    entries = enumerate(_entries(given, problems), 1)
+    layers = [_override(number, entry, problems) for number, entry in entries]
     recipe = Recipe(**parts, layers=tuple(layers))
     if problems:
         raise RecipeError([*problems, *(p for o in recipe.options() for p in o.problems())])
@@ -95,11 +98,12 @@ def _entries(given: Mapping[str, Any], problems: list[str]) -> list[Mapping[str,
     return []
 
 
-def _override(given: Mapping[str, Any], problems: list[str]) -> Override:
+def _override(number: int, given: Mapping[str, Any], problems: list[str]) -> Override:
     pattern = given.get("pattern")
+    where = f"layers {pattern!r}"
     if not isinstance(pattern, str) or not pattern:
         problems.append(f"layers need a pattern of names, got {dict(given)}")
-    where = f"layers {pattern!r}"
+        where = f"layers number {number}"
     problems += _unknown(where, given, {*PARTS, "pattern"})
     parts = {
         name: _switch(f"{where}: {name}", name, given[name], problems)
@@ -143,7 +147,11 @@ def _typed(name: str, value: Any, default: Any, problems: list[str]) -> Any:
 
 def _unknown(where: str, given: Mapping[str, Any], known: set[str]) -> list[str]:
     listed = ", ".join(sorted(known))
-    return [f"{where} has no '{key}'; it has {listed}" for key in given if key not in known]
+    return [
+        f"{where} has no '{key}'; it has {listed}{did_you_mean(key, known)}"
+        for key in given
+        if key not in known
+    ]
 
 
 def _plain(options: Quantize | Sparsify | LowRank | bool) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
+from ...ir.errors import did_you_mean
 from ...ir.interpreter import interpret
 from ...ir.module import input_names, main_function, model_module
 from ...ir.ops.control import ReturnOp
@@ -16,6 +17,8 @@ from ...ir.types import TensorType, is_float, type_of
 from ..dead_code import EliminateDeadCode
 from .report import Progress, silent
 
+# What may stand beside inputs, to judge results by; callers take it off.
+_LABELS = "labels"
 Batch = list[np.ndarray]
 Runner = Callable[[ModuleOp], Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]]
 
@@ -30,7 +33,8 @@ class Samples:
 
     Args:
         given: Batches, each a dict by input name, a sequence in the order of the inputs, or the
-            array of the only input; or one dict of arrays, cut into batches of the model's size.
+            array of the only input; or one dict of arrays, or the one array of the only input, cut
+            into batches of the model's size.
         runner: Makes a function of a module.
         progress: Is told what is done, how many batches of how many.
         what: What the data are called in messages.
@@ -47,6 +51,8 @@ class Samples:
         self.what = what
         self.names = input_names(module)
         self.types = [type_of(a) for a in main_function(module).body.block.args]
+        if self._is_only_input(given):
+            given = {self.names[0]: np.asarray(given)}
         self.given = self._cut(given) if isinstance(given, Mapping) else given
         if isinstance(self.given, Iterator):
             self.given = list(self.given)
@@ -81,42 +87,55 @@ class Samples:
     def _ordered(self, batch: Any) -> Batch:
         if isinstance(batch, Mapping):
             batch = [batch[n] for n in self.names]
-        arrays = [batch] if isinstance(batch, np.ndarray) else batch
+        arrays = [batch] if _is_array(batch) else batch
         return [np.asarray(a).astype(t.dtype) for a, t in zip(arrays, self.types, strict=True)]
 
     def _problems_of(self, batch: Any) -> list[str]:
         if isinstance(batch, str) or not isinstance(batch, Iterable):
             return [f"{batch!r} is no batch: expected arrays, by name or in the order of inputs"]
-        inputs = ", ".join(self.names)
-        if isinstance(batch, Mapping) and set(batch) != set(self.names):
-            missing = [f"the input '{n}' is missing" for n in self.names if n not in batch]
-            unknown = [str(n) for n in batch if n not in self.names]
-            return [
-                *missing,
-                *(f"no input is called '{n}'; the inputs are {inputs}" for n in unknown),
-            ]
+        inputs, found = ", ".join(self.names), list[str]()
+        known = (*self.names, _LABELS)
         if isinstance(batch, Mapping):
-            batch = [batch[n] for n in self.names]
-        arrays = [batch] if isinstance(batch, np.ndarray) else list(batch)
-        if len(arrays) != len(self.names):
-            return [f"there are {len(arrays)} arrays for the inputs {inputs}"]
-        return [
-            f"'{name}' {problem}"
-            for name, array, type in zip(self.names, arrays, self.types, strict=True)
-            for problem in _misfits(np.asarray(array), type)
-        ]
+            found = [f"the input '{n}' is missing" for n in self.names if n not in batch]
+            found += [
+                f"no input is called '{n}'; the inputs are {inputs}{did_you_mean(n, known)}"
+                for n in map(str, batch)
+                if n not in self.names
+            ]
+            given = {n: batch[n] for n in self.names if n in batch}
+        else:
+            arrays = [batch] if _is_array(batch) else list(batch)
+            if len(arrays) != len(self.names):
+                return [f"there are {len(arrays)} arrays for the inputs {inputs}"]
+            given = dict(zip(self.names, arrays, strict=True))
+        types = dict(zip(self.names, self.types, strict=True))
+        misfits = [(n, p) for n, a in given.items() for p in _misfits(np.asarray(a), types[n])]
+        return [*found, *(f"'{name}' {problem}" for name, problem in misfits)]
+
+    def _is_only_input(self, given: Any) -> bool:
+        """Whether the data are one array that is an input, and not batches of them."""
+        return _is_array(given) and len(self.types) == 1 and np.ndim(given) == self.types[0].rank
 
     def _cut(self, given: Mapping[str, np.ndarray]) -> Sequence[Mapping[str, np.ndarray]]:
         """One dict of arrays as batches along the first dim, of 8 where the model takes any."""
-        rows = [len(a) for a in map(np.asarray, given.values()) if a.ndim]
+        arrays = {name: np.asarray(array) for name, array in given.items()}
+        rows = {len(a) for a in arrays.values() if a.ndim}
         first = self.types[0].shape[0] if self.types and self.types[0].rank else 0
         size = first if isinstance(first, int) else 8
-        if len(set(rows)) != 1 or size == 0 or (rows[0] % size != 0 and isinstance(first, int)):
+        if len(rows) != 1 or 0 in (size, *rows):
+            return [given]
+        (total,) = rows
+        if isinstance(first, int) and total % size:
             return [given]
         return [
-            {n: np.asarray(a)[k : k + size] for n, a in given.items()}
-            for k in range(0, rows[0], size)
+            {n: a[k : k + size] if a.ndim else a for n, a in arrays.items()}
+            for k in range(0, total, size)
         ]
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is one array, of numpy or of another library."""
+    return hasattr(value, "__array__")
 
 
 def returning(

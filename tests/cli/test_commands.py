@@ -46,6 +46,13 @@ def mlc(capsys: pytest.CaptureFixture[str]):
     return run
 
 
+def test_options_that_are_nearly_right(mlc):
+    code, _, err = mlc("compile", "dense.onnx", "--quantise=int8", "--calbration", "x.npy")
+    assert code == 1
+    assert "--quantise=int8; did you mean '--quantize'?" in err
+    assert "did you mean '--calibration'?" in err
+
+
 def test_compile_then_run(mlc, folder):
     code, out, err = mlc("compile", "dense.onnx")
     assert code == 0

@@ -10,6 +10,7 @@ import mlc
 import numpy as np
 import onnx
 import pytest
+import torch
 from mlc.cli.main import main
 from mlc.driver.compression import tell_decoded
 from mlc.ir.errors import MlcError
@@ -81,6 +82,11 @@ def test_the_cache_knows_recipes_and_data(tmp_path: Path):
         (RECIPE, "data.npz", "calibration is 'data.npz': expected batches"),
         ("int8", BATCHES, "recipe is 'int8': expected an mlc.Recipe"),
         (mlc.Recipe(sparsify=Sparsify("0.9")), None, "sparsity is '0.9': expected float"),  # type: ignore
+        (RECIPE, {"x": np.full((3, 5), np.nan), "z": 1}, "called 'z'.*\n.*shape.*\n.*holds NaN"),
+        (RECIPE, {"x": dense_rows(0)}, "'x' is empty"),
+        (mlc.Recipe.of("int8"), None, "quantize static int8 needs calibration data"),
+        (RECIPE, None, "unstructured by sparsegpt needs calibration data"),
+        (mlc.Recipe(Quantize(), layers=(Override("*prodct*"),)), None, "did you mean 'product'"),
         (mlc.Recipe(Quantize(), layers=TWICE), None, "layers 'product' have no say"),
         (mlc.Recipe(Quantize(), layers=TWICE[1:]), None, "asks for nothing of any layer"),
     ],
@@ -98,6 +104,7 @@ def test_bad_recipes_and_data_are_refused(recipe: Any, data: Any, problem: str):
             {"validation": {"x": dense_rows(6), "labels": np.zeros(6)}},
             "expected numbers of classes",
         ),
+        ({"validation": {"x": dense_rows(6), "labels": np.full(6, 3)}}, "3 to 3: expected 0 to 2"),
         ({"max_drop": 0.01}, "something to judge by"),
         ({"max_drop": -1.0, "metric": lambda _: 1.0}, "max_drop is -1.0"),
     ],
@@ -105,6 +112,44 @@ def test_bad_recipes_and_data_are_refused(recipe: Any, data: Any, problem: str):
 def test_what_cannot_be_judged_by_is_refused(judging: dict[str, Any], problem: str):
     with pytest.raises(RecipeError, match=problem):
         mlc.compile(dense(), recipe=mlc.Recipe(Quantize()), cache=False, **judging)
+
+
+@pytest.mark.parametrize("metric", [5, lambda _: None, lambda _: float("nan")])
+def test_a_metric_that_gives_no_number_is_refused(metric: Any):
+    with pytest.raises(MlcError, match="expected a"):
+        mlc.compile(dense(), recipe=mlc.Recipe(Quantize()), metric=metric, cache=False)
+
+
+def test_data_may_be_an_array_or_have_labels_beside():
+    x, recipe = dense_rows(16), mlc.Recipe.of("int8")
+    given = (
+        x,
+        {"x": x, "labels": np.zeros(16, int)},
+        [torch.from_numpy(x)[n:][:8] for n in (0, 8)],
+    )
+    models = [mlc.compile(dense(), recipe=recipe, calibration=g, cache=False) for g in given]
+    wanted, *others = [np.asarray(model(x)) for model in models]
+    for other in others:
+        np.testing.assert_array_equal(other, wanted)
+
+
+def test_files_that_hold_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    onnx.save(dense(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "objects.npz", x=np.array([1, None], object))
+    np.savez(tmp_path / "data.npz", x=dense_rows(20))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:90])
+    for name in ("objects", "cut"):
+        given = f"--calibration={tmp_path / name}.npz"
+        assert main(["compile", str(tmp_path / "m.onnx"), "--quantize=int8", given]) == 1
+        assert "is no .npy or .npz file of numbers" in capsys.readouterr().err
+
+
+def test_a_part_and_a_report(tmp_path: Path):
+    onnx.save(dense(), tmp_path / "m.onnx")
+    common = ["compile", str(tmp_path / "m.onnx"), "--quantize=int4", "--quiet", "--emit=asm"]
+    report = tmp_path / "r.json"
+    assert main([*common, "-o", str(tmp_path / "m.s"), f"--report={report}"]) == 0
+    assert "product" in report.read_text()
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

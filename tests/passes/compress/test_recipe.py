@@ -82,6 +82,8 @@ def test_short_forms():
         (Quantize(bits=4, average=3.0), "give one of the two"),
         (Sparsify(scope="model", method="wanda"), "'magnitude'"),
         (LowRank(0), "ratio is 0"),
+        (Sparsify(90), "less than 1; 90 % is 0.9"),
+        (Sparsify(method="sparsgpt"), "sparsegpt; did you mean 'sparsegpt'?"),
     ],
 )
 def test_impossible_options(options: Quantize | Sparsify | LowRank, problem: str):
@@ -111,7 +113,7 @@ def test_a_file_is_told_all_its_mistakes():
     problems = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 6
     parts = ("'speed'", "bits is 'four': expected int", "'gruop'", "pattern", "sparsify is 3")
-    for part in (*parts, "group is 5"):
+    for part in (*parts, "group is 5", "did you mean 'group'?", "layers need a pattern"):
         assert part in problems
 
 
