@@ -29,7 +29,7 @@ import numpy as np
 
 from .digest import block_digest
 from .errors import ArtifactError
-from .memory import block
+from .memory import ask_for_huge_pages, block
 
 MAGIC = b"\x89MLC\r\n\x1a\n"
 FORMAT = 2
@@ -180,9 +180,11 @@ class _Reader:
                 size = os.fstat(file.fileno()).st_size
                 if size < _HEADER.size:
                     self._fail("is not an mlc artifact: it is too short")
-                return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise ArtifactError(f"cannot read '{self.path}': {error.strerror or error}") from None
+        ask_for_huge_pages(pages)
+        return np.frombuffer(pages, np.uint8)
 
     def _parse(self, text: bytes) -> Manifest:
         try:

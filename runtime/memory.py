@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,18 @@ def block(size: int) -> np.ndarray:
     if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         # Shared pages, which are the default, would never be huge.
         pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        ask_for_huge_pages(pages)
         return np.frombuffer(pages, np.uint8)
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -address_of(raw) % ALIGNMENT
     return raw[start : start + size]
+
+
+def ask_for_huge_pages(pages: mmap.mmap) -> None:
+    """Huge pages where the system has them: also for what is yet to be read of a mapped file."""
+    if len(pages) >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel may lack them, or a file's system may
+            pages.madvise(mmap.MADV_HUGEPAGE)
 
 
 def on_huge_pages(mapped: np.ndarray) -> np.ndarray:
