@@ -6,6 +6,7 @@ Shifts by the width or more leave nothing but the sign.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from math import isnan
 
 import numpy as np
@@ -79,6 +80,13 @@ def combine(b: LoopBuilder, op: str, dtype: np.dtype, x: SSAValue, y: SSAValue) 
     return settle(b, _compute(b, op, [x, y], dtype), dtype)
 
 
+def combine_all(b: LoopBuilder, op: str, dtype: np.dtype, values: Sequence[SSAValue]) -> SSAValue:
+    """One value or more, combined by a binary operator."""
+    if is_float(dtype) and op in ("max", "min"):
+        return _extreme(b, op, values)
+    return reduce(lambda x, y: combine(b, op, dtype, x, y), values)
+
+
 def combine_lanes(b: LoopBuilder, op: str, dtype: np.dtype, tile: SSAValue) -> SSAValue:
     """All elements of a tile combined by a binary operator; a scalar stays as it is."""
     is_order = op in ("max", "min") and not is_float(dtype) and not is_signed(dtype)
@@ -123,6 +131,15 @@ def _limited(b: LoopBuilder, op: str, x: SSAValue, limit: SSAValue) -> SSAValue:
     """The larger or smaller of both, as one instruction; NaN stays, since it is not beyond."""
     beyond = b.compare("ogt" if op == "max" else "olt", limit, x)
     return b.select(beyond, limit, x)
+
+
+def _extreme(b: LoopBuilder, op: str, values: Sequence[SSAValue]) -> SSAValue:
+    """The largest or smallest of values, or NaN where one is: two are tested at a time."""
+    best = reduce(lambda x, y: _limited(b, op, x, y), values)
+    pairs = zip(values[::2], [*values[1::2], values[-1]], strict=False)
+    tests = [b.compare("ord", *pair) for pair in pairs]
+    ordered = reduce(lambda x, y: b.op(arith.AndIOp, [x, y], x.type), tests)
+    return b.select(ordered, best, b.constant(np.nan, best.type))
 
 
 def _is_infinite(b: LoopBuilder, x: SSAValue) -> SSAValue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.errors import TargetError
@@ -10,6 +10,7 @@ from ...ir.kernel import KernelOp
 from ...ir.op import GraphOp, Param
 from ...ir.ops.attention import AttentionOp
 from ...ir.ops.conv import ConvOp
+from ...ir.ops.pool import MaxPoolOp
 from ...ir.types import DTYPES, F32, type_of
 from ...passes.decode_weights import note_of
 from ..choice import Chooser, Option, by_estimate
@@ -27,6 +28,7 @@ from .templates.frame import Code
 from .templates.integer_pair import integer_kernel
 from .templates.one_query import one_query_kernel, streams
 from .templates.pads import pad_kernel
+from .templates.pool import pool_kernel
 from .templates.reduction import reduction_kernel
 from .templates.row import row_kernel
 from .templates.sparse_bytes import sparse_kernel
@@ -46,7 +48,6 @@ def _attention(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
 
 _PLAIN = {
     "row": row_kernel,
-    "reduction": reduction_kernel,
     "concat": concat_kernel,
     "pad": pad_kernel,
     "attention": _attention,
@@ -102,22 +103,20 @@ class Scheduler:
             kernel.properties["algorithm"] = Param("sparse")
             return sparse_kernel(kernel, name, self.target, height)
         algorithm = kernel.algorithm.data
-        if algorithm == "contraction":
-            return self._product(kernel, name)
+        if algorithm in _TEMPLATES:
+            return self._first(kernel, name)
         if algorithm not in _PLAIN:
             raise TargetError(f"the CPU target has no kernel for '{algorithm}'")
         return _PLAIN[algorithm](kernel, name, self.target)
 
-    def _product(self, kernel: KernelOp, name: str) -> Code:
+    def _first(self, kernel: KernelOp, name: str) -> Code:
         """By the first template that takes the kernel."""
-        for algorithm, template in _PRODUCTS:
+        for algorithm, template in _TEMPLATES[kernel.algorithm.data]:
             code = template(kernel, name, self.target)
             if code is not None:
                 kernel.properties["algorithm"] = Param(algorithm)
                 return code
-        kernel.properties["algorithm"] = Param("reduction")
-        kernel.properties["why"] = Param("it is no product of two strided factors")
-        return reduction_kernel(kernel, name, self.target)
+        raise AssertionError(f"no template takes {name}")
 
 
 def _question(
@@ -157,16 +156,25 @@ def _winograd(kernel: KernelOp, name: str, target: CpuTarget) -> Code | None:
     return winograd_kernel(kernel, name, target, results) if results else None
 
 
-# The ways to compute a sum of products, the most special first.
-_PRODUCTS: tuple[tuple[str, Template], ...] = (
-    ("encoded", encoded_kernel),
-    ("winograd", _winograd),
-    ("depthwise", depthwise_kernel),
-    ("bf16", bfloat_kernel),
-    ("strassen", strassen_kernel),
-    ("contraction", contraction_kernel),
-    ("integer", integer_kernel),
-)
+def _plain_sum(kernel: KernelOp, name: str, target: CpuTarget) -> Code:
+    kernel.properties["why"] = Param("it is no product of two strided factors")
+    return reduction_kernel(kernel, name, target)
+
+
+# The ways to compute a sum of products, and other reductions, the most special first.
+_TEMPLATES: Mapping[str, Sequence[tuple[str, Template]]] = {
+    "contraction": (
+        ("encoded", encoded_kernel),
+        ("winograd", _winograd),
+        ("depthwise", depthwise_kernel),
+        ("bf16", bfloat_kernel),
+        ("strassen", strassen_kernel),
+        ("contraction", contraction_kernel),
+        ("integer", integer_kernel),
+        ("reduction", _plain_sum),
+    ),
+    "reduction": (("pool", pool_kernel), ("reduction", reduction_kernel)),
+}
 
 
 def has_kernel(op: GraphOp, target: CpuTarget) -> bool:
@@ -181,6 +189,8 @@ def has_kernel(op: GraphOp, target: CpuTarget) -> bool:
 
 def watches_border(op: GraphOp, target: CpuTarget, chooser: Chooser = by_estimate) -> bool:
     """Whether the kernel of ``op`` reads around its pads, so that no padded copy is needed."""
+    if isinstance(op, MaxPoolOp):
+        return True
     if not isinstance(op, ConvOp) or skips_zeros(op, target):
         return False
     return chooser(op, "winograd", _winograd_options(op, target)) != (0,)

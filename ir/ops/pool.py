@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_, mul
 
@@ -48,10 +49,14 @@ class PoolOp(GraphOp):
 
     def read(self, i: Indices, offsets: Indices, outside: float) -> tuple[s.Scalar, list[s.Scalar]]:
         """The element at ``offsets`` in the window of result ``i``, and where it is."""
-        x, window = self.operand_type(0), self.window()
+        window = self.window()
         where = window.where(i[1:-1], offsets)
-        value = s.load(0, [i[0], *where, i[-1]], x.dtype)
-        return inside(window.guards(where, x.shape[1:-1]), value, outside), where
+        guards = window.guards(where, self.operand_type(0).shape[1:-1])
+        return inside(guards, self.element(i, where), outside), where
+
+    def element(self, i: Indices, where: Sequence[s.Scalar]) -> s.Scalar:
+        """The element at ``where`` in the spatial dims of x, which is inside."""
+        return s.load(0, [i[0], *where, i[-1]], self.operand_type(0).dtype)
 
     def slices(self, x: np.ndarray, outside: float) -> list[np.ndarray]:
         """For every offset in the window, what all windows read there."""
@@ -115,10 +120,13 @@ class AvgPoolOp(PoolOp):
         wide = accumulator(x.dtype)
 
         def body(i: Indices, r: Indices) -> s.Scalar:
-            value = s.cast(self.read(i, r, 0)[0], wide)
-            return value * (1 / s.cast(self._count(i), wide))
+            return s.cast(self.read(i, r, 0)[0], wide) * self.weight(i)
 
         return Reduce(self.kernel, "add", body, lambda total: s.cast(total, x.dtype))
+
+    def weight(self, i: Indices) -> s.Scalar:
+        """The share of each element in result ``i``."""
+        return 1 / s.cast(self._count(i), accumulator(self.operand_type(0).dtype))
 
     def _overhang(self) -> tuple[int, ...]:
         return self.overhang or (0,) * len(self.kernel)
@@ -144,7 +152,7 @@ class AvgPoolOp(PoolOp):
             step = self.dilations[k]
             first = s.maximum((s.size(low) - start + (step - 1)) // step, 0)
             last = s.minimum((s.size(high) - start + (step - 1)) // step, self.kernel[k])
-            counts.append(last - first)
+            counts.append(s.maximum(last - first, 0))
         return reduce(mul, counts)
 
 
