@@ -14,7 +14,7 @@ from .contraction import rows_in_registers
 from .frame import static
 
 # Bytes of a first and of a second level of cache that may be counted on.
-_NEAR = 32 * 1024
+NEAR = 32 * 1024
 _CACHE = 832 * 1024
 # Bytes of products, which share that cache for a short while.
 _PRODUCTS = 512 * 1024
@@ -30,6 +30,8 @@ _FILTERS = 64
 _STREAMED = 1536 * 1024
 # Tasks of a block, for more threads than there are blocks.
 _GROUPS = 4
+# Tiles that share weights which come from memory, so that memory keeps up.
+SHARING = 24
 # Tiles of a block that make good register tiles.
 _FEWEST = 12
 
@@ -116,11 +118,14 @@ def blocking(problem: Problem, target: CpuTarget) -> Blocking:
 
 
 def even_blocking(problem: Problem, target: CpuTarget) -> Blocking:
-    """Equal blocks, an even number of them, so that two threads need transform no input twice."""
+    """Equal blocks, an even number of them, so that two threads need transform no input twice.
+
+    Where halves would be small there is one, as each block reads all weights.
+    """
     part = max(1, static((problem.part,)))
     fitting = min(_STREAMED // problem.channels, _PRODUCTS // _WIDEST) // (4 * problem.points)
     fitting = max(1, fitting)
-    blocks = 2 * ceil(part, 2 * fitting)
+    blocks = 2 * ceil(part, 2 * fitting) if part >= 2 * SHARING else ceil(part, fitting)
     count = ceil(part, blocks)
     rows, panel = _register_tile(count, fitting, problem, target, any_slab=True)
     panels = ceil(problem.filters, panel)
@@ -161,7 +166,7 @@ def _register_tile(
             slab = 0 if any_slab else 4 * width * lanes * problem.channels
             speed = rows / (rows + 1) * width / (width + 0.5)
             used = count / (ceil(count, rows) * rows) * vectors / (ceil(vectors, width) * width)
-            score = speed * used / (1 + max(0, slab - _NEAR) / _FAR)
+            score = speed * used / (1 + max(0, slab - NEAR) / _FAR)
             if score > best_score + 1e-9:
                 best, best_score = (rows, width * lanes), score
     return best

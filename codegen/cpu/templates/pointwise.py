@@ -24,11 +24,11 @@ from xdsl.ir import SSAValue
 from ....ir import loop
 from ....ir.dims import Dim, ceildiv
 from ..expansion import Expansion, matrix_of
-from .blocking import Blocking, Problem, ceil
+from .blocking import NEAR, Blocking, Problem, ceil
 from .frame import Code, Frame, Packing, grain_of
 
-# The elements of a cache line.
-_LINE = 16
+# The bytes of an element; the elements of a cache line.
+_WORD, _LINE = 4, 16
 
 
 class PointwiseProducts:
@@ -130,6 +130,7 @@ class PointwiseProducts:
         b, cut = self.b, self.cut
         down, zero, one = b.index(self.channels), b.index(0), b.index(1)
         ahead, lines = self._ahead(right, tile)
+        near = _WORD * self.channels * cut.panel <= NEAR
 
         def step(channel: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             here = b.add_index(left, channel)
@@ -139,7 +140,7 @@ class PointwiseProducts:
             next = b.add_index(ahead, b.mul_index(channel, b.index(lines * _LINE)))
             for line in range(lines):
                 place = b.add_index(next, b.index(line * _LINE))
-                b.add(loop.PrefetchOp(self.weights, place, near=True))
+                b.add(loop.PrefetchOp(self.weights, place, near=near))
             return [b.fma(x, y, carried[0])]
 
         none = b.constant(0, loop.tile((cut.rows, cut.panel), f32))

@@ -35,7 +35,7 @@ from ..expression import ExpressionLowering
 from ..target import CpuTarget
 from ..vector_math.exponential import BIAS
 from ..vector_math.lanes import Lanes
-from .blocking import Problem, even_blocking
+from .blocking import SHARING, Problem, even_blocking
 from .columns import fold_columns, for_columns
 from .frame import Code, Frame, static
 from .pointwise import PointwiseProducts
@@ -56,8 +56,8 @@ _POINTS = len(_RIGHTS)
 # Multiply-adds of a vector that take as long as all there is to do with an element of a factor or
 # of the result besides; measured with AVX-512 on a CPU with one multiplier.
 _MOVED = 12
-# Fewer tiles, or deeper ones, wait for memory.
-_FEWEST_TILES, _DEEPEST = 48, 4096
+# Deeper tiles wait for memory.
+_DEEPEST = 4096
 _WORTH = 1.02
 _NO_AXIS = -1
 # The bits of a single float's fraction; the largest power of two that makes rows equally large.
@@ -83,7 +83,7 @@ def strassen_kernel(kernel: KernelOp, name: str, target: CpuTarget) -> Code | No
 
 def gain(problem: Problem, target: CpuTarget) -> float:
     """How many times faster than the plain sum a product of halves is, by estimate."""
-    if problem.tiles < _FEWEST_TILES or problem.channels > _DEEPEST:
+    if problem.tiles < SHARING or problem.channels > _DEEPEST:
         return 1.0
     moved = _MOVED * target.multipliers * (1 / problem.channels + 1 / problem.filters) / 2
     return 1 / (_POINTS / 8 + moved)
