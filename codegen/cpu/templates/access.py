@@ -58,7 +58,9 @@ def load_forms(
         seen.add(id(node))
         if node.op == "axis":
             return None
-        if node.op == "load" and node.attr in buffers:
+        if node.op == "load" and node.attr not in buffers:
+            continue
+        if node.op == "load":
             form = space.position(node.args, buffers[node.attr].shape)
             forms.append(form)
             waiting += [value for value, _ in form.rest]

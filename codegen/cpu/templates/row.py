@@ -32,8 +32,9 @@ from .frame import Code, Frame, grain_of, static
 from .planes import planes_kernel
 
 _BLOCK = 4096
-_WORTH_KEEPING = 4
-_WORTH_A_ROW = 12
+# The machine vectors of a tile at most; fewer where these leave no rest.
+_VECTORS = 4
+_WORTH_KEEPING = 12
 _LONGEST_ROW = 8192
 _PICTURES = 4
 
@@ -188,14 +189,14 @@ class _Rows:
         self.pending = [v for v in self.pending if v not in kept]
         free = list(self.pending)
         for value in needed:
-            if value not in kept and self._needed_later(value, needed, op):
-                row = next((f for f in free if f.type == value.type), None)
-                cost = effort(self._element(value))
-                if row is not None and cost >= _WORTH_KEEPING:
-                    free.remove(row)
-                    kept[value] = self._output(row)
-                elif cost >= _WORTH_A_ROW and self._is_short():
-                    kept[value] = self._row_for(value)
+            if value in kept or not self._is_worth_keeping(value, needed, op):
+                continue
+            row = next((f for f in free if f.type == value.type), None)
+            if row is not None:
+                free.remove(row)
+                kept[value] = self._output(row)
+            elif self._is_short():
+                kept[value] = self._row_for(value)
         return kept
 
     def _is_short(self) -> bool:
@@ -227,9 +228,13 @@ class _Rows:
         order = [r for o in self.ops for r in o.results]
         return [v for v in order if v in found and type_of(v).shape == self.shape]
 
-    def _needed_later(self, value: SSAValue, needed: list[SSAValue], op: GraphOp) -> bool:
+    def _is_worth_keeping(self, value: SSAValue, needed: list[SSAValue], op: GraphOp) -> bool:
+        """Whether something after ``op`` needs a value that is expensive to compute again."""
         users = [use.operation for use in value.uses]
-        return any(u is not op and u.results and u.results[0] not in needed for u in users)
+        if not any(u is not op and u.results and u.results[0] not in needed for u in users):
+            return False
+        expression = self._element(value)
+        return effort(expression) >= _WORTH_KEEPING or not self._is_straight([expression])
 
     def _last_pass(self, start: SSAValue, stop: SSAValue) -> None:
         """Computes all results that are left."""
@@ -245,17 +250,24 @@ class _Rows:
         for_columns(self.b, start, stop, self._width([e for _, e in wanted]), body)
 
     def _width(self, expressions: list[Scalar]) -> int:
-        """The columns of a tile: four machine vectors, or one element where lanes would differ."""
+        """The columns of a tile: some machine vectors, or one element where lanes would differ."""
         if not self.shape:
             return 1
         probe = self._lowering(self.b.index(0), 2)
-        forms = [load_forms(e, self.space, self.frame.buffers) for e in expressions]
         if not all(probe.can_tile(e) for e in expressions):
             return 1
         bits = max(8 * type_of(v).dtype.itemsize for v in self.frame.kernel.yielded)
         lanes = self.frame.target.lanes(max(32, bits))
-        straight = all(f is not None and contiguous(f, len(self.shape) - 1) for f in forms)
-        return 4 * lanes if straight and static_size((self.columns,)) else lanes
+        size = static_size((self.columns,))
+        if not size or not self._is_straight(expressions):
+            return lanes
+        even = (n * lanes for n in range(_VECTORS, 1, -1) if size % (n * lanes) == 0)
+        return next(even, _VECTORS * lanes)
+
+    def _is_straight(self, expressions: list[Scalar]) -> bool:
+        """Whether neighbouring columns read neighbours, or the same element."""
+        forms = [load_forms(e, self.space, self.frame.buffers) for e in expressions]
+        return all(f is not None and contiguous(f, len(self.shape) - 1) for f in forms)
 
     def _element(self, value: SSAValue) -> Scalar:
         return self.frame.fused.element(value, self._where(type_of(value).rank))

@@ -109,10 +109,10 @@ def test_a_constant_read_in_two_orders_is_laid_out_twice(monkeypatch: pytest.Mon
 
 def test_tasks_may_be_split_anywhere(monkeypatch: pytest.MonkeyPatch):
     force(monkeypatch)
-    graph = Graph((70, 64))
+    graph = Graph((100, 64))
     module = graph.module(graph(MatmulOp, graph.inputs[0], normal(64, 512)))
     native = Native(module)
-    arrays = [normal(70, 64)]
+    arrays = [normal(100, 64)]
     (wanted,) = native.run(arrays)
     library, got = Library(native.build.objects, ["k0_matmul"]), np.empty_like(wanted)
     weights = native.expanded.ctypes.data
@@ -131,6 +131,7 @@ def chosen(rows: Dim, depth: int, columns: int, target: CpuTarget | None = None)
 
 def test_where_it_pays():
     assert chosen(128, 768, 768) == ["strassen"]
+    assert chosen(49, 768, 768) == ["strassen"]
     assert chosen(128, 769, 768) == ["contraction"]
     assert chosen(32, 768, 768) == ["contraction"]
     assert chosen(3136, 64, 64) == ["contraction"]
