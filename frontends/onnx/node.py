@@ -14,11 +14,11 @@ from ...ir.dims import Dim, Shape, SymDim, is_static
 from ...ir.errors import InvalidModelError, Unsupported
 from ...ir.op import GraphOp, set_source
 from ...ir.ops.constant import ConstantOp
-from ...ir.ops.elementwise import CastOp
 from ...ir.ops.index import GatherOp
 from ...ir.ops.reduce import ReduceOp
-from ...ir.ops.shape import BroadcastOp, IotaOp, PadOp, ReshapeOp, TransposeOp, dims_param
+from ...ir.ops.shape import IotaOp, PadOp, dims_param
 from ...ir.types import I64, TensorType, type_of
+from ..writer import Writer
 from .emission import Emission
 from .fold import elements, known_op
 from .refusal import FIX_INPUT, Refusal
@@ -51,7 +51,7 @@ class Shared:
 
 
 @dataclass
-class Node:
+class Node(Writer):
     """One ONNX node while it is imported.
 
     Attributes:
@@ -73,10 +73,6 @@ class Node:
     run: Callable[[onnx.GraphProto, Sequence[Value], str], list[Value]]
     expand: Callable[[], list[Value]]
 
-    def add(self, op: GraphOp) -> SSAValue:
-        """Appends an op that stems from this node; gives its first result."""
-        return self.add_all(op)[0]
-
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""
         set_source(op, self.source)
@@ -85,10 +81,6 @@ class Node:
     def late_symbol(self, stem: str = "count") -> str:
         """A new name for a size that only the run tells."""
         return self.shared.emission.late_symbol(stem)
-
-    def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
-        """A constant."""
-        return self.add(ConstantOp.of(np.asarray(value).astype(dtype)))
 
     def sizes(self, dims: Shape | Dim, dtype: np.dtype = I64) -> SSAValue:
         """A vector of dims, or a scalar."""
@@ -202,24 +194,6 @@ class Node:
     def element(self, vector: SSAValue, index: int) -> SSAValue:
         """One element of a vector, as a scalar."""
         return self.add(GatherOp(vector, self.constant(index, I64)))
-
-    def cast(self, value: SSAValue, dtype: np.dtype) -> SSAValue:
-        """The value in another dtype; itself where it has it."""
-        return value if type_of(value).dtype == dtype else self.add(CastOp(value, to=dtype))
-
-    def reshape(self, value: SSAValue, shape: Shape) -> SSAValue:
-        """The value in another shape; itself where it has it."""
-        return value if type_of(value).shape == shape else self.add(ReshapeOp.to(value, shape))
-
-    def transpose(self, value: SSAValue, perm: Sequence[int]) -> SSAValue:
-        """The value with its dims permuted; itself where nothing moves."""
-        if list(perm) == list(range(len(perm))):
-            return value
-        return self.add(TransposeOp(value, perm=tuple(perm)))
-
-    def broadcast(self, value: SSAValue, shape: Shape) -> SSAValue:
-        """The value repeated to a shape; itself where it has it."""
-        return value if type_of(value).shape == shape else self.add(BroadcastOp.to(value, shape))
 
     def matched(self, *values: SSAValue) -> list[SSAValue]:
         """Values that are to be broadcast against each other.

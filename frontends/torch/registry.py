@@ -12,14 +12,14 @@ import torch
 from torch import fx
 from xdsl.ir import Block, SSAValue
 
-from ...ir.dims import Dim, Shape, SymDim, ceildiv
+from ...ir.dims import Dim, SymDim, ceildiv
 from ...ir.errors import MlcError
 from ...ir.op import GraphOp, set_source
-from ...ir.ops.constant import ConstantOp
-from ...ir.ops.elementwise import AddOp, CastOp, MulOp
+from ...ir.ops.elementwise import AddOp, MulOp
 from ...ir.ops.index import GatherOp
-from ...ir.ops.shape import BroadcastOp, IotaOp, ReshapeOp, SliceOp, TransposeOp, dims_param
+from ...ir.ops.shape import IotaOp, SliceOp, dims_param
 from ...ir.types import I64, TensorType, tensor, type_of
+from ..writer import Writer
 from .dim_value import dim_value, is_number
 from .sizes import Sizes
 from .tensors import numpy_dtype
@@ -58,7 +58,7 @@ class Inner:
 
 
 @dataclass
-class Node:
+class Node(Writer):
     """One call of an ATen operator while it is imported.
 
     Attributes:
@@ -85,19 +85,11 @@ class Node:
         """The operator without its overload."""
         return packet_of(self.call.target)
 
-    def add(self, op: GraphOp) -> SSAValue:
-        """Appends an op that stems from this node; gives its first result."""
-        return self.add_all(op)[0]
-
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""
         set_source(op, self.source)
         self.emit(op)
         return op.results
-
-    def constant(self, value: Any, dtype: np.dtype) -> SSAValue:
-        """A constant."""
-        return self.add(ConstantOp.of(np.asarray(value).astype(dtype)))
 
     def arg(self, name: str, default: Any = None) -> Any:
         """An argument, or ``default`` where it is not in the schema or None."""
@@ -169,24 +161,6 @@ class Node:
         if step != 1:
             numbers = self.add(MulOp(numbers, self.size(step)))
         return numbers if start == 0 else self.add(AddOp(numbers, self.size(start)))
-
-    def cast(self, value: SSAValue, dtype: np.dtype) -> SSAValue:
-        """The value in another dtype; itself where it has it."""
-        return value if type_of(value).dtype == dtype else self.add(CastOp(value, to=dtype))
-
-    def reshape(self, value: SSAValue, shape: Shape) -> SSAValue:
-        """The value in another shape; itself where it has it."""
-        return value if type_of(value).shape == shape else self.add(ReshapeOp.to(value, shape))
-
-    def transpose(self, value: SSAValue, perm: Sequence[int]) -> SSAValue:
-        """The value with its dims permuted; itself where nothing moves."""
-        if list(perm) == list(range(len(perm))):
-            return value
-        return self.add(TransposeOp(value, perm=tuple(perm)))
-
-    def broadcast(self, value: SSAValue, shape: Shape) -> SSAValue:
-        """The value repeated to a shape; itself where it has it."""
-        return value if type_of(value).shape == shape else self.add(BroadcastOp.to(value, shape))
 
     def slice(self, value: SSAValue, axis: int, start: Dim, stop: Dim, step: int = 1) -> SSAValue:
         """Every ``step``-th element along one axis; bounds are already clipped."""
