@@ -1,32 +1,67 @@
-"""Bars as a picture in a page: SVG, a group of bars for each entry, named where one points."""
+"""Bars as a picture in a page: SVG, a group of bars for each entry, named where there is room.
+
+Every group tells its values where one points at it, and a click leads to its row in a table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-from .table import engineering
+from .table import clipped, engineering
 
-# A name, what a click leads to, and bars with what each is called.
-Entry = tuple[str, str, Sequence[tuple[str, float | None]]]
+_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 1000.0, 170.0, 64.0, 12.0, 0.25
+# The widest group, the lowest bar, the room of a name across, and down by its letters.
+_WIDEST, _LEAST, _ACROSS, _MARGIN, _DOWN, _LETTERS = 90.0, 1.5, 13.0, 20.0, 4.2, 24
+_BEFORE = "#8888"
 
-_WIDTH, _HEIGHT, _LEFT, _GAP = 1000.0, 180.0, 64.0, 0.25
-_COLORS = ("#8888", "var(--bar)")
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        name: What it is, such as ``after``.
+        value: None where it is not known: then there is no bar.
+        color: A CSS color.
+    """
+
+    name: str
+    value: float | None
+    color: str = _BEFORE
 
 
-def bar_chart(entries: Sequence[Entry], unit: str) -> str:
-    """Groups from left to right; all bars begin at 0, values that are not known have none."""
-    values = [value for _, _, bars in entries for _, value in bars if value is not None]
+@dataclass(frozen=True)
+class Entry:
+    """Bars side by side.
+
+    Attributes:
+        name: Whose they are.
+        link: Where a click leads.
+        bars: From left to right.
+    """
+
+    name: str
+    link: str
+    bars: Sequence[Bar]
+
+
+def bar_chart(entries: Sequence[Entry], unit: str, legend: Sequence[tuple[str, str]]) -> str:
+    """Groups from left to right; all bars begin at 0. ``legend``: colors and what they mean."""
+    values = [bar.value for entry in entries for bar in entry.bars if bar.value is not None]
     top = max(values, default=0.0)
     if not values or top <= 0:
         return "<p><small>nothing was measured</small></p>"
-    step = (_WIDTH - _LEFT) / len(entries)
-    drawn = "".join(
-        _group(entry, _LEFT + k * step, step, top, unit) for k, entry in enumerate(entries)
-    )
+    step = min((_WIDTH - _LEFT) / len(entries), _WIDEST)
+    every = int(max(1, -(-_ACROSS // step)))  # so many share the room of a name
+    names = {k: clipped(e.name, _LETTERS) for k, e in enumerate(entries) if k % every == 0}
+    drawn = "".join(_group(e, _LEFT + k * step, step, top, unit) for k, e in enumerate(entries))
+    drawn += "".join(_name(name, _LEFT + (k + 0.5) * step) for k, name in names.items())
+    below = _MARGIN + _DOWN * max(map(len, names.values()))
     return (
-        f'<svg viewBox="0 -12 {_WIDTH:g} {_HEIGHT + 22:g}" width="100%" role="img" '
-        f'style="max-height:16rem">{_axis(top, unit)}{drawn}</svg>{_legend(entries)}'
+        f'<svg viewBox="0 {-_TOP:g} {_WIDTH:g} {_TOP + _HEIGHT + below:g}" width="100%" '
+        f'role="img">{_axis(top, unit)}{drawn}</svg>{_legend(legend)}'
     )
 
 
@@ -44,31 +79,36 @@ def _axis(top: float, unit: str) -> str:
 
 
 def _group(entry: Entry, x: float, step: float, top: float, unit: str) -> str:
-    name, link, bars = entry
-    width = step * (1 - _GAP) / len(bars)
-    colors = _COLORS[-len(bars) :]
-    told = ", ".join(f"{what} {engineering(v, unit)}" for what, v in bars if v is not None)
+    width = step * (1 - _GAP) / len(entry.bars)
+    told = ", ".join(
+        f"{bar.name} {engineering(bar.value, unit)}" for bar in entry.bars if bar.value is not None
+    )
     drawn = "".join(
-        _bar(x + step * _GAP / 2 + k * width, width, (value or 0) / top, colors[k])
-        for k, (_, value) in enumerate(bars)
+        _bar(x + step * _GAP / 2 + k * width, width, bar.value / top, bar.color)
+        for k, bar in enumerate(entry.bars)
+        if bar.value is not None
     )
     whole = f'<rect x="{x:.1f}" y="0" width="{step:.1f}" height="{_HEIGHT:g}" fill="transparent"/>'
-    return f'<a href="{link}"><title>{escape(f"{name}: {told}")}</title>{whole}{drawn}</a>'
+    title = escape(f"{entry.name}: {told}" if told else entry.name)
+    return f'<a href="{entry.link}"><title>{title}</title>{whole}{drawn}</a>'
+
+
+def _name(name: str, x: float) -> str:
+    """Below, from its end at the bar down to the left."""
+    return (
+        f'<text transform="translate({x + 4:.1f} {_HEIGHT + 12:g}) rotate(-50)" text-anchor="end" '
+        f'font-size="10" fill="currentColor">{escape(name)}</text>'
+    )
 
 
 def _bar(x: float, width: float, share: float, color: str) -> str:
-    height = max(_HEIGHT * share, 0)
+    height = max(_HEIGHT * share, _LEAST)
     return (
         f'<rect x="{x:.1f}" y="{_HEIGHT - height:.1f}" width="{width:.1f}" '
         f'height="{height:.1f}" fill="{color}"/>'
     )
 
 
-def _legend(entries: Sequence[Entry]) -> str:
-    names = [what for what, _ in entries[0][2]]
-    colors = _COLORS[-len(names) :]
-    parts = [
-        f'<span style="color:{color}">■</span> {escape(what)}'
-        for what, color in zip(names, colors, strict=True)
-    ]
-    return f"<small>{' &nbsp; '.join(parts)} &nbsp; layers in order; point at one</small>"
+def _legend(legend: Sequence[tuple[str, str]]) -> str:
+    parts = [f'<span style="color:{color}">■</span> {escape(what)}' for color, what in legend]
+    return f"<small>{' &nbsp; '.join(parts)}</small>"

@@ -15,8 +15,6 @@ from ..runtime import Model
 from .arguments import arrays_of, check_writable, write_text
 from .compression_text import text_of
 
-_KINDS = (".json", ".html")
-
 
 def add_compression(parser: argparse.ArgumentParser) -> None:
     """The recipe, its short forms, data, the guard, and the report."""
@@ -103,17 +101,41 @@ def tell(model: Model, chosen: argparse.Namespace) -> None:
         return
     print(text_of(found))
     if chosen.report:
-        write_text(_report(model, Path(chosen.model).name, chosen.report), chosen.report)
+        kind = Path(chosen.report).suffix
+        write_text(_KINDS[kind](model, Path(chosen.model).name), chosen.report)
         print(f"{chosen.report}: the report")
 
 
-def _report(model: Model, title: str, file: str) -> str:
+def tell_again(model: Model, title: str, html: str | None, as_json: bool) -> None:
+    """Prints what compression came to when the model was compiled, and its recipe.
+
+    Raises:
+        MlcError: The model was not compressed, or the page cannot be written.
+    """
+    if not model.report.get("compression"):
+        raise MlcError(f"{title} was compiled without a recipe")
+    if html:
+        write_text(_page(model, title), html)
+        print(f"{html}: the report")
+    elif as_json:
+        print(_values(model, title), end="")
+    else:
+        print(f"{model.report['recipe']}\n{text_of(model.report['compression'])}")
+
+
+def _page(model: Model, title: str) -> str:
     from .compression_page import compression_page
 
-    found = model.report["compression"]
-    if Path(file).suffix == ".html":
-        return compression_page(title, found, model.report["recipe"])
-    return json.dumps(found, indent=1) + "\n"
+    return compression_page(title, model.report["compression"], model.report["recipe"])
+
+
+def _values(model: Model, title: str) -> str:
+    report = {"model": title, "recipe": model.report["recipe"], **model.report["compression"]}
+    return json.dumps(report, indent=1) + "\n"
+
+
+# What writes a report, by the end of the file's name.
+_KINDS = {".json": _values, ".html": _page}
 
 
 def _check(chosen: argparse.Namespace, asked: bool) -> None:

@@ -6,21 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..passes.compress.report import LayerReport
-from .table import clipped, engineering, table
+from .table import clipped, count, engineering, table
 
-_LINES = 40
+_LINES, _REASONS = 40, 8
+_LEGEND = (
+    "dB: signal to noise of what was changed, and of the layer's result; "
+    "predicted, measured: how many times as fast"
+)
 
 
 def text_of(found: Mapping[str, Any]) -> str:
     """A line for each layer, a summary, and the reasons for what was not done as asked."""
     layers = [LayerReport.of(values) for values in found["layers"]]
     shown = [layer for layer in layers if layer.steps][:_LINES]
-    numbers = [">bytes", ">was", ">dB", ">result dB", ">faster", ">measured"]
-    lines = [table(["layer", "done", *numbers], [_row(layer) for layer in shown])]
+    head = ["layer", "done", ">bytes", ">was", ">dB", ">result dB", ">predicted", ">measured"]
+    lines = [table(*_filled(head, [_row(layer) for layer in shown])), _LEGEND]
     if len(layers) > len(shown):
         lines.append(f"… {len(layers)} layers in all, {sum(bool(e.steps) for e in layers)} changed")
-    lines += ["", *reasons(layers), *summary(layers, found.get("metric"))]
-    return "\n".join(lines)
+    why = reasons(layers)
+    more = [f"… {len(why) - _REASONS} more reasons: --report tells all"]
+    lines += ["", *why[:_REASONS], *(more if len(why) > _REASONS else [])]
+    return "\n".join([*lines, *summary(layers, found)])
 
 
 def reasons(layers: Sequence[LayerReport]) -> list[str]:
@@ -33,14 +39,25 @@ def reasons(layers: Sequence[LayerReport]) -> list[str]:
     return [f"{_few(names)}: {why}" for why, names in found.items()]
 
 
-def summary(layers: Sequence[LayerReport], metric: Mapping[str, Any] | None) -> list[str]:
+def summary(layers: Sequence[LayerReport], found: Mapping[str, Any]) -> list[str]:
     """Sizes, times, and the metric, a line each."""
+    metric = found.get("metric")
     lines = [f"weights of layers: {_change(*total(layers, 'bytes'), 'B')}"]
     for kind in ("predicted", "measured"):
         before, after = total(layers, kind)
         if before:
             lines.append(f"time of layers, {kind}: {_change(before, after, 's')}")
+    lines += said_of_run(found.get("run"))
     return lines + ([judgement(metric)] if metric else [])
+
+
+def said_of_run(run: Mapping[str, Any] | None) -> list[str]:
+    """The time of the model as a whole, in a line, where it was measured."""
+    if not run:
+        return []
+    inputs = ", ".join(f"{name} {shape}" for name, shape in run["inputs"].items())
+    told = f"a run on {count(run['threads'], 'thread')}, {inputs}"
+    return [f"{told}: {_change(run['before'], run['after'], 's')}"]
 
 
 def judgement(metric: Mapping[str, Any]) -> str:
@@ -85,13 +102,19 @@ def own_noise(layer: LayerReport) -> float | None:
     return min((s.sqnr for s in layer.steps if s.sqnr is not None), default=None)
 
 
+def _filled(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without columns that are empty."""
+    kept = [k for k in range(len(head)) if not rows or any(row[k] for row in rows)]
+    return [head[k] for k in kept], [[row[k] for k in kept] for row in rows]
+
+
 def _row(layer: LayerReport) -> list[str]:
     return [
         clipped(layer.layer, 40),
         clipped(done(layer), 48),
         engineering(layer.bytes_after, "B"),
         engineering(layer.bytes_before, "B"),
-        decibels(own_noise(layer)),
+        "" if layer.restored else decibels(own_noise(layer)),
         decibels(layer.output_sqnr),
         ratio(layer.predicted_before, layer.predicted_after),
         ratio(layer.measured_before, layer.measured_after),

@@ -14,6 +14,7 @@ from ..driver.explain import Explanation, Launch, explain
 from ..driver.roofline import limits_of
 from ..runtime.threads import thread_count
 from .arguments import Commands, add_model, command, model_of, shapes_of, write_text
+from .compression import tell_again
 from .inputs import feeds_of
 from .table import clipped, count, engineering, table
 
@@ -37,6 +38,7 @@ def add_to(commands: Commands) -> None:
     add = parser.add_argument
     add("--html", metavar="FILE", help="write a page instead, which needs nothing else")
     add("--json", action="store_true", help="print JSON instead")
+    add("--compression", action="store_true", help="what a recipe came to, and the recipe, instead")
     add("--nodes", action="store_true", help="a line for each node instead of each launch")
     add("--profile", action="store_true", help="hold each launch against the machine's limits")
     add("--sort", choices=["order", "time"], default="order", help="of launches (default: order)")
@@ -47,6 +49,9 @@ def run(chosen: argparse.Namespace) -> int:
     """Profiles the model and tells."""
     model = model_of(chosen)
     title = Path(chosen.model).name
+    if chosen.compression:
+        tell_again(model, title, chosen.html, chosen.json)
+        return 0
     found = explain(model, feeds_of(model, {}, shapes_of(chosen)), _limits(chosen))
     if chosen.html:
         from .page import page
@@ -57,7 +62,8 @@ def run(chosen: argparse.Namespace) -> int:
         print(_json(found))
     else:
         lines = _nodes(found, chosen.top) if chosen.nodes else _launches(found, chosen)
-        print(f"{summary(title, found)}\n\n{lines}")
+        recipe = "\ncompressed; --compression tells how" if model.report.get("recipe") else ""
+        print(f"{summary(title, found)}{recipe}\n\n{lines}")
     return 0
 
 
@@ -121,7 +127,7 @@ def _launches(found: Explanation, chosen: argparse.Namespace) -> str:
         head, *rows = ([c for n, c in enumerate(r) if n not in _TIMED] for r in (head, *rows))
     remarks = [roof(found.limits)] if found.limits else []
     remarks += dict.fromkeys(
-        f"{launch.algorithm}: {launch.why}" for launch in launches if launch.why
+        f"{launch.algorithm}: {launch.why}" for launch in launches[: chosen.top] if launch.why
     )
     return "\n".join([table(head, rows), *(["", *remarks] if remarks else [])])
 

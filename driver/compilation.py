@@ -14,7 +14,7 @@ from ..ir.errors import TargetError
 from ..runtime import Artifact, Model
 from ..runtime.threads import thread_count
 from .cache import Cache, cache_at, notes_in
-from .compression import Compression, tell_decoded
+from .compression import Compression
 from .fingerprint import digest_of_compiler, digest_of_values
 from .foreign import model_of
 from .gpu import Gpu, check_tunable
@@ -197,7 +197,10 @@ class _Compilation:
         target = self.target
         choose = self._tune(module, target) if isinstance(target, NativeTarget) else None
         made = target.compile(module, options, self.stages, choose)
-        tell_decoded(report.get("compression", {}).get("layers", ()), made.manifest["sites"])
+        if "compression" in report:
+            from .kernel_reasons import tell_kernels
+
+            tell_kernels(report["compression"]["layers"], made.manifest["sites"])
         report["seconds"] = self.stages.seconds
         artifact = replace(made, manifest={**made.manifest, "report": report})
         if self.cache:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -143,6 +143,7 @@ class _Run:
         self.recipe = recipe
         self.module = module
         self.stages = stages
+        self.target = target
         self.costs = target.costs() if target else Arithmetic()
         self.recovered: list[dict[str, Any]] = []
         inputs = input_names(module)
@@ -160,18 +161,23 @@ class _Run:
 
         with self.stages("compress"):
             baseline, report = self._compressed()
-        with self.stages("judge"):
-            verdict = self._judged(baseline, report)
+        verdict = None
+        if self._is_judged():
+            with self.stages("judge"):
+                verdict = self._judged(baseline, report)
         restored = verdict.restored if verdict else ()
         baseline.restore(restored)
-        layers = layer_reports(baseline, report, self.costs, restored, WHY)
-        if self.asked.measure and self.samples:
+        data, run = self.judging if self.asked.measure else None, None
+        costs = self.costs.at(data.sizes()) if data else self.costs
+        layers = layer_reports(baseline, report, costs, restored, WHY)
+        if data:
             with self.stages("measure"):
-                layers = self._measured(layers, baseline, self.samples)
+                layers, run = self._compared(layers, baseline, data)
         baseline.release()
         return {
             "layers": [e.values() for e in layers],
             "metric": verdict and verdict.values(),
+            "run": run and {**run, "threads": self.asked.threads},
             "recovery": self.recovered,
         }
 
@@ -234,13 +240,15 @@ class _Run:
             self.stages.note(found["shortfall"])
         return found
 
-    def _judged(self, baseline: Baseline, report: Report) -> Verdict | None:
+    def _is_judged(self) -> bool:
+        asked = self.asked
+        return any(given is not None for given in (asked.validation, asked.metric, asked.max_drop))
+
+    def _judged(self, baseline: Baseline, report: Report) -> Verdict:
         from ..passes.compress.outcome import worst_first
         from .guard import judged
 
         asked = self.asked
-        if asked.validation is None and asked.metric is None and asked.max_drop is None:
-            return None
         exact = asked.native(baseline.module.clone())
         metric = metric_of(asked.metric, list(self.judging or ()), self.labels, exact)
         order = worst_first(baseline, report)
@@ -248,42 +256,24 @@ class _Run:
         progress = self.stages.progress
         return judged(baseline, order, metric, before, asked.max_drop, asked.native, progress)
 
-    def _measured(
+    def _compared(
         self, layers: list[LayerReport], baseline: Baseline, samples: Samples
-    ) -> list[LayerReport]:
-        from ..passes.compress.outcome import output_errors
-        from .layer_times import seconds_of_nodes
+    ) -> tuple[list[LayerReport], dict[str, Any] | None]:
+        """With errors, and with times where the target is a CPU, which this one may be."""
+        from .comparison import with_errors, with_times
 
-        errors = output_errors(baseline, self.module, samples)
-        names, batch = list(errors), next(iter(samples))
-        before, after = (
-            seconds_of_nodes(self.asked.native(module.clone()), batch, names)
-            for module in (baseline.module, self.module)
-        )
-        return [
-            replace(
-                entry,
-                output_sqnr=errors[entry.layer],
-                measured_before=before.get(entry.layer),
-                measured_after=after.get(entry.layer),
-            )
-            for entry in layers
-        ]
+        layers = with_errors(layers, baseline, self.module, samples)
+        if not isinstance(self.target, NativeTarget):
+            return layers, None
+        return with_times(layers, baseline, self.module, samples, self._deployed)
 
+    def _deployed(self, module: ModuleOp) -> Model:
+        """The module, which is used up, as it will run."""
+        from ..passes.manager import Options
 
-def tell_decoded(layers: Sequence[dict[str, Any]], sites: Iterable[Mapping[str, Any]]) -> None:
-    """Says of ``layers`` which ones are not computed on as codes, and may be stored whole."""
-    from ..passes.decode_weights import DECODED, STORED
-
-    decoded = {
-        node: site["why"] for site in sites if DECODED in site["why"] for node in site["nodes"]
-    }
-    for layer in layers:
-        if layer["layer"] in decoded and layer["steps"] and not layer["restored"]:
-            last = layer["steps"][-1]
-            last["why"] = last["why"] or decoded[layer["layer"]]
-            if len(layer["steps"]) == 1 and STORED not in last["why"]:
-                layer["bytes_after"] = layer["bytes_before"]
+        assert self.target is not None
+        made = self.target.compile(module, Options(verify=False), Stages())
+        return model_of(made, self.asked.threads)
 
 
 def _kept(data: Any, what: str) -> Any:

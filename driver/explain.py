@@ -211,8 +211,8 @@ def _measured(
 def _launch(
     number: int, site: Mapping[str, Any], values: Mapping[str, Dim], seconds: float, total: float
 ) -> Launch:
-    inputs = [_type(t, values) for t in site.get("inputs", ())]
-    outputs = [_type(t, values) for t in site.get("outputs", ())]
+    inputs = [type_in(t, values) for t in site.get("inputs", ())]
+    outputs = [type_in(t, values) for t in site.get("outputs", ())]
     return Launch(
         number,
         site["kernel"],
@@ -221,11 +221,11 @@ def _launch(
         tuple(site.get("nodes", ())),
         tuple(n for op in site.get("ops", ()) if (n := op.removeprefix("mlc.")) not in _FREE),
         tuple(f"{dtype}{list(shape)}" for shape, dtype in outputs),
-        sum(_bytes(shape, dtype) for shape, dtype in inputs + outputs),
+        sum(bytes_of(shape, dtype) for shape, dtype in inputs + outputs),
         _known(str(site.get("operations", "0")), values),
         seconds,
         seconds / (total or 1),
-        sum(_bytes(*inputs[n]) for n in site.get("weights", ())),
+        sum(bytes_of(*inputs[n]) for n in site.get("weights", ())),
         inside=tuple(site.get("inside", ())),
     )
 
@@ -248,8 +248,8 @@ def _sizes(model: Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dim]:
     }
 
 
-def _type(text: str, values: Mapping[str, Dim]) -> tuple[tuple[int, ...], str]:
-    """The sizes and the dtype of ``[N, 4] f32``."""
+def type_in(text: str, values: Mapping[str, Dim]) -> tuple[tuple[int, ...], str]:
+    """The sizes and the dtype of ``[N, 4] f32``, as launches in a manifest have it."""
     shape, _, dtype = text.rpartition(" ")
     tree = ast.parse(shape, mode="eval").body
     dims = tree.elts if isinstance(tree, ast.List) else []
@@ -263,6 +263,7 @@ def _known(text: str, values: Mapping[str, Dim]) -> int:
     return size if isinstance(size, int) else 0
 
 
-def _bytes(shape: tuple[int, ...], dtype: str) -> int:
+def bytes_of(shape: tuple[int, ...], dtype: str) -> int:
+    """Of an array as a kernel reads it."""
     bits = 8 if dtype == "i1" else bit_width(DTYPES[dtype])
     return int(np.prod(shape, dtype=np.int64)) * bits // 8

@@ -48,4 +48,4 @@ def model_of(artifact: Artifact, threads: int | None = None, notes: Notes | None
 
 def _elsewhere(artifact: Artifact, problem: ModelError) -> Model:
     signature = Signature.from_manifest(artifact.manifest)
-    return Model(signature, Elsewhere(problem), artifact, artifact.manifest["report"])
+    return Model(signature, Elsewhere(problem), artifact, artifact.manifest.get("report"))

@@ -1,8 +1,9 @@
-"""How long the nodes of a model take in a run of it."""
+"""How long a run of a model takes, and which part of it each node does."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,17 +11,28 @@ from ..runtime import Model
 from .explain import explain
 
 
-def seconds_of_nodes(
-    model: Model, arrays: Sequence[np.ndarray], nodes: Collection[str]
-) -> dict[str, float]:
-    """Seconds of a run on ``arrays`` that each of some nodes takes; those not run are left out.
+@dataclass(frozen=True)
+class Times:
+    """Of a run on certain inputs; 0 and empty where the model is for another machine.
+
+    Attributes:
+        run: Seconds.
+        nodes: Seconds of those that are run, by name.
+    """
+
+    run: float
+    nodes: dict[str, float]
+
+
+def times_of(model: Model, arrays: Sequence[np.ndarray], nodes: Collection[str]) -> Times:
+    """Of a run on ``arrays``, and of some nodes in it.
 
     The time of a launch is shared evenly by those of the nodes that it computes.
     """
     feeds = dict(zip(model.input_names, arrays, strict=True))
-    found: dict[str, float] = {}
-    for launch in explain(model, feeds).launches:
+    found, told = dict[str, float](), explain(model, feeds)
+    for launch in told.launches if told.seconds else ():
         there = [n for n in launch.nodes if n in nodes]
         for name in there:
             found[name] = found.get(name, 0.0) + launch.seconds / len(there)
-    return found
+    return Times(told.seconds, found)

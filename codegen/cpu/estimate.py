@@ -7,7 +7,7 @@ longer. Sparse products are predicted as they are when the code is made.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -20,7 +20,7 @@ from ...ir.ops.matmul import MatmulOp
 from ...ir.ops.quant import DequantizeOp, QuantizeOp
 from ...ir.ops.shape import TransposeOp
 from ...ir.types import F32, bit_width, type_of
-from ...passes.compress.costs import known
+from ...passes.compress.costs import Sizes, known
 from .encoded import encoded_cycles, groups_of, ungrouped
 from .sparsity import predicted_cycles
 from .target import CpuTarget
@@ -34,18 +34,28 @@ _MOVED, _QUANTIZED = 2.0, 1.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Predicts for a target; what ``passes.compress.costs.Costs`` asks for."""
+    """Predicts for a target; what ``passes.compress.costs.Costs`` asks for.
+
+    Attributes:
+        target: What the code will be for.
+        sizes: Of symbols; others count as ``TYPICAL``.
+    """
 
     target: CpuTarget
+    sizes: Sizes = field(default_factory=dict)
 
     def seconds(self, ops: Iterable[GraphOp]) -> float:
-        """Seconds of one thread at 3 GHz; symbols count as ``TYPICAL``."""
+        """Seconds of one thread at 3 GHz."""
         return sum(self._cycles(op) for op in ops) / _HERTZ
+
+    def at(self, sizes: Sizes) -> Estimate:
+        """The same, for ``sizes``."""
+        return replace(self, sizes=sizes)
 
     def _cycles(self, op: GraphOp) -> float:
         if isinstance(op, MatmulOp | ConvOp):
             return self._product(op)
-        vectors = _count(type_of(op.results[0]).shape) / self.target.lanes(32)
+        vectors = self._count(type_of(op.results[0]).shape) / self.target.lanes(32)
         if isinstance(op, TransposeOp):
             return vectors * _MOVED
         return vectors * _QUANTIZED if isinstance(op, QuantizeOp) else 0.0
@@ -66,7 +76,7 @@ class Estimate:
         if isinstance(op, ConvOp) and op.groups > 1:
             return self._work(op, 32)
         matrix, rows = array.reshape(-1, array.shape[-1]), type_of(op.results[0]).shape[:-1]
-        return min(predicted_cycles(op, _count(rows), matrix, self.target).values())
+        return min(predicted_cycles(op, self._count(rows), matrix, self.target).values())
 
     def _integers(self, op: MatmulOp | ConvOp, codes: np.ndarray) -> float:
         """The same for bytes, of which four neighbours are one word."""
@@ -78,7 +88,7 @@ class Estimate:
 
     def _on_codes(self, op: MatmulOp | ConvOp, codes: np.ndarray) -> float:
         """The faster of the product that reads codes, and that of what they mean."""
-        rows, bits = _count(type_of(op.results[0]).shape[:-1]), bit_width(codes.dtype)
+        rows, bits = self._count(type_of(op.results[0]).shape[:-1]), bit_width(codes.dtype)
         dense = max(self._work(op, 32), 4 * codes.size / _BYTES_A_CYCLE)
         decode = op.operands[1].owner
         if isinstance(op, ConvOp) or not isinstance(decode, DequantizeOp) or ungrouped(decode):
@@ -90,14 +100,18 @@ class Estimate:
     def _work(self, op: MatmulOp | ConvOp, bits: int, has_dot: bool = True) -> float:
         """Multiply-adds at their rate; bytes without their instruction as words."""
         lanes = self.target.lanes(bits if has_dot else 2 * bits)
-        rows, weight = _count(type_of(op.results[0]).shape[:-1]), _count(op.operand_type(1).shape)
+        rows = self._count(type_of(op.results[0]).shape[:-1])
+        weight = self._count(op.operand_type(1).shape)
         return rows * weight / lanes / self.target.multipliers / _RATE
 
     def _read(self, weight: SSAValue) -> float:
         """Cycles to read the constant as it is stored."""
         owner = weight.owner
         stored = type_of(owner.x if isinstance(owner, DequantizeOp) else weight)
-        return _count(stored.shape) * bit_width(stored.dtype) / 8 / _BYTES_A_CYCLE
+        return self._count(stored.shape) * bit_width(stored.dtype) / 8 / _BYTES_A_CYCLE
+
+    def _count(self, shape: Shape) -> int:
+        return known(product(shape), self.sizes)
 
 
 def _codes_of(weight: SSAValue) -> np.ndarray | None:
@@ -110,7 +124,3 @@ def _codes_of(weight: SSAValue) -> np.ndarray | None:
 def _is_integer(value: SSAValue) -> bool:
     owner = value.owner
     return isinstance(owner, DequantizeOp) and bit_width(type_of(owner.x).dtype) == 8
-
-
-def _count(shape: Shape) -> int:
-    return known(product(shape))

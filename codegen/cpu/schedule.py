@@ -76,10 +76,8 @@ class Scheduler:
             self._chosen[key] = kernel
         for name in ("algorithm", "why"):
             kernel.properties[name] = self._chosen[key].properties[name]
-        why = note_of(kernel.ops) or sparse.why
-        if why:
-            slower = sparse.height and kernel.algorithm.data != "sparse"
-            kernel.properties["why"] = Param(why + ("; measured slower" if slower else ""))
+        if why := note_of(kernel.ops) or sparse.told(kernel.algorithm.data):
+            kernel.properties["why"] = Param(why)
         return self.codes[key]
 
     def _best(self, kernel: KernelOp, sparse: SparseChoice, name: str) -> Code:

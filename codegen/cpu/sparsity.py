@@ -19,6 +19,7 @@ from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, I32, type_of
+from ...passes.compress.report import UNSKIPPED
 from .dense_gain import dense_gain
 from .target import CpuTarget
 from .templates.frame import Frame, static
@@ -28,11 +29,11 @@ from .templates.sparse_bytes import words_matrix, words_product
 
 _HEIGHTS = (1, 2, 4, 8)
 _DTYPES = (F32, DTYPES["i8"])
-_SORTS = {F32: "s", I32: " words of four bytes"}
+_SORTS = {F32: "s", I32: " words of four bytes (as blocks 1x4 make)"}
 _DENSEST = 0.7
 _FEW = 1024
 _GAIN = 1.1
-_NO_PRODUCT = "zeros are not skipped: no product of rows with a constant matrix"
+_NO_PRODUCT = "no product of rows with a constant matrix"
 _CACHE = 1 << 20
 # Measured cycles, of one that multiplies two vectors: of a step for each that it needs by what it
 # loads, of a vector of sums that is read and written, of a vector turned and turned back, of a byte
@@ -46,6 +47,12 @@ class SparseChoice:
 
     height: int = 0
     why: str = ""
+
+    def told(self, algorithm: str) -> str:
+        """The reason for the algorithm that was taken; empty where there are few zeros."""
+        if not self.why or algorithm == "sparse":
+            return self.why
+        return f"{UNSKIPPED}: {self.why}{'; measured slower' if self.height else ''}"
 
 
 def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:

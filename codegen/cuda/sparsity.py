@@ -19,6 +19,7 @@ from ...ir.kernel import KernelOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.structure import Contraction
 from ...ir.types import DTYPES, F32
+from ...passes.compress.report import UNSKIPPED
 from .frame import Frame
 from .kept_choice import best_kept
 from .target import CudaTarget
@@ -60,7 +61,7 @@ def choose_sparse(kernel: KernelOp, target: CudaTarget) -> SparseChoice:
     product = product_of(rooted, target)
     number = None if product is None or product.batch else constant_matrix(rooted, product)
     if product is None or number is None:
-        return SparseChoice(None, "zeros are multiplied: no product of rows with a constant matrix")
+        return SparseChoice(None, f"{UNSKIPPED}: no product of rows with a constant matrix")
     source = kernel.inputs[number].owner
     assert isinstance(source, ConstantOp)
     return _choice(source.value.array, _problem(rooted, product), target)
@@ -83,7 +84,7 @@ def _choice(matrix: np.ndarray, problem: Problem, target: CudaTarget) -> SparseC
         return SparseChoice(None, f"{zeros}, {kept.why}: {_predicted(kept.gain)}", kept.kept)
     blocks = f"{density:.1%} of blocks of {tile.depth}x{tile.columns} taken"
     why = f"{zeros}, {blocks}: {_predicted(gain)}{_unused(taken)}"
-    return SparseChoice(tile if gain > _GAIN else None, why)
+    return SparseChoice(tile, why) if gain > _GAIN else SparseChoice(None, f"{UNSKIPPED}: {why}")
 
 
 def _predicted(gain: float) -> str:

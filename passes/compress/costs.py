@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...ir.cost import operations
@@ -16,6 +17,10 @@ _BYTES_OF_PLACE = 2
 TYPICAL = 128
 
 
+# What symbols stand for.
+Sizes = Mapping[str, int]
+
+
 class Costs(Protocol):
     """Predicts how long ops take."""
 
@@ -23,13 +28,28 @@ class Costs(Protocol):
         """Seconds of one thread for ops that stand for a layer, constants included."""
         ...
 
+    def at(self, sizes: Sizes) -> Costs:
+        """The same, for ``sizes``."""
+        ...
 
+
+@dataclass(frozen=True)
 class Arithmetic:
-    """Every operation costs the same: what is compared where no target is known."""
+    """Every operation costs the same: what is compared where no target is known.
+
+    Attributes:
+        sizes: Of symbols; others count as ``TYPICAL``.
+    """
+
+    sizes: Sizes = field(default_factory=dict)
 
     def seconds(self, ops: Iterable[GraphOp]) -> float:
-        """A nanosecond an operation; symbols count as ``TYPICAL``."""
-        return 1e-9 * sum(known(operations(op)) for op in ops)
+        """A nanosecond an operation."""
+        return 1e-9 * sum(known(operations(op), self.sizes) for op in ops)
+
+    def at(self, sizes: Sizes) -> Arithmetic:
+        """The same, for ``sizes``."""
+        return Arithmetic(sizes)
 
 
 def stored_bytes(ops: Iterable[GraphOp]) -> int:
@@ -49,7 +69,7 @@ def _stored(op: ConstantOp) -> int:
     return min(dense, taken * (bits // 8 + _BYTES_OF_PLACE))
 
 
-def known(count: Dim) -> int:
-    """The value where every symbol is ``TYPICAL``."""
-    found = substitute(count, dict.fromkeys(symbols_of(count), TYPICAL))
+def known(count: Dim, sizes: Sizes) -> int:
+    """The value for ``sizes``, where every other symbol is ``TYPICAL``."""
+    found = substitute(count, {**dict.fromkeys(symbols_of(count), TYPICAL), **sizes})
     return found if isinstance(found, int) else TYPICAL

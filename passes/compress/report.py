@@ -10,6 +10,8 @@ import numpy as np
 
 # Why nothing is done to a layer that came encoded.
 ENCODED = "it is quantized already: prune and factorize before that"
+# How a reason begins why a kernel multiplies zeros, and its weight is stored whole.
+UNSKIPPED = "zeros are not skipped"
 ItemT = TypeVar("ItemT")
 # Is told what is done, and how many of how many.
 Progress = Callable[[str, int, int], None]

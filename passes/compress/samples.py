@@ -9,6 +9,7 @@ import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
+from ...ir.dims import multiple_of
 from ...ir.errors import did_you_mean
 from ...ir.interpreter import interpret
 from ...ir.module import input_names, main_function, model_module
@@ -61,6 +62,13 @@ class Samples:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self._ordered(batch) for batch in self.given)
+
+    def sizes(self) -> dict[str, int]:
+        """What the model's symbols stand for in the first batch."""
+        arrays = zip(self.types, next(iter(self)), strict=True)
+        dims = [d for type, array in arrays for d in zip(type.shape, array.shape, strict=True)]
+        told = [(multiple_of(dim), size) for dim, size in dims]
+        return {found[0]: size // found[1] for found, size in told if found}
 
     def problems(self) -> list[str]:
         """What does not fit the model, in words, each once; every batch is looked at."""

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from mlc.cli.main import main
-from mlc.driver.compression import tell_decoded
+from mlc.driver.kernel_reasons import tell_kernels
 from mlc.ir.errors import MlcError
 from mlc.passes.compress.recipe import Override, Quantize, RecipeError, Sparsify
 from small_models import dense, dense_result, dense_rows
@@ -198,6 +198,7 @@ def test_what_is_decoded_when_it_is_loaded_counts_as_its_codes():
 def test_what_is_decoded_by_the_compiler_is_reported_as_stored():
     layer: dict[str, Any] = {"layer": "conv", "steps": [{"why": ""}], "restored": False}
     layer |= {"bytes_before": 400, "bytes_after": 50}
-    tell_decoded([layer], [{"nodes": ["conv"], "why": "decoded ahead of time: grouped"}])
+    site = {"nodes": ["conv"], "why": "decoded ahead of time: grouped", "weights": []}
+    tell_kernels([layer], [site])
     assert layer["bytes_after"] == 400
     assert layer["steps"][0]["why"] == "decoded ahead of time: grouped"

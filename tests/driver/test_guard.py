@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import mlc
 import numpy as np
 import pytest
 from compress_models import batches, mlp
+from mlc.cli.bar_chart import Bar, Entry, bar_chart
 from mlc.cli.main import main
 from mlc.ir.errors import MlcError
 from mlc.passes.compress.outcome import fewest
@@ -108,9 +111,14 @@ def test_the_reports(data: dict[str, Path], tmp_path: Path, capsys: pytest.Captu
     assert "weights of layers" in told
     page = (tmp_path / "r.html").read_text()
     assert page.count("<svg") == 3
+    assert page.count(">conv_3</text>") == 3
+    assert "as fast as a whole, measured" in page
     assert "of 3</b><span>layers compressed" in page
     assert main([*common, f"--report={tmp_path / 'r.json'}"]) == 0
-    layers = json.loads((tmp_path / "r.json").read_text())["layers"]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["run"]["inputs"] == {"image": [8, 1, 8, 8]}
+    assert min(report["run"]["before"], report["run"]["after"]) > 0
+    layers = report["layers"]
     assert len(layers) == 3
     for layer in layers:
         assert layer["output_sqnr"] > 20
@@ -118,3 +126,40 @@ def test_the_reports(data: dict[str, Path], tmp_path: Path, capsys: pytest.Captu
         assert min(layer["measured_before"], layer["measured_after"]) > 0
     assert main([*common, "--report=r.pdf"]) == 1
     assert "ends in .html or .json" in capsys.readouterr().err
+
+
+def test_the_artifact_tells_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model, page = str(tmp_path / "m.mlc"), tmp_path / "r.html"
+    made = ["compile", str(DIGITS / "digits.onnx"), "-o", model, "--sparsify=0.9", "--quiet"]
+    assert main(made) == 0
+    capsys.readouterr()
+    assert main(["explain", model, "--compression"]) == 0
+    told = capsys.readouterr().out
+    assert "[sparsify]\nsparsity = 0.9" in told
+    assert "logits: zeros are not skipped" in told
+    assert main(["explain", model, "--compression", f"--html={page}"]) == 0
+    assert "zeros are not skipped" in page.read_text()
+    capsys.readouterr()
+    assert main(["explain", model, "--compression", "--json"]) == 0
+    logits = json.loads(capsys.readouterr().out)["layers"][-1]
+    assert logits["bytes_after"] == logits["bytes_before"]
+    assert main(["explain", str(DIGITS / "digits.onnx"), "--compression"]) == 1
+    assert "without a recipe" in capsys.readouterr().err
+
+
+def test_names_below_bars_have_room():
+    for number in (1, 12, 150):
+        entries = [Entry(f"layer {k}", "#", [Bar("dB", 10.0 - k / 20)]) for k in range(number)]
+        drawn = bar_chart(entries, "dB", [])
+        places = [float(x) for x in re.findall(r"translate\(([\d.]+)", drawn)]
+        assert len(places) == min(number, 50)
+        assert all(b - a >= 13 for a, b in pairwise(places))
+        assert drawn.count("<title>") == number
+
+
+def test_times_are_those_of_the_target(tmp_path: Path):
+    report = judged(ROUGH, target="cpu:aarch64", measure=True).report["compression"]
+    assert report["run"] is None
+    for layer in report["layers"]:
+        assert layer["measured_after"] is None
+        assert layer["output_sqnr"] is not None

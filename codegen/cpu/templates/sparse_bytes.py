@@ -50,7 +50,7 @@ def words_product(rooted: Rooted) -> Product | None:
     form, deepest = product.left.form, product.depths[-1]
     steps = [form.constant, *(d.left for d in product.depths[:-1]), deepest.extent]
     steps += [c for axis, c in form.coefficients.items() if axis != deepest.axis]
-    if not all(isinstance(s, int) and s % _WORD == 0 for s in steps):
+    if not all(_words(s) * _WORD == s for s in steps):
         return None
     return _in_words(product)
 
@@ -75,8 +75,7 @@ def _in_words(product: Product) -> Product:
     return replace(product, left=left, depths=(*depths, inner))
 
 
-def _words(size: object) -> int:
-    assert isinstance(size, int)
+def _words(size: Dim) -> Dim:
     return size // _WORD
 
 

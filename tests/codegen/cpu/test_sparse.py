@@ -147,6 +147,18 @@ def test_words_of_bytes(forced: Any, rows: int, depth: int, columns: int, height
     assert [site["algorithm"] for site in native.build.sites] == ["sparse"]
 
 
+@pytest.mark.parametrize(("batch", "rows"), [(0, 3), (1, 1), (2, 33), (3, 64)])
+def test_words_of_bytes_in_symbolic_rows(forced: Any, batch: int, rows: int):
+    forced(2)
+    graph = Graph((symbol("n"), symbol("s"), 68), dtype=DTYPES["ui8"])
+    module = graph.module(graph(MatmulOp, graph.inputs[0], pruned_bytes(68, 50, 0.2, 2), to=I32))
+    x = np.random.default_rng(3).integers(0, 256, (batch, rows, 68)).astype(np.uint8)
+    (wanted,) = interpret(module, [x])
+    native = Native(module)
+    np.testing.assert_array_equal(native.run([x])[0], wanted)
+    assert [site["algorithm"] for site in native.build.sites] == ["sparse"]
+
+
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions_of_bytes(forced: Any, kernel: tuple[int, int], stride: int):
