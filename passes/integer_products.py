@@ -5,8 +5,7 @@
 %y = "mlc.matmul"(%a, %b)                %y = "mlc.add"(%d, -s * t * z * sums of columns of %w)
 
 The sum over the depth is exact. What scales it, the bias, other codes that are added, and the
-scale of a quantization that follows become one linear sum. Decoding moves behind what only moves
-elements.
+scale of a quantization that follows become one linear sum.
 """
 
 from __future__ import annotations
@@ -21,20 +20,16 @@ from ..ir.dims import static_size
 from ..ir.op import Add, GraphOp
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.conv import ConvOp
-from ..ir.ops.elementwise import AddOp, CastOp, IsnanOp, MulOp, SelectOp
-from ..ir.ops.index import GatherOp
+from ..ir.ops.elementwise import AddOp, CastOp, MulOp
 from ..ir.ops.matmul import MatmulOp
-from ..ir.ops.pool import MaxPoolOp
 from ..ir.ops.quant import DequantizeOp, QuantizeOp
-from ..ir.ops.shape import ReshapeOp, SliceOp, TransposeOp
 from ..ir.types import DTYPES, F32, type_of
 from .canonical.quant import quantized_again
-from .centred_products import Centred, centred_later, product_in_bytes, product_of_centred
+from .centred_products import Centred, product_in_bytes, product_of_centred
 from .code_products import product_of_codes
 from .contract import Pass, Promise
-from .fold_constants import FoldConstants
 from .linear_sums import LinearSum, channels, inside, multiple_of, scale_and_zero
-from .rewrite import Rule, again, rewrite
+from .rewrite import again, rewrite
 from .run_time_scales import product_of_found, scaled_afterwards
 from .values import constant, is_constant, number, producer, used_once
 
@@ -49,17 +44,7 @@ class IntegerProducts(Pass):
     promise = Promise.ROUNDING
 
     def apply(self, module: ModuleOp) -> None:
-        """Moves decoding down, then multiplies what it leaves encoded."""
-        # Weights that were moved are constants again, before products ask for them.
-        moves: list[Rule] = [_decoded_later, centred_later, FoldConstants().fold]
-        rewrite(
-            module,
-            {
-                **dict.fromkeys((TransposeOp, ReshapeOp, SliceOp, GatherOp, MaxPoolOp), moves),
-                SelectOp: [_never_nan],
-                QuantizeOp: [quantized_again],
-            },
-        )
+        """Multiplies what is left encoded."""
         rewrite(
             module,
             {
@@ -71,33 +56,6 @@ class IntegerProducts(Pass):
             },
         )
         _decode_for_each(module)
-
-
-def _decoded_later(op: GraphOp, add: Add) -> SSAValue | None:
-    """What moves elements, or takes the largest, moves codes of one scale as well."""
-    inner = producer(op.operands[0], DequantizeOp)
-    if inner is None or type_of(inner.scale).rank != 0:
-        return None
-    if isinstance(op, MaxPoolOp) and (scale_and_zero(inner) is None or not _meets_elements(op)):
-        return None
-    moved = add(again(op, inner.x, *op.operands[1:]))
-    return add(again(inner, moved, *inner.operands[1:]))
-
-
-def _meets_elements(op: MaxPoolOp) -> bool:
-    """Whether no window of a pool lies in the pads alone."""
-    pads = op.pads
-    return all(isinstance(p, int) and p < op.kernel[n % len(op.kernel)] for n, p in enumerate(pads))
-
-
-def _never_nan(op: SelectOp, add: Add) -> SSAValue | None:
-    """What is decoded is never NaN."""
-    condition, _, other = op.operands
-    test = producer(condition, IsnanOp)
-    decoded = producer(test.operands[0], DequantizeOp) if test else None
-    return (
-        other if decoded and scale_and_zero(decoded) and other.type == op.results[0].type else None
-    )
 
 
 def _product(op: GraphOp, add: Add) -> SSAValue | None:

@@ -14,6 +14,7 @@ from .explicit_pads import ExplicitPads
 from .fold_constants import FoldConstants
 from .form_kernels import FormKernels
 from .integer_products import IntegerProducts
+from .move_codes import MoveCodes
 from .pointwise_products import PointwiseProducts
 from .quantize_turned import QuantizeTurned
 from .share_kernels import ShareKernels
@@ -39,6 +40,7 @@ def lowering(
     return (
         Decompose(keep=keep),  # first: everything after it sees simple ops only
         UnsignedCodes(),
+        MoveCodes(),  # so that functions and products of codes stand together
         Tabulate(),  # before scales of quantizations become products
         IntegerProducts(),  # before pads, which are the zero point then
         ExplicitPads(keep=watches_border),  # so that windows read by plain strides

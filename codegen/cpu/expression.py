@@ -260,7 +260,7 @@ class ExpressionLowering:
 
     def _select(self, node: Scalar) -> SSAValue:
         condition, then, other = node.args
-        if self._safe(then) and self._safe(other):
+        if self._is_safe(node):
             test, *sides = (self.lower(x) for x in node.args)
             sides = self._alike(sides)
             if is_tile(test) and not is_tile(sides[0]):
@@ -284,9 +284,13 @@ class ExpressionLowering:
         self._known = outside
         return value
 
-    def _safe(self, node: Scalar) -> bool:
-        """Whether ``node`` may be computed without its guard."""
-        return not any(self._may_miss(n) for n in nodes_of(node))
+    def _is_safe(self, node: Scalar) -> bool:
+        """Whether both sides of a select may be computed: what the condition reads was allowed."""
+        condition, *sides = node.args
+        read = {id(n) for n in nodes_of(condition)}
+        return not any(
+            id(n) not in read and self._may_miss(n) for side in sides for n in nodes_of(side)
+        )
 
     def _may_miss(self, node: Scalar) -> bool:
         if node.op != "load" or node.attr not in self.scope.buffers:
@@ -296,8 +300,5 @@ class ExpressionLowering:
     def can_tile(self, node: Scalar) -> bool:
         """Whether ``node`` can be computed for the whole tile at once."""
         return all(
-            self._safe(then) and self._safe(other)
-            for n in nodes_of(node)
-            if n.op == "select" and self.varies(n.args[0])
-            for _, then, other in [n.args]
+            self._is_safe(n) for n in nodes_of(node) if n.op == "select" and self.varies(n.args[0])
         )

@@ -14,6 +14,7 @@ from mlc.ir.ops.quant import DequantizeOp
 from mlc.ir.ops.shape import SliceOp, TransposeOp
 from mlc.ir.types import DTYPES, I32
 from mlc.passes.integer_products import IntegerProducts
+from mlc.passes.move_codes import MoveCodes
 from native import run_native
 
 UI8 = DTYPES["ui8"]
@@ -34,7 +35,7 @@ def check(module: Any, *arrays: np.ndarray) -> dict[str, int]:
     (wanted,) = run(module, *arrays)
     (native,) = run_native(module.clone(), list(arrays))
     np.testing.assert_array_equal(native, wanted)
-    apply(module, IntegerProducts())
+    apply(module, MoveCodes(), IntegerProducts())
     np.testing.assert_array_equal(run(module, *arrays)[0], wanted)
     return dict(counts(module))
 
@@ -90,6 +91,6 @@ def test_weights_that_were_moved_after_they_were_decoded():
     codes = RNG.integers(-9, 9, (8, 5)).astype(np.int8)
     w = graph(TransposeOp, graph(DequantizeOp, codes, scale), perm=(1, 0))
     module = graph.module(graph(MatmulOp, x, w))
-    apply(module, IntegerProducts())
+    apply(module, MoveCodes(), IntegerProducts())
     (product,) = (op for op in module.walk() if isinstance(op, MatmulOp))
     assert product.to == I32

@@ -15,6 +15,7 @@ from mlc.ir.ops.reduce import ReduceMaxOp
 from mlc.ir.ops.shape import TransposeOp
 from mlc.ir.types import DTYPES, type_of
 from mlc.passes.integer_products import IntegerProducts
+from mlc.passes.move_codes import MoveCodes
 from mlc.passes.tabulate import Tabulate
 from mlc.passes.unsigned_codes import UnsignedCodes
 
@@ -78,13 +79,6 @@ def test_weights_with_zero_points(dtype: Any):
     np.testing.assert_allclose(run(module, X)[0], wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_codes_are_transposed_not_what_they_mean():
-    graph = Graph((8, 6), dtype=UI8)
-    turned = graph(TransposeOp, decoded(graph, graph.inputs[0]), perm=(1, 0))
-    module = graph.module(graph(MatmulOp, turned, graph(DequantizeOp, W, number(0.01))))
-    assert counts(apply(module, IntegerProducts()))["dequantize"] == 0
-
-
 def test_a_function_of_one_byte_is_a_table():
     graph = Graph(X.shape, dtype=UI8)
     value = decoded(graph, graph.inputs[0])
@@ -124,7 +118,7 @@ def test_products_of_two_activations_are_integer_products(turned: bool):
         right = graph(TransposeOp, right, perm=(0, 2, 1))
     module = graph.module(graph(MatmulOp, left, right))
     (wanted,) = run(module, x, y)
-    apply(module, IntegerProducts())
+    apply(module, MoveCodes(), IntegerProducts())
     assert counts(module)["dequantize"] == 0
     assert counts(module)["reduce_sum"] == 2
     np.testing.assert_allclose(run(module, x, y)[0], wanted, rtol=1e-4, atol=1e-4)
@@ -166,7 +160,7 @@ def test_scales_that_are_found_at_run_time_multiply_sums(kind: Any):
     params = {} if is_matmul else pads
     module = graph.module(graph(kind, graph(DequantizeOp, codes, scale), weights, **params))
     (wanted,) = run(module, x)
-    apply(module, UnsignedCodes(), IntegerProducts())
+    apply(module, UnsignedCodes(), MoveCodes(), IntegerProducts())
     assert type_of(first(module, kind).result).dtype == np.int32
     assert counts(module)["dequantize"] == 0
     np.testing.assert_allclose(run(module, x)[0], wanted, rtol=1e-5, atol=1e-5)
@@ -196,7 +190,7 @@ def test_scales_and_zero_points_that_are_found_at_run_time(kind: str, points: bo
     zeros = rng.integers(low, low + 256, found).astype(DTYPES[dtype])
     inputs = [x, rng.uniform(0.01, 0.02, found).astype(np.float32), zeros]
     (wanted,) = run(module, *inputs)
-    apply(module, UnsignedCodes(), IntegerProducts())
+    apply(module, UnsignedCodes(), MoveCodes(), IntegerProducts())
     assert type_of(first(module, op).result).dtype == np.int32
     assert counts(module)["dequantize"] == 0
     np.testing.assert_allclose(run(module, *inputs)[0], wanted, rtol=1e-4, atol=1e-5)

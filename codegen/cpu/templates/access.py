@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
 
 from ....ir.affine import Affine, IndexSpace
@@ -45,9 +45,15 @@ def op_effort(op: GraphOp) -> int:
 
 
 def load_forms(
-    expression: Scalar, space: IndexSpace, buffers: Mapping[int, Buffer]
+    expression: Scalar,
+    space: IndexSpace,
+    buffers: Mapping[int, Buffer],
+    fixed: Container[int] = (),
 ) -> list[Affine] | None:
-    """The positions of all loads from ``buffers``; None where an axis is used as a value."""
+    """The positions of all loads from ``buffers``; None where an axis is used as a value.
+
+    Axes that are ``fixed``, the same for the whole tile, may be.
+    """
     forms: list[Affine] = []
     seen: set[int] = set()
     waiting = [expression]
@@ -56,7 +62,7 @@ def load_forms(
         if id(node) in seen:
             continue
         seen.add(id(node))
-        if node.op == "axis":
+        if node.op == "axis" and node.attr not in fixed:
             return None
         if node.op == "load" and node.attr not in buffers:
             continue

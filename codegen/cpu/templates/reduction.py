@@ -162,7 +162,8 @@ class _Reduction(Rooted):
             return 1
         expressions = [self.body, *(e for _, e in self.epilogue)]
         probe = self._lowering(self.frame.b.index(0), 2, [])
-        forms = load_forms(self.body, self.space, self.frame.buffers)
+        fixed = set(range(len(self.space.extents))) - {self.lane}
+        forms = load_forms(self.body, self.space, self.frame.buffers, fixed)
         if forms is None or not contiguous(forms, self.lane):
             return 1
         if not all(probe.can_tile(e) for e in expressions):

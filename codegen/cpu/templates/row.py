@@ -266,7 +266,8 @@ class _Rows:
 
     def _is_straight(self, expressions: list[Scalar]) -> bool:
         """Whether neighbouring columns read neighbours, or the same element."""
-        forms = [load_forms(e, self.space, self.frame.buffers) for e in expressions]
+        fixed = range(len(self.shape) - 1)
+        forms = [load_forms(e, self.space, self.frame.buffers, fixed) for e in expressions]
         return all(f is not None and contiguous(f, len(self.shape) - 1) for f in forms)
 
     def _element(self, value: SSAValue) -> Scalar:
