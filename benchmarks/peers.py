@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mlc
 import numpy as np
+from mlc.cli.engines import Job, engine_named
+from mlc.cli.timing import interleave
+
+Run = Callable[[], object]
 
 
 def feeds_of(model: mlc.Model) -> dict[str, np.ndarray]:
@@ -20,10 +24,16 @@ def feeds_of(model: mlc.Model) -> dict[str, np.ndarray]:
     return feeds
 
 
-def peer(path: Path, threads: int) -> Callable[[dict[str, np.ndarray]], object]:
-    import onnxruntime
+def peer(
+    path: Path, threads: int, feeds: dict[str, np.ndarray], engine: str = "onnxruntime"
+) -> Run:
+    """A run of another engine at the settings of ``mlc bench``."""
+    return engine_named(engine)(Job(lambda: path, None, feeds, threads)).run
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda feeds: session.run(None, feeds)
+
+def medians(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
+    """Seconds of a run of each, in turn for about so long; a run that is not timed is before each.
+
+    Without that, threads that still spin after another engine's run would take its time.
+    """
+    return {name: samples.median for name, samples in interleave(runs, seconds).items()}

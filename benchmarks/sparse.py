@@ -6,16 +6,14 @@ A pattern is ``90`` or ``90:4x1``: percent of zeros, and the blocks that are pru
 magnitude: columns x depth. All right factors of matrix products, and the kernels of all
 convolutions but the first, are pruned in the ONNX file, also where they are codes; its zeros are
 all that the compiler is told. Patterns that begin with ``i`` prune the model of codes. Prints
-medians of alternating runs; the ratios are to our own dense model, and to ONNX Runtime's.
+medians of alternating runs; the ratios are to our own dense model, to ONNX Runtime's, and to the
+faster of two engines on the model of codes. What was compiled once is found in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +22,12 @@ import mlc
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from peers import feeds_of, peer
+from peers import Run, feeds_of, medians, peer
 
 PATTERNS = ["80", "90", "95", "90:4x1"]
-SAMPLES = 15
 SMALLEST = 4096
 DECODERS = ("DequantizeLinear",)
+INTEGER_PEERS = ("onnxruntime", "openvino")
 
 
 def pruned(array: np.ndarray, zeros: float, block: tuple[int, int], filters: int) -> np.ndarray:
@@ -77,43 +75,36 @@ def prune(source: Path, target: Path, pattern: str) -> None:
     onnx.save(model, target)
 
 
-def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of each, measured in turn."""
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(SAMPLES):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            samples[name].append(time.perf_counter() - start)
-    return {name: statistics.median(taken[1:]) for name, taken in samples.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pruned models against dense ones.")
     parser.add_argument("model", type=Path)
     parser.add_argument("patterns", nargs="*", default=PATTERNS)
     parser.add_argument("--codes", type=Path, help="the quantized model")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--peer", action="store_true", help="measure ONNX Runtime, too")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure")
+    parser.add_argument("--peer", action="store_true", help="measure other engines, too")
     chosen = parser.parse_args()
     with TemporaryDirectory() as folder:
-        compiled = partial(mlc.compile, threads=chosen.threads, cache=False)
+        compiled = partial(mlc.compile, threads=chosen.threads)
         models = {"dense": compiled(chosen.model)}
         for pattern in chosen.patterns:
             path = Path(folder) / "pruned.onnx"
             prune(chosen.codes if pattern.startswith("i") else chosen.model, path, pattern)
             models[pattern] = compiled(path)
     feeds = feeds_of(models["dense"])
-    runs: dict[str, Callable[[], object]] = {
-        name: partial(model.run, feeds) for name, model in models.items()
-    }
+    runs: dict[str, Run] = {name: partial(model.run, feeds) for name, model in models.items()}
+    integer_peers = INTEGER_PEERS if chosen.codes and chosen.peer else ()
     if chosen.peer:
-        runs["onnxruntime"] = partial(peer(chosen.model, chosen.threads), feeds)
-    taken = medians(runs)
+        runs["onnxruntime"] = peer(chosen.model, chosen.threads, feeds)
+        for engine in integer_peers:
+            runs[f"{engine} int8"] = peer(chosen.codes, chosen.threads, feeds, engine)
+    taken = medians(runs, chosen.seconds)
     for name, seconds in taken.items():
-        line = f"{name:12} {seconds * 1e3:8.2f} ms  {taken['dense'] / seconds:5.2f}x dense"
+        line = f"{name:16} {seconds * 1e3:8.2f} ms  {taken['dense'] / seconds:5.2f}x dense"
         if chosen.peer:
             line += f"  {taken['onnxruntime'] / seconds:5.2f}x onnxruntime"
+        if integers := [taken[f"{engine} int8"] for engine in integer_peers]:
+            line += f"  {min(integers) / seconds:5.2f}x dense int8"
         if name in models:
             size = models[name].weight_bytes / models["dense"].weight_bytes
             kinds = Counter(site["algorithm"] for site in models[name].manifest["sites"])

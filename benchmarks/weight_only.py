@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +22,11 @@ import numpy as np
 import onnx
 from mlc.codegen.cpu.limits import Limits, measured_limits
 from mlc.passes.compress.recipe import Quantize, Tables
-from peers import feeds_of, peer
+from peers import Run, feeds_of, medians, peer
 
 BITS = [8, 4, 2]
 LEVELS = (0, 4)
-SAMPLES = 15
-Run = Callable[[], object]
+ROUNDS, SECONDS, PROFILES = 3, 5.0, 5
 
 
 def rounded(source: Path, target: Path, bits: int, group: int, level: int) -> None:
@@ -56,7 +53,7 @@ class Contest:
     def __init__(self, threads: int):
         self.threads = threads
         self.models: dict[str, mlc.Model] = {}
-        self.peers: dict[str, Callable[[dict[str, np.ndarray]], object]] = {}
+        self.peers: dict[str, Path] = {}
         self.limits: list[Limits] = []
         self.codes: dict[str, list[float]] = {}
 
@@ -69,18 +66,16 @@ class Contest:
         """Seconds of each."""
         feeds = feeds_of(next(iter(self.models.values())))
         runs: dict[str, Run] = {n: partial(m.run, feeds) for n, m in self.models.items()}
-        runs |= {n: partial(p, feeds) for n, p in self.peers.items()}
-        samples: dict[str, list[float]] = {name: [] for name in runs}
-        for number in range(SAMPLES):
-            if number % 5 == 0:
-                self.limits.append(measured_limits(self.threads))
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                samples[name].append(time.perf_counter() - start)
+        runs |= {n: peer(p, self.threads, feeds) for n, p in self.peers.items()}
+        taken: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(ROUNDS):
+            self.limits.append(measured_limits(self.threads))
+            for name, seconds in medians(runs, SECONDS).items():
+                taken[name].append(seconds)
             for name, model in self.models.items():
-                self.codes.setdefault(name, []).append(self._reading_codes(model, feeds))
-        return {name: statistics.median(taken[1:]) for name, taken in samples.items()}
+                codes = [self._reading_codes(model, feeds) for _ in range(PROFILES)]
+                self.codes.setdefault(name, []).append(statistics.median(codes))
+        return {name: statistics.median(found) for name, found in taken.items()}
 
     def _reading_codes(self, model: mlc.Model, feeds: dict[str, np.ndarray]) -> float:
         """Seconds that a run spends in launches that read codes."""
@@ -123,10 +118,10 @@ def main() -> None:
             paths = [Path(folder) / f"{bits}_{level}.onnx" for level in LEVELS]
             for level, path in zip(LEVELS, paths, strict=True):
                 rounded(chosen.model, path, bits, chosen.group, level)
-                contest.peers[f"ort int{bits} level {level}"] = peer(path, chosen.threads)
+                contest.peers[f"ort int{bits} level {level}"] = path
             contest.add(f"int{bits}", paths[0])
             contest.add(f"int{bits} recipe", chosen.model, recipe(bits, chosen.group))
-    report(contest)
+        report(contest)
 
 
 def report(contest: Contest) -> None:

@@ -5,15 +5,18 @@ Every group tells its values where one points at it, and a click leads to its ro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import takewhile
 
 from .table import clipped, engineering
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 1000.0, 170.0, 64.0, 12.0, 0.25
+_WIDTH, _HEIGHT, _LEFT, _TOP, _SPACE, _GAP = 1000.0, 170.0, 64.0, 12.0, 24.0, 0.25
 # The widest group, the lowest bar, the room of a name across, and down by its letters.
 _WIDEST, _LEAST, _ACROSS, _MARGIN, _DOWN, _LETTERS = 90.0, 1.5, 13.0, 20.0, 4.2, 24
+_FOLDER = re.compile(r"[^/.]*[/.]")
 _BEFORE = "#8888"
 
 
@@ -55,14 +58,23 @@ def bar_chart(entries: Sequence[Entry], unit: str, legend: Sequence[tuple[str, s
         return "<p><small>nothing was measured</small></p>"
     step = min((_WIDTH - _LEFT) / len(entries), _WIDEST)
     every = int(max(1, -(-_ACROSS // step)))  # so many share the room of a name
-    names = {k: clipped(e.name, _LETTERS) for k, e in enumerate(entries) if k % every == 0}
+    names = dict(list(enumerate(_short([entry.name for entry in entries])))[::every])
     drawn = "".join(_group(e, _LEFT + k * step, step, top, unit) for k, e in enumerate(entries))
     drawn += "".join(_name(name, _LEFT + (k + 0.5) * step) for k, name in names.items())
     below = _MARGIN + _DOWN * max(map(len, names.values()))
+    view = f"{-_SPACE:g} {-_TOP:g} {_WIDTH + _SPACE:g} {_TOP + _HEIGHT + below:g}"
     return (
-        f'<svg viewBox="0 {-_TOP:g} {_WIDTH:g} {_TOP + _HEIGHT + below:g}" width="100%" '
-        f'role="img">{_axis(top, unit)}{drawn}</svg>{_legend(legend)}'
+        f'<svg viewBox="{view}" width="100%" role="img">'
+        f"{_axis(top, unit)}{drawn}</svg>{_legend(legend)}"
     )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Without the folders that all have in common, and clipped."""
+    folders = [_FOLDER.findall(name) for name in names]
+    alike = takewhile(lambda same: len(set(same)) == 1, zip(*folders, strict=False))
+    common = sum(len(same[0]) for same in alike) if len(names) > 1 else 0
+    return [clipped(name[common:], _LETTERS) for name in names]
 
 
 def _axis(top: float, unit: str) -> str:
