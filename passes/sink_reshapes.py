@@ -21,8 +21,10 @@ from ..ir.op import Add, GraphOp
 from ..ir.ops.elementwise import ElementwiseOp
 from ..ir.ops.matmul import MatmulOp
 from ..ir.ops.norm import NormOp
+from ..ir.ops.quant import ScaledOp
 from ..ir.ops.shape import ReshapeOp, TransposeOp
 from ..ir.types import type_of
+from .canonical.quant import scale_before_reshape
 from .contract import Pass, Promise
 from .fold_constants import placed
 from .rewrite import again, rewrite
@@ -31,7 +33,10 @@ from .values import is_constant, producer, used_once
 
 @dataclass(frozen=True)
 class SinkReshapes(Pass):
-    """Through elementwise ops, norms of rows, and matrix products, which may round otherwise."""
+    """Through elementwise ops, quantization by one scale, norms of rows, and matrix products.
+
+    These may round otherwise.
+    """
 
     name = "sink-reshapes"
     promise = Promise.ROUNDING
@@ -39,7 +44,7 @@ class SinkReshapes(Pass):
     def apply(self, module: ModuleOp) -> None:
         """Sinks to the fixed point."""
         rules = {ElementwiseOp: [_elementwise], NormOp: [_norm], MatmulOp: [_weight, _batch]}
-        rewrite(module, {**rules, ReshapeOp: [_twice, _meet]})
+        rewrite(module, {**rules, ScaledOp: [scale_before_reshape], ReshapeOp: [_twice, _meet]})
 
 
 def _elementwise(op: ElementwiseOp, add: Add) -> SSAValue | None:

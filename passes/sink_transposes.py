@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
-from ..ir.dims import Dim, Shape, product
 from ..ir.op import GraphOp, copy_source
 from ..ir.ops.constant import ConstantOp
 from ..ir.ops.elementwise import ElementwiseOp
@@ -27,6 +26,7 @@ from ..ir.ops.resample import ResampleOp
 from ..ir.ops.shape import ConcatOp, PadOp, ReshapeOp, SliceOp, TransposeOp, param_dims
 from ..ir.types import type_of
 from .contract import Pass, Promise
+from .dim_groups import dim_groups
 
 Perm = tuple[int, ...]
 
@@ -162,7 +162,7 @@ class _Sink:
         if perm is None:
             return None
         assert isinstance(self.op, ReshapeOp)
-        groups = _groups(type_of(self.op.operands[0]).shape, param_dims(self.op.shape))
+        groups = dim_groups(type_of(self.op.operands[0]).shape, param_dims(self.op.shape))
         if groups is None or not all(_side_by_side(perm, ins) for ins, _ in groups):
             return None
         order = sorted((g for g in groups if g[0]), key=lambda g: perm[g[0][0]])
@@ -208,32 +208,6 @@ def _moved(values: Sequence[object], perm: Perm) -> tuple[object, ...]:
     """Per-dim parameters in the order of dims before ``perm``."""
     inverse = _inverse(perm)
     return tuple(values[inverse[k]] for k in range(len(perm)))
-
-
-def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]] | None:
-    """Runs of dims of ``old`` and ``new`` that hold the same elements; None if they never meet."""
-    olds, news = list(accumulate(old, _times)), list(accumulate(new, _times))
-    groups: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) and j < len(new):
-        ends = [
-            (a, b) for a in range(i, len(old)) for b in range(j, len(new)) if olds[a] == news[b]
-        ]
-        if not ends:
-            return None
-        a, b = min(ends, key=sum)
-        groups.append((list(range(i, a + 1)), list(range(j, b + 1))))
-        i, j = a + 1, b + 1
-    if i < len(old) or j < len(new):
-        if not groups or product(old[i:]) != 1 or product(new[j:]) != 1:
-            return None
-        groups[-1][0].extend(range(i, len(old)))
-        groups[-1][1].extend(range(j, len(new)))
-    return groups
-
-
-def _times(a: Dim, b: Dim) -> Dim:
-    return a * b
 
 
 def _side_by_side(perm: Perm, dims: list[int]) -> bool:

@@ -11,6 +11,7 @@ from . import (
     reduce,
     reshape,
     slice,
+    weights,
 )
 from .registry import canonical as canonical
 
@@ -25,4 +26,5 @@ FAMILIES = (
     reduce,
     reshape,
     slice,
+    weights,
 )

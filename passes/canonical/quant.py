@@ -6,11 +6,10 @@ from xdsl.ir import SSAValue
 
 from ...ir.op import Add
 from ...ir.ops.quant import DequantizeOp, QuantizeOp, ScaledOp
-from ...ir.ops.shape import ReshapeOp, TransposeOp
+from ...ir.ops.shape import ReshapeOp
 from ...ir.types import type_of
-from ..fold_constants import placed
 from ..rewrite import again
-from ..values import is_constant, producer, same, splat
+from ..values import producer, same, splat
 from .registry import canonical
 
 
@@ -42,17 +41,6 @@ def no_zero_points(op: ScaledOp, add: Add) -> SSAValue | None:
     return add(again(op, x, scale)) if zeros and splat(zeros[0]) == 0 else None
 
 
-@canonical(TransposeOp)
-def transpose_before_decoding(op: TransposeOp, add: Add) -> SSAValue | None:
-    """A weight is transposed as it is stored."""
-    inner = producer(op.x, DequantizeOp)
-    if inner is None or not is_constant(inner.x):
-        return None
-    scales = (v if type_of(v).rank == 0 else _turned(v, op, add) for v in inner.operands[1:])
-    blocks = {"blocks": tuple(inner.blocks[p] for p in op.perm)} if inner.blocks else {}
-    return add(again(inner, _turned(inner.x, op, add), *scales, **blocks))
-
-
 @canonical(ScaledOp)
 def scale_before_reshape(op: ScaledOp, add: Add) -> SSAValue | None:
     """The same for reshapes, where one scale is for all."""
@@ -60,7 +48,3 @@ def scale_before_reshape(op: ScaledOp, add: Add) -> SSAValue | None:
     if reshape is None or type_of(op.scale).rank != 0 or op.blocks is not None:
         return None
     return add(ReshapeOp(add(again(op, reshape.x, *op.operands[1:])), shape=reshape.shape))
-
-
-def _turned(value: SSAValue, like: TransposeOp, add: Add) -> SSAValue:
-    return placed(TransposeOp(value, perm=like.perm), add)

@@ -307,6 +307,26 @@ CASES: dict[str, tuple[Build, tuple, list[str]]] = {
         ((2, 3),),
         ["quantize"],
     ),
+    "reshaped weight": (
+        lambda g, x: g(e.MulOp, x, g(ReshapeOp, weight(g), shape=(3, 2))),
+        ((3, 2),),
+        ["dequantize", "mul"],
+    ),
+    "reversed weight": (
+        lambda g, x: g(e.MulOp, x, g(ReverseOp, weight(g), axes=(0, 1))),
+        ((2, 3),),
+        ["dequantize", "mul"],
+    ),
+    "weight padded along what shares scales": (
+        lambda g, x: g(e.MulOp, x, g(PadOp, weight(g), pads=(0, 0, 0, 2))),
+        ((2, 5),),
+        ["dequantize", "mul"],
+    ),
+    "weight padded along its scales": (
+        lambda g, x: g(e.MulOp, x, g(PadOp, weight(g), pads=(0, 0, 1, 0))),
+        ((3, 3),),
+        ["dequantize", "pad", "mul"],
+    ),
     # attention
     "key heads": (key_heads, ((1, 6, 5, 4), K, K), ["attention"]),
     "mask of nothing": (masked(np.zeros((5, 5))), (Q, K, K), ["attention"]),

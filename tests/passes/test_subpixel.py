@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import Graph, apply, array, build, names
+from graphs import Graph, apply, array, build, first, names
 from mlc.ir.interpreter import interpret
-from mlc.ir.ops.conv import ConvTransposeOp
+from mlc.ir.ops.conv import ConvOp, ConvTransposeOp
+from mlc.ir.ops.quant import DequantizeOp
+from mlc.passes.canonicalize import Canonicalize
+from mlc.passes.integer_products import IntegerProducts
 from mlc.passes.subpixel import SubpixelConvolutions
+from native import run_native
 from xdsl.ir import SSAValue
 
 PLAIN: dict[str, Any] = {
@@ -75,3 +79,21 @@ def test_dilation_with_stride_stays():
 def test_empty_inputs(shape: tuple[int, ...]):
     left = rewritten(shape, (3, shape[-1], 4), strides=(2,))
     assert "conv_transpose" not in left
+
+
+@pytest.mark.parametrize(("kernel", "pads"), [(2, (0,) * 4), (3, (1, 0, 1, 1))])
+def test_quantized_ones_multiply_bytes(kernel: int, pads: tuple[int, ...]):
+    codes = np.random.default_rng(1).integers(0, 256, (1, 5, 6, 8)).astype(np.uint8)
+    graph = Graph(codes.shape, dtypes=[np.uint8])
+    scale, scales = np.asarray(0.02, np.float32), np.linspace(0.01, 0.02, 6, dtype=np.float32)
+    x = graph(DequantizeOp, graph.inputs[0], scale, np.asarray(131, np.uint8))
+    w = (30 * array(kernel, kernel, 8, 6)).astype(np.int8)
+    weights = graph(DequantizeOp, w, scales.reshape(1, 1, 1, 6))
+    params = {**PLAIN, "strides": (2, 2), "pads": pads, "dilations": (1, 1)}
+    params["output_padding"] = (0, 0)
+    module = graph.module(graph(ConvTransposeOp, x, weights, **params))
+    (wanted,) = interpret(module, [codes])
+    apply(module, SubpixelConvolutions(), Canonicalize())
+    np.testing.assert_allclose(run_native(module.clone(), [codes])[0], wanted, rtol=1e-5, atol=1e-4)
+    apply(module, IntegerProducts())
+    assert first(module, ConvOp).to == np.int32
