@@ -22,14 +22,16 @@ from ..ir.dims import static_size
 from ..ir.interpreter import run_op
 from ..ir.op import Add, GraphOp, Param
 from ..ir.ops.constant import ConstantOp
+from ..ir.ops.elementwise import CastOp
 from ..ir.ops.quant import DequantizeOp
 from ..ir.ops.shape import BroadcastOp
-from ..ir.types import type_of
+from ..ir.types import bit_width, is_float, is_integer, type_of
 from .contract import Pass, Promise
 from .rewrite import rewrite
 
-# Ops that turn a weight from what is stored into what it means.
-DECODERS = (DequantizeOp,)
+# Fewer codes are no memory to speak of.
+_FEWEST = 1024
+_BYTE = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class FoldConstants(Pass):
         """The constant that ``op`` computes, as a rule of ``rewrite``."""
         if isinstance(op, ConstantOp) or len(op.results) != 1 or op.regions:
             return None
-        if isinstance(op, DECODERS) and not self.decode:
+        if not self.decode and (isinstance(op, DequantizeOp) or widens_codes(op)):
             return None
         sources = [o.owner.value for o in op.operands if isinstance(o.owner, ConstantOp)]
         if len(sources) != len(op.operands) or not self._affordable(op) or _names_symbols(op):
@@ -75,6 +77,15 @@ class FoldConstants(Pass):
         if size is None or isinstance(op, BroadcastOp):
             return size is not None and size <= self.repeats
         return size <= max(self.always, self.growth * given)
+
+
+def widens_codes(op: GraphOp) -> bool:
+    """Whether an op makes floats of a stored matrix of integers of at most a byte."""
+    if not isinstance(op, CastOp) or not isinstance(op.x.owner, ConstantOp):
+        return False
+    type, size = type_of(op.x), static_size(type_of(op.x).shape) or 0
+    few = is_integer(type.dtype) and bit_width(type.dtype) <= _BYTE
+    return few and is_float(op.to) and type.rank > 1 and size >= _FEWEST
 
 
 def _names_symbols(op: GraphOp) -> bool:

@@ -49,7 +49,7 @@ def key_heads(g: Graph, q: SSAValue, k: SSAValue, v: SSAValue) -> SSAValue:
     return g(AttentionOp, q, repeated(k), repeated(v))
 
 
-I8 = np.dtype(np.int8)
+I8, F32 = np.dtype(np.int8), np.dtype(np.float32)
 
 
 def quantized(g: Graph, x: SSAValue) -> SSAValue:
@@ -71,6 +71,27 @@ def weight(g: Graph) -> SSAValue:
     """A stored weight [2, 3] with a scale for each row."""
     scale = np.array([[0.5], [0.25]], np.float32)
     return g(DequantizeOp, np.arange(6, dtype=I8).reshape(2, 3), scale)
+
+
+def codes(g: Graph) -> SSAValue:
+    """A stored weight [32, 40] that is cast."""
+    bytes = np.random.default_rng(0).integers(0, 256, (32, 40))
+    return g(e.CastOp, bytes.astype(np.uint8), to=F32)
+
+
+def shifted(g: Graph) -> SSAValue:
+    return g(e.SubOp, codes(g), np.arange(32, dtype=np.float32)[:, None])
+
+
+def scaled(g: Graph, x: SSAValue, scales: np.ndarray) -> SSAValue:
+    return g(e.MulOp, x, scales.astype(np.float32))
+
+
+def grouped(g: Graph) -> SSAValue:
+    """The weight with scales for groups of 8 along its depth."""
+    scales = np.random.default_rng(1).random((4, 1, 40))
+    parts = scaled(g, g(ReshapeOp, codes(g), shape=(4, 8, 40)), scales)
+    return g(ReshapeOp, parts, shape=(32, 40))
 
 
 def masked(mask: np.ndarray) -> Build:
@@ -326,6 +347,26 @@ CASES: dict[str, tuple[Build, tuple, list[str]]] = {
         lambda g, x: g(e.MulOp, x, g(PadOp, weight(g), pads=(0, 0, 1, 0))),
         ((3, 3),),
         ["dequantize", "pad", "mul"],
+    ),
+    "codes that are cast, shifted and scaled": (
+        lambda g, x: g(MatmulOp, x, scaled(g, shifted(g), np.full((1, 40), 0.5))),
+        ((2, 32),),
+        ["dequantize", "matmul"],
+    ),
+    "shifts between codes": (
+        lambda g, x: g(MatmulOp, x, g(e.AddOp, codes(g), 0.5)),
+        ((2, 32),),
+        ["dequantize", "add", "matmul"],
+    ),
+    "scales of all codes": (
+        lambda g, x: g(MatmulOp, x, scaled(g, codes(g), np.full((32, 40), 0.5))),
+        ((2, 32),),
+        ["dequantize", "mul", "matmul"],
+    ),
+    "groups of codes": (
+        lambda g, x: g(MatmulOp, x, grouped(g)),
+        ((2, 32),),
+        ["dequantize", "matmul"],
     ),
     # attention
     "key heads": (key_heads, ((1, 6, 5, 4), K, K), ["attention"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # defines the operators
-from graphs import first, run
+from graphs import counts, first, run
 from mlc.frontends.torch import load_torch
 from mlc.ir.errors import MlcError
 from mlc.ir.ops.matmul import MatmulOp
@@ -89,6 +89,39 @@ def test_weights_stay_codes(check: Any, model: nn.Module, dtype: str):
     assert type_of(decode.x).dtype == DTYPES[dtype]
     native = Native(module)
     np.testing.assert_allclose(native.run([x.numpy()])[0], model(x).numpy(), rtol=1e-3, atol=1e-5)
+
+
+class Written(nn.Module):
+    """A product with codes that the user's own code makes floats of."""
+
+    def __init__(self, decode: Callable[[Written], torch.Tensor]):
+        super().__init__()
+        self.decode = decode
+        self.register_buffer("codes", torch.randint(0, 256, (24, 64), dtype=torch.uint8))
+        self.register_buffer("scale", torch.rand(24, 1) * 0.01 + 0.01)
+        self.register_buffer("zero", torch.randint(100, 140, (24, 1), dtype=torch.uint8))
+        self.register_buffer("scales", torch.rand(24, 2, 1) * 0.01 + 0.01)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.decode(self).t()
+
+
+WRITTEN: dict[str, Callable[[Any], torch.Tensor]] = {
+    "scaled": lambda m: m.codes.float() * m.scale,
+    "shifted": lambda m: (m.codes.float() - m.zero.float()) * m.scale,
+    "grouped": lambda m: ((m.codes.view(24, 2, 32).float() - 128) * m.scales).view(24, 64),
+}
+
+
+@pytest.mark.parametrize("decode", WRITTEN.values(), ids=list(WRITTEN))
+def test_weights_stay_codes_that_are_decoded_by_hand(check: Any, decode: Any):
+    model, x = Written(decode), torch.randn(3, 64)
+    module = check(model, x, rtol=1e-4, atol=1e-4)
+    run_passes(module, pipeline())
+    assert counts(module) == {"dequantize": 1, "matmul": 1}
+    assert type_of(first(module, DequantizeOp).x).dtype == np.uint8
+    (got,) = Native(module).run([x.numpy()])
+    np.testing.assert_allclose(got, model(x).numpy(), rtol=1e-3, atol=1e-4)
 
 
 CASES: dict[str, Any] = {
