@@ -26,7 +26,8 @@ class Pass(ABC):
     valid before and after ``apply``, at the level it ``takes`` and the one it ``gives``.
 
     A pass of another package says with ``before`` or ``after`` next to which pass it runs; without
-    either it runs only where it is asked for by name.
+    either it runs only where it is asked for by name. One that ``compresses`` follows a recipe, and
+    runs among the passes that do (``compress/weight_pass.py``).
     """
 
     name: ClassVar[str]
@@ -35,6 +36,7 @@ class Pass(ABC):
     gives: ClassVar[Level] = Level.GRAPH
     before: ClassVar[str] = ""
     after: ClassVar[str] = ""
+    compresses: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, module: ModuleOp) -> None:

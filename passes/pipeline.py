@@ -73,7 +73,7 @@ def pipeline() -> tuple[Pass, ...]:
     Raises:
         PassError: A pass of another package cannot be loaded or placed.
     """
-    return with_plugins(PIPELINE, plugin_passes())
+    return with_plugins(PIPELINE, [p for p in plugin_passes() if not p.compresses])
 
 
 def all_passes() -> dict[str, Pass]:

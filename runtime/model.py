@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -216,12 +217,16 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a file that ``load`` reads.
 
+        How long its compilation took is left out, so that the same model is the same bytes.
+
         Raises:
             ModelError: The model has no native code, or the file cannot be written.
         """
         if self._artifact is None:
             raise ModelError("a model for the reference target has no native code to save")
-        self._artifact.save(path)
+        report = {k: v for k, v in self.report.items() if k != "seconds"}
+        manifest = {**self._artifact.manifest, **({"report": report} if report else {})}
+        replace(self._artifact, manifest=manifest).save(path)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{i.name}: {i}" for i in self.inputs)

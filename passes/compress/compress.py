@@ -9,6 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from ...ir.errors import did_you_mean
 from ..contract import Pass
+from ..plugins import plugin_passes, with_plugins
 from .costs import Arithmetic, Costs
 from .equalize_layers import EqualizeLayers
 from .factorize import FactorizeWeights, rank_of
@@ -23,6 +24,7 @@ from .report import ENCODED, Report
 from .samples import Samples
 from .smooth_inputs import SmoothInputs
 from .sparsify_weights import SparsifyWeights
+from .weight_pass import WeightPass
 
 
 def prepare_passes(recipe: Recipe) -> tuple[Pass, ...]:
@@ -41,8 +43,14 @@ def all_compressions(
 def compress_passes(
     recipe: Recipe, samples: Samples | None, report: Report, costs: Costs | None = None
 ) -> tuple[Pass, ...]:
-    """The passes that follow ``recipe``; each calibrates on what those before it made."""
-    return (
+    """The passes that follow ``recipe``; each calibrates on what those before it made.
+
+    Those of other packages are in the places they ask for.
+
+    Raises:
+        PassError: A pass of another package cannot be loaded or placed.
+    """
+    own: tuple[Pass, ...] = (
         FactorizeWeights(
             recipe, samples, report, costs or Arithmetic()
         ),  # first: its factors are layers like others
@@ -53,6 +61,8 @@ def compress_passes(
         QuantizeTables(recipe, report),
         QuantizeWeights(recipe, samples, report),  # last: it keeps zeros, and knows what it reads
     )
+    others = [p for p in plugin_passes() if isinstance(p, WeightPass)]
+    return with_plugins(own, [p.following(recipe, samples, report) for p in others])
 
 
 def check_recipe(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Generic
+from dataclasses import dataclass, field, replace
+from typing import Generic, Self
 
 from xdsl.dialects.builtin import ModuleOp
 
@@ -21,6 +21,8 @@ from .samples import Samples
 class WeightPass(Pass, Generic[OptionsT]):
     """Changes the weights of all layers that the recipe names.
 
+    In a package of its own it is made without arguments; ``following`` gives it a recipe.
+
     Attributes:
         recipe: Which layers, and how.
         samples: Calibration data, which some methods need.
@@ -28,9 +30,14 @@ class WeightPass(Pass, Generic[OptionsT]):
     """
 
     promise = Promise.LOSSY
+    compresses = True
     recipe: Recipe = field(default_factory=Recipe)
     samples: Samples | None = None
     report: Report = field(default_factory=Report)
+
+    def following(self, recipe: Recipe, samples: Samples | None, report: Report) -> Self:
+        """The same pass for a recipe."""
+        return replace(self, recipe=recipe, samples=samples, report=report)
 
     @abstractmethod
     def asked(self, layer: str) -> OptionsT | None:

@@ -202,3 +202,11 @@ def test_what_is_decoded_by_the_compiler_is_reported_as_stored():
     tell_kernels([layer], [site])
     assert layer["bytes_after"] == 400
     assert layer["steps"][0]["why"] == "decoded ahead of time: grouped"
+
+
+def test_the_same_recipe_makes_the_same_file(tmp_path: Path):
+    files = [tmp_path / "1.mlc", tmp_path / "2.mlc"]
+    for file in files:
+        mlc.compile(dense(), recipe=RECIPE, calibration=BATCHES, cache=False).save(file)
+    first, second = (file.read_bytes() for file in files)
+    assert first == second

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
 
+import mlc
+import numpy as np
 import pytest
 from mlc.ir.errors import PassError
 from mlc.passes import plugins
+from mlc.passes.compress.compress import all_compressions
+from mlc.passes.compress.recipe import Sparsify
+from mlc.passes.compress.report import Step, sqnr
+from mlc.passes.compress.weight_pass import WeightPass
 from mlc.passes.contract import Pass, Promise
 from mlc.passes.pipeline import all_passes, pipeline
 from mlc.passes.plugins import with_plugins
+from small_models import dense, dense_rows
 from xdsl.dialects.builtin import ModuleOp
 
 
@@ -33,6 +42,25 @@ class Idle(Named):
 class Asked(Named):
     def __init__(self):
         super().__init__("asked")
+
+
+@dataclass(frozen=True)
+class ClipWeights(WeightPass[Sparsify]):
+    """A toy: what the recipe prunes loses its largest weights, too."""
+
+    name = "clip-weights"
+    after = "sparsify-weights"
+
+    def asked(self, layer: str) -> Sparsify | None:
+        return self.recipe.sparsify_of(layer)
+
+    def apply(self, module: ModuleOp) -> None:
+        for layer, options in self.todo(module):
+            before = layer.weight()
+            most = 0.5 * float(np.abs(before).max())
+            layer.replace_weight(np.clip(before, -most, most))
+            noise = sqnr(layer.as_matrices(before)[0], layer.matrices()[0])
+            self.report.add(Step(layer.name, options.text(), f"clipped at {most:.2g}", sqnr=noise))
 
 
 OWN = [Named("a"), Named("b"), Named("a"), Named("c")]
@@ -86,6 +114,23 @@ def test_installed_passes_are_found(installed):
     names = [p.name for p in pipeline()]
     assert names[names.index("idle") - 1] == "canonicalize"
     assert "asked" not in names
+
+
+def test_a_compression_of_another_package_is_reported_and_guarded(installed):
+    installed(**{"clip-weights": f"{__name__}:ClipWeights"})
+    assert "clip-weights" not in [p.name for p in pipeline()]
+    names = [p.name for p in all_compressions()]
+    assert names[names.index("clip-weights") - 1] == "sparsify-weights"
+    asked: dict[str, Any] = {"recipe": mlc.Recipe.of("int8-weights", 0.5), "cache": False}
+    found = mlc.compile(dense(), **asked).report["compression"]
+    (layer,) = found["layers"]
+    pruned, clipped, rounded = (step["done"] for step in layer["steps"])
+    assert "zeros by magnitude" in pruned
+    assert clipped.startswith("clipped at")
+    assert rounded.startswith("int8")
+    asked |= {"max_drop": 0.0, "validation": [dense_rows(8)]}
+    (layer,) = mlc.compile(dense(), **asked).report["compression"]["layers"]
+    assert layer["restored"]
 
 
 @pytest.mark.parametrize(
