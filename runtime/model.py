@@ -62,6 +62,7 @@ class Model:
         self._dtypes = tuple(i.dtype for i in signature.inputs)
         self._plans: dict[tuple[tuple[int, ...], ...], Any] = {}
         self.input_names = [i.name for i in signature.inputs]
+        self._names = frozenset(self.input_names)
         self.output_names = [o.name for o in signature.outputs]
 
     @staticmethod
@@ -150,8 +151,8 @@ class Model:
             InputError: What was given does not fit the model's inputs.
             RunError: The model met a value that it cannot compute with.
         """
-        if len(args) == 1 and isinstance(args[0], Mapping):
-            args, kwargs = (), {**args[0], **kwargs}
+        if len(args) == 1 and isinstance(args[0], (dict, Mapping)):
+            args, kwargs = (), {**args[0], **kwargs} if kwargs else args[0]
         outputs = self._outputs(self._in_order(args, kwargs))
         return dict(zip(self.output_names, outputs, strict=True))
 
@@ -274,7 +275,7 @@ class Model:
 
     def _in_order(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         names = self.input_names
-        if not args and len(named) == len(names) and all(n in named for n in names):
+        if not args and named.keys() == self._names:
             return [named[n] for n in names]
         problems = []
         if len(args) > len(names):

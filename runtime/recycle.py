@@ -42,13 +42,20 @@ class Recycler:
 
         The memory of each is free once no view of it is left.
         """
-        found = [None if s is None else self._again(n, *s) for n, s in enumerate(specs)]
-        if any(a is None and s is not None for a, s in zip(found, specs, strict=True)):
+        found: list[np.ndarray | None] = []
+        lacking = False
+        for number, spec in enumerate(specs):
+            array = None if spec is None else self._again(number, *spec)
+            lacking = lacking or (array is None and spec is not None)
+            found.append(array)
+        if lacking:
             self._anew(found, specs)
         return found
 
     def _again(self, number: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
         """An array in memory that is free; None where a large one needs new memory."""
+        if math.prod(shape) * dtype.itemsize < _LEAST:
+            return np.empty(shape, dtype)
         kept = self._kept[number]
         for _ in range(len(kept)):
             try:
@@ -63,8 +70,7 @@ class Recycler:
             kept.append(array)
             if result is not None:
                 return result
-        small = math.prod(shape) * dtype.itemsize < _LEAST
-        return np.empty(shape, dtype) if small else None
+        return None
 
     def _anew(self, found: list[np.ndarray | None], specs: Sequence[Spec | None]) -> None:
         """New memory for all that lack it: one block, which has huge pages where it is large."""

@@ -38,14 +38,20 @@ class Ahead:
 
 
 def ahead_of(
-    b: LoopBuilder, panel: SSAValue, tile: SSAValue, size: int, width: int, tiles: int
+    b: LoopBuilder,
+    panel: SSAValue,
+    following: SSAValue,
+    tile: SSAValue,
+    size: int,
+    width: int,
+    tiles: int,
 ) -> Ahead:
-    """The part of tile number ``tile`` of ``tiles``, in the panel after number ``panel``.
+    """The part of tile number ``tile`` of ``tiles`` that read ``panel``, in the ``following`` one.
 
     ``size`` is that of a panel, of which ``width`` words are read in a step.
     """
     start = b.mul_index(panel, b.index(size))
     share = -(-width // tiles)
-    there = b.add_index(start, b.index(size))
+    there = b.mul_index(following, b.index(size))
     there = b.add_index(there, b.mul_index(tile, b.index(size // width * share)))
     return Ahead(start, there, share, width)

@@ -347,7 +347,19 @@ class TiledProduct:
         known = isinstance(tiles, int) and 0 < tiles <= width
         if not (far and known) or size * _WORD > _PANEL:
             return None
-        return ahead_of(b, panel, tile, size, width, tiles)
+        following = b.add_index(panel, self._direction())
+        return ahead_of(b, panel, following, tile, size, width, tiles)
+
+    def _direction(self) -> SSAValue:
+        """1 where the thread's next panel is the next one, -1 where it is the one before.
+
+        Of several threads, those in the back half of a sample take chunks from its end.
+        """
+        b, grid = self.b, self.grid
+        tasks = self.frame.dim(grid.lines * grid.panels * grid.tiles)
+        place = b.op(arith.RemUIOp, [self.frame.begin, tasks], IndexType())
+        behind = b.compare("uge", b.mul_index(place, b.index(2)), tasks)
+        return b.select(behind, b.index(-1), b.index(1))
 
     def _waits_for_weights(self) -> bool:
         """Whether panels come from afar, and are read too few times for that not to matter.

@@ -43,6 +43,7 @@ class Windowed(ABC):
     Attributes:
         dtype: Of totals.
         bits: Of a total in a register.
+        strip: The rows of a task.
         axes: The value of each axis where code is being written.
     """
 
@@ -59,6 +60,7 @@ class Windowed(ABC):
         self.taps = static(tuple(side.kernel for side in (*self.outer, self.inner)))
         self.axes: dict[int, SSAValue] = {}
         self.bounds: dict[Side, tuple[SSAValue, SSAValue]] = {}
+        self.strip = self._strip_rows()
 
     @abstractmethod
     def _taps(self, taps: Taps, totals: Sequence[SSAValue]) -> Sequence[SSAValue]:
@@ -73,7 +75,7 @@ class Windowed(ABC):
         b, frame = self.b, self.frame
         blocks, channels = self.shape[: len(self.shape) - 1 - bool(self.outer) - 1], self.shape[-1]
         rows: Dim = self.outer[-1].places if self.outer else 1
-        strips = ceildiv(rows, _STRIP)
+        strips = ceildiv(rows, self.strip)
         parts = self._parts(static((*blocks, strips)))
         size = floordiv(channels, parts)
         with b.loop(frame.begin, frame.end) as task:
@@ -86,7 +88,8 @@ class Windowed(ABC):
             start = b.mul_index(part, frame.dim(size))
             stop = b.add_index(start, frame.dim(size)) if parts > 1 else frame.dim(size)
             for_columns(b, start, stop, self.lanes, lambda c, lanes: self._strip(strip, c, lanes))
-        cost = (self.taps + self.rooted.effort) * static((self.inner.places, size)) * _STRIP // 16
+        results = static((self.inner.places, size)) * self.strip
+        cost = (self.taps + self.rooted.effort) * results // 16
         tasks = product(blocks) * strips * parts
         return frame.finish(tasks, grain_of(cost), self._packings(), self.shape[0])
 
@@ -120,10 +123,10 @@ class Windowed(ABC):
             self._row(lanes)
             return
         side = self.outer[-1]
-        first = b.mul_index(strip, b.index(_STRIP))
+        first = b.mul_index(strip, b.index(self.strip))
         end = b.op(
             arith.MinSIOp,
-            [b.add_index(first, b.index(_STRIP)), self.frame.dim(side.places)],
+            [b.add_index(first, b.index(self.strip)), self.frame.dim(side.places)],
             IndexType(),
         )
         with b.loop(first, end) as row:
@@ -131,13 +134,21 @@ class Windowed(ABC):
             self.bounds[side] = bounds_of(self.frame, side, row)
             self._row(lanes)
 
-    def _parts(self, rows: int) -> int:
-        """Into how many equal parts the channels are cut, so that there are tasks enough."""
+    def _vectors(self) -> int:
+        """Into how many equal parts the channels can be cut."""
         channels = self.shape[-1]
-        if not isinstance(channels, int) or channels == 0 or channels % self.lanes:
-            return 1
-        vectors = channels // self.lanes
-        wanted = min(vectors, -(-_TASKS // max(1, rows)))
+        known = isinstance(channels, int) and channels > 0 and channels % self.lanes == 0
+        return static((channels,)) // self.lanes if known else 1
+
+    def _strip_rows(self) -> int:
+        """The rows of a task; fewer where channels cannot be cut so that there are tasks enough."""
+        tasks = static(self.shape[:-2]) * self._vectors()
+        return max(1, min(_STRIP, tasks // _TASKS))
+
+    def _parts(self, strips: int) -> int:
+        """Into how many equal parts the channels are cut, so that there are tasks enough."""
+        vectors = self._vectors()
+        wanted = min(vectors, -(-_TASKS // max(1, strips)))
         return next(n for n in range(wanted, 0, -1) if vectors % n == 0)
 
     def _row(self, lanes: int) -> None:
