@@ -8,7 +8,16 @@ from typing import Any
 
 from ..passes.compress.report import LayerReport
 from .bar_chart import Bar, Entry, bar_chart
-from .compression_text import decibels, done, judgement, own_noise, ratio, said_of_run, total
+from .compression_text import (
+    decibels,
+    done,
+    judgement,
+    own_noise,
+    ratio,
+    said_of_run,
+    said_of_training,
+    total,
+)
 from .html import document, facts_of, number, search, table_of
 from .table import engineering
 
@@ -41,7 +50,7 @@ def compression_page(title: str, found: Mapping[str, Any], recipe: str) -> str:
     layers = [LayerReport.of(values) for values in found["layers"]]
     metric = found.get("metric")
     said = [judgement(metric)] if metric and metric["restored"] else []
-    said += said_of_run(found.get("run"))
+    said += [*said_of_run(found.get("run")), *said_of_training(found.get("recovery", ()))]
     return document(
         f"{title}, compressed",
         f"{_facts(layers, found)}{''.join(f'<p>{escape(text)}.</p>' for text in said)}"

@@ -47,7 +47,7 @@ def summary(layers: Sequence[LayerReport], found: Mapping[str, Any]) -> list[str
         before, after = total(layers, kind)
         if before:
             lines.append(f"time of layers, {kind}: {_change(before, after, 's')}")
-    lines += said_of_run(found.get("run"))
+    lines += [*said_of_run(found.get("run")), *said_of_training(found.get("recovery", ()))]
     return lines + ([judgement(metric)] if metric else [])
 
 
@@ -58,6 +58,16 @@ def said_of_run(run: Mapping[str, Any] | None) -> list[str]:
     inputs = ", ".join(f"{name} {shape}" for name, shape in run["inputs"].items())
     told = f"a run on {count(run['threads'], 'thread')}, {inputs}"
     return [f"{told}: {_change(run['before'], run['after'], 's')}"]
+
+
+def said_of_training(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What training between compression and code came to, a line for each stage."""
+    return [
+        f"trained {count(stage['steps'], 'step')}: the difference to the float model "
+        f"{stage['before']:.3g} became {stage['after']:.3g}"
+        + (f"; {stage['shortfall']}" if stage["shortfall"] else "")
+        for stage in stages
+    ]
 
 
 def judgement(metric: Mapping[str, Any]) -> str:

@@ -9,6 +9,8 @@ import mlc
 import numpy as np
 import pytest
 from compress_models import batches, mlp
+from mlc.cli.compression_page import compression_page
+from mlc.cli.compression_text import text_of
 from mlc.ir.errors import MlcError
 from mlc.passes.compress.recipe import LowRank, Quantize, Sparsify
 
@@ -87,3 +89,11 @@ def test_what_cannot_be_trained_is_refused(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MlcError, match="recovery needs torch"):
         mlc.recover(mlp(), RECIPES["sparse"], batches(), cache=False)
+
+
+def test_training_is_told():
+    model = mlc.recover(mlp(), RECIPES["sparse"], batches(), steps=9, minutes=1e-9, cache=False)
+    found = model.report["compression"]
+    for told in (text_of(found), compression_page("mlp", found, "")):
+        assert "trained 1 step: the difference to the float model" in told
+        assert "for want of minutes" in told
