@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..passes.compress.outcome import output_errors
 from ..runtime import Model
-from .layer_times import Times, times_of
+from .layer_times import Times, times_of, typical
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..passes.compress.baseline import Baseline
     from ..passes.compress.report import LayerReport
     from ..passes.compress.samples import Samples
+
+# How often both models are measured in turn, so that what disturbs the machine disturbs both.
+_ROUNDS = 3
 
 
 def with_errors(
@@ -38,7 +41,9 @@ def with_times(
     Where this machine cannot run what ``build`` makes, there are no times.
     """
     batch, names = next(iter(samples)), [entry.layer for entry in layers]
-    before, after = (times_of(build(of.clone()), batch, names) for of in (baseline.module, module))
+    models = [build(of.clone()) for of in (baseline.module, module)]
+    rounds = [[times_of(model, batch, names) for model in models] for _ in range(_ROUNDS)]
+    before, after = (typical(times) for times in zip(*rounds, strict=True))
     if not before.run or not after.run:
         return layers, None
     shapes = {n: list(a.shape) for n, a in zip(samples.names, batch, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 
@@ -22,6 +23,12 @@ class Times:
 
     run: float
     nodes: dict[str, float]
+
+
+def typical(several: Sequence[Times]) -> Times:
+    """The median of each time."""
+    nodes = {name: median(times.nodes[name] for times in several) for name in several[0].nodes}
+    return Times(median(times.run for times in several), nodes)
 
 
 def times_of(model: Model, arrays: Sequence[np.ndarray], nodes: Collection[str]) -> Times:
