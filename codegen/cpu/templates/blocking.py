@@ -120,7 +120,8 @@ def blocking(problem: Problem, target: CpuTarget) -> Blocking:
 def even_blocking(problem: Problem, target: CpuTarget) -> Blocking:
     """Equal blocks, an even number of them, so that two threads need transform no input twice.
 
-    Where halves would be small there is one, as each block reads all weights.
+    Where halves would be small there is one, as each block reads all weights; its panels are shared
+    out evenly then.
     """
     part = max(1, static((problem.part,)))
     fitting = min(_STREAMED // problem.channels, _PRODUCTS // _WIDEST) // (4 * problem.points)
@@ -129,7 +130,10 @@ def even_blocking(problem: Problem, target: CpuTarget) -> Blocking:
     count = ceil(part, blocks)
     rows, panel = _register_tile(count, fitting, problem, target, any_slab=True)
     panels = ceil(problem.filters, panel)
-    return Blocking(ceil(count, rows) * rows, rows, panel, panels, ceil(panels, _GROUPS))
+    share = ceil(panels, _GROUPS)
+    if blocks * ceil(panels, share) % 2:
+        share = ceil(panels, 2)
+    return Blocking(ceil(count, rows) * rows, rows, panel, panels, share)
 
 
 def ceil(size: int, unit: int) -> int:
