@@ -98,6 +98,17 @@ class Blocking:
         """The register tiles of a block, one below the other."""
         return self.tiles // self.rows
 
+    def is_single(self, problem: Problem) -> bool:
+        """Whether a part is one block, whose panels the threads share."""
+        return static((problem.part,)) <= self.tiles
+
+    def filled(self, problem: Problem) -> float:
+        """How much of the register tiles is of use."""
+        rows = max(1, static((problem.part,)))
+        panels = self.groups * self.share if self.is_single(problem) else self.panels
+        whole = ceil(rows, self.rows) * self.rows * panels * self.panel
+        return rows * problem.filters / whole
+
 
 def fits(problem: Problem) -> bool:
     """Whether the transformed inputs of one tile fit the cache, and the stack."""
@@ -130,10 +141,8 @@ def even_blocking(problem: Problem, target: CpuTarget) -> Blocking:
     count = ceil(part, blocks)
     rows, panel = _register_tile(count, fitting, problem, target, any_slab=True)
     panels = ceil(problem.filters, panel)
-    share = ceil(panels, _GROUPS)
-    if blocks * ceil(panels, share) % 2:
-        share = ceil(panels, 2)
-    return Blocking(ceil(count, rows) * rows, rows, panel, panels, share)
+    groups = _GROUPS if blocks > 1 or panels % _GROUPS == 0 else 2
+    return Blocking(ceil(count, rows) * rows, rows, panel, panels, ceil(panels, groups))
 
 
 def ceil(size: int, unit: int) -> int:

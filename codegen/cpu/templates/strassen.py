@@ -85,8 +85,11 @@ def gain(problem: Problem, target: CpuTarget) -> float:
     """How many times faster than the plain sum a product of halves is, by estimate."""
     if problem.tiles < SHARING or problem.channels > _DEEPEST:
         return 1.0
+    cut = even_blocking(problem, target)
     moved = _MOVED * target.multipliers * (1 / problem.channels + 1 / problem.filters) / 2
-    return 1 / (_POINTS / 8 + moved)
+    # Every thread transforms the inputs of a single block, in which a row may be missing.
+    moved *= 2 if cut.is_single(problem) else 1
+    return 1 / (_POINTS / 8 / cut.filled(problem) + moved)
 
 
 def gain_of(rows: Dim, depth: Dim, columns: Dim, target: CpuTarget) -> float:
