@@ -86,8 +86,11 @@ class Windowed(ABC):
                 side: bounds_of(frame, side, self.axes[side.axis]) for side in self.outer[:-1]
             }
             start = b.mul_index(part, frame.dim(size))
-            stop = b.add_index(start, frame.dim(size)) if parts > 1 else frame.dim(size)
-            for_columns(b, start, stop, self.lanes, lambda c, lanes: self._strip(strip, c, lanes))
+
+            def columns(place: SSAValue, lanes: int) -> None:
+                self._strip(strip, b.add_index(start, place), lanes)
+
+            for_columns(b, b.index(0), frame.dim(size), self.lanes, columns)
         results = static((self.inner.places, size)) * self.strip
         cost = (self.taps + self.rooted.effort) * results // 16
         tasks = product(blocks) * strips * parts
