@@ -12,7 +12,8 @@ from ...ir.op import GraphOp
 from ...ir.ops.constant import ConstantOp
 from ...ir.types import bit_width, is_float, type_of
 
-_BYTES_OF_PLACE = 2
+# A depth of a byte, and the share of counts and of what fills up steps.
+_BYTES_OF_PLACE = 1.4
 # What a size that is known only at run time counts as.
 TYPICAL = 128
 
@@ -66,7 +67,7 @@ def _stored(op: ConstantOp) -> int:
     if not is_float(type.dtype) or array.ndim < 2:
         return dense
     taken = int((array != 0).sum())
-    return min(dense, taken * (bits // 8 + _BYTES_OF_PLACE))
+    return min(dense, int(taken * (bits // 8 + _BYTES_OF_PLACE)))
 
 
 def known(count: Dim, sizes: Sizes) -> int:

@@ -5,7 +5,7 @@ rows lie along vectors; then each block of weights is a few multiply-adds of who
 
     X[k, :] = x[rows, k]                                once for a tile
     for each slab of the depth, and column block of the strip:
-        C[columns, :] += values[step] * X[depths[step], :]      for its steps
+        C[columns, :] += values[step] * X[slab + depths[step], :]      for its steps
     y[rows, columns] = C.T                              and the epilogue
 
 A slab of X stays in the first-level cache. How often the loops turn is data, see sparse_weights:
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 from xdsl.dialects import arith, scf
-from xdsl.dialects.builtin import IndexType, f32, i16, i32, i64
+from xdsl.dialects.builtin import IndexType, IntegerType, f32, i16, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from ....ir import loop
@@ -49,7 +49,7 @@ class SparseProduct:
         cut = blocking(self.total, self.depth, self.columns, height, self.frame.target)
         self.rows, self.layout, self.height = cut.rows, cut.layout, height
         self.lanes = self.frame.target.lanes(32)
-        self.turned = self._scratch((self.depth + 1) * self.rows)
+        self.turned = self._scratch(self.depth * self.rows)
         self.sums = self._scratch((self.layout.most + self.layout.granule) * self.rows)
         self.lines = self._scratch(self.lanes * self.layout.granule)
         weights = self.frame.buffers[product.right.number].memory
@@ -57,6 +57,8 @@ class SparseProduct:
         self.values = self._elements(weights)
         self.words = self.b.op(loop.RecastOp, [weights], loop.buffer(i32))
         self.halves = self.b.op(loop.RecastOp, [weights], loop.buffer(i16))
+        self.index = IntegerType(8 * self.layout.index.itemsize)
+        self.depths = self.b.op(loop.RecastOp, [weights], loop.buffer(self.index))
         self.depths_begin = self._word(self.b.index(self.layout.depths))
 
     def _scratch(self, count: int) -> SSAValue:
@@ -70,7 +72,6 @@ class SparseProduct:
         """A task finds its rows turned if the task before it had the same tile."""
         b, strips = self.b, self.layout.strips
         tiles = ceildiv(self.total, self.rows)
-        self._fill(self.turned, self.depth * self.rows, self.rows)
 
         def task(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
             tile, strip = self.frame.unflatten(number, [tiles, strips])
@@ -170,22 +171,28 @@ class SparseProduct:
         none = b.constant(0, loop.tile((self.rows,), self.element))
         with b.loop(b.index(0), size, self.rows) as place:
             b.store(none, self.sums, place, [b.index(1)])
-        count = b.mul_index(width, b.index(layout.slabs))
         counts = b.mul_index(low, b.index(2 * layout.slabs))
         counts = b.add_index(counts, b.index(layout.counts))
         step = self._word(b.add_index(strip, b.index(layout.steps)))
 
-        def column(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
-            place = b.add_index(counts, b.mul_index(number, b.index(2)))
-            block = self._half(place)
-            end = b.add_index(carried[0], self._half(b.add_index(place, b.index(1))))
-            self._block(block, carried[0], end)
-            return [end]
+        def slab(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
+            first = b.mul_index(number, b.index(layout.slab * self.rows))
+            before = b.mul_index(number, width)
 
-        b.fold(b.index(0), count, [step], column)
+            def column(number: SSAValue, carried: Sequence[SSAValue]) -> Sequence[SSAValue]:
+                place = b.mul_index(b.add_index(before, number), b.index(2))
+                place = b.add_index(counts, place)
+                block = self._half(place)
+                end = b.add_index(carried[0], self._half(b.add_index(place, b.index(1))))
+                self._block(block, first, carried[0], end)
+                return [end]
 
-    def _block(self, block: SSAValue, first: SSAValue, end: SSAValue) -> None:
-        """Adds some steps to the sums of a column block."""
+            return b.fold(b.index(0), width, carried, column)
+
+        b.fold(b.index(0), b.index(layout.slabs), [step], slab)
+
+    def _block(self, block: SSAValue, slab: SSAValue, first: SSAValue, end: SSAValue) -> None:
+        """Adds some steps to the sums of a column block; its slab begins at ``slab``."""
         b, unroll = self.b, self.layout.unroll
         place = b.mul_index(block, b.index(self.height * self.rows))
         type = loop.tile((self.height, self.rows), self.element)
@@ -196,7 +203,7 @@ class SparseProduct:
         def step(number: SSAValue, carried: Sequence[SSAValue]) -> list[SSAValue]:
             start = b.mul_index(number, b.index(unroll))
             return [
-                self._multiply(b.add_index(start, b.index(n)), total)
+                self._multiply(b.add_index(start, b.index(n)), slab, total)
                 for n, total in enumerate(carried)
             ]
 
@@ -205,14 +212,15 @@ class SparseProduct:
             total = self._plus(total, other)
         b.store(total, self.sums, place, strides)
 
-    def _multiply(self, number: SSAValue, total: SSAValue) -> SSAValue:
+    def _multiply(self, number: SSAValue, slab: SSAValue, total: SSAValue) -> SSAValue:
         b = self.b
-        depth = self._half(b.add_index(self.depths_begin, number))
+        depth = self._wide(b.load(self.depths, b.add_index(self.depths_begin, number), self.index))
         weight = b.mul_index(number, b.index(self.height))
         weight = b.add_index(weight, b.index(self.layout.values))
         type = loop.tile((self.height, 1), self.element)
         w = b.load(self.values, weight, type, [b.index(1)] * 2)
         row, type = b.mul_index(depth, b.index(self.rows)), loop.tile((1, self.rows), self.element)
+        row = b.add_index(slab, row)
         x = b.load(self.turned, row, type, [b.index(0), b.index(1)])
         return self._product(w, x, total)
 
@@ -268,19 +276,15 @@ class SparseProduct:
         scope = self.frame.scope(self.rooted.space, axes, tile, registers)
         self.rooted.write(ExpressionLowering(scope))
 
-    def _fill(self, memory: SSAValue, first: int, count: int) -> None:
-        """Zeros, by vectors."""
-        b, type = self.b, loop.tile((self.lanes,), self.element)
-        with b.loop(b.index(first), b.index(first + count), self.lanes) as place:
-            b.store(b.constant(0, type), memory, place, [b.index(1)])
-
     def _word(self, number: SSAValue) -> SSAValue:
         value = self.b.load(self.words, number, i32)
         return self.b.op(arith.IndexCastOp, [value], IndexType())
 
     def _half(self, number: SSAValue) -> SSAValue:
-        value = self.b.op(arith.ExtUIOp, [self.b.load(self.halves, number, i16)], i64)
-        return self.b.op(arith.IndexCastOp, [value], IndexType())
+        return self._wide(self.b.load(self.halves, number, i16))
+
+    def _wide(self, value: SSAValue) -> SSAValue:
+        return self.b.op(arith.IndexCastOp, [self.b.op(arith.ExtUIOp, [value], i64)], IndexType())
 
     def _packings(self) -> dict[int, Packing]:
         product, layout = self.product, self.layout

@@ -8,9 +8,10 @@ length of the innermost loop is easy to predict::
     words    first column block of each strip, and their end; its first step; where depths begin
     counts   for each strip, slab and column block: which one of the strip, how many steps
     values   for each step: ``unroll`` blocks of ``height`` values
-    depths   for each step: ``unroll`` depths; what fills up a step stands at the depth past the end
+    depths   for each step: ``unroll`` depths in the slab
 
-Words are of 32 bits, counts and depths of 16.
+Words are of 32 bits, counts of 16, depths of 8 where slabs allow that, else of 16. What fills up a
+step is half of the block before it, so that an infinite element gives what it gave without.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from itertools import pairwise
 
 import numpy as np
 
+_BYTES = 1 << 8
+
 
 @dataclass(frozen=True)
 class Layout:
     """How a factor of ``depth`` x ``columns`` elements is laid out.
 
     Attributes:
-        depth: Its rows, less than 65535.
+        depth: Its rows, at most 65536.
         columns: Its columns.
         height: The columns of a block.
-        unroll: The blocks of a step.
+        unroll: The blocks of a step, at most two: one at most fills up.
         slab: The depths of a slab.
         granule: The columns that stay in one strip, a multiple of ``height``.
         most: The columns that a strip has at most, a multiple of ``granule``.
@@ -62,8 +65,13 @@ class Layout:
 
     @property
     def depths(self) -> int:
-        """The word that says where the depths begin, in units of 16 bits."""
+        """The word that says where the depths begin, in units of one."""
         return self.steps + self.strips
+
+    @property
+    def index(self) -> np.dtype:
+        """Of a depth in a slab."""
+        return np.dtype(np.uint8 if min(self.slab, self.depth) <= _BYTES else np.uint16)
 
     @property
     def counts(self) -> int:
@@ -91,7 +99,7 @@ def encode(matrix: np.ndarray, layout: Layout) -> np.ndarray:
     ends = np.cumsum([len(p.depths) for p in parts]) // layout.unroll
     begins = [0, *ends[layout.slabs - 1 : -1 : layout.slabs]]
     values = np.concatenate([p.values for p in parts]) if parts else np.zeros((0,))
-    words = [*first, *begins, 2 * (layout.values + values.size)]
+    words = [*first, *begins, 4 // layout.index.itemsize * (layout.values + values.size)]
     pieces = (
         np.array(words, np.int32),
         *(p.counts for p in parts),
@@ -121,11 +129,20 @@ def _part(
     start = np.cumsum(steps[order]) * layout.unroll - steps[order] * layout.unroll
     ordinal = np.arange(len(column)) - np.searchsorted(column, column)
     place = start[column] + ordinal
-    depths = np.full(size, layout.depth, np.uint16)
-    depths[place] = depth + slab.start
+    depths = np.zeros(size, layout.index)
+    depths[place] = depth
     values = np.zeros((size, layout.height), blocks.dtype)
     values[place] = blocks[depth + slab.start, order[column] + strip.start]
+    _fill_up(values, depths, np.setdiff1d(np.arange(size), place))
     return _Part(np.stack([order, steps[order]], axis=1).astype(np.uint16), values, depths)
+
+
+def _fill_up(values: np.ndarray, depths: np.ndarray, places: np.ndarray) -> None:
+    """Halves the blocks before ``places``; of integers, none of which is infinite, none is left."""
+    depths[places] = depths[places - 1]
+    if np.issubdtype(values.dtype, np.floating):
+        values[places - 1] /= 2
+        values[places] = values[places - 1]
 
 
 def _strips(taken: np.ndarray, layout: Layout) -> list[int]:
