@@ -56,6 +56,9 @@ _POINTS = len(_RIGHTS)
 # Multiply-adds of a vector that take as long as all there is to do with an element of a factor or
 # of the result besides; measured with AVX-512 on a CPU with one multiplier.
 _MOVED = 12
+# How many times as much that is with a single block: every thread transforms all its inputs, a row
+# may be missing, and few tiles share what is read of weights.
+_ALONE = 3
 # Deeper tiles wait for memory.
 _DEEPEST = 4096
 _WORTH = 1.02
@@ -87,8 +90,7 @@ def gain(problem: Problem, target: CpuTarget) -> float:
         return 1.0
     cut = even_blocking(problem, target)
     moved = _MOVED * target.multipliers * (1 / problem.channels + 1 / problem.filters) / 2
-    # Every thread transforms the inputs of a single block, in which a row may be missing.
-    moved *= 2 if cut.is_single(problem) else 1
+    moved *= _ALONE if cut.is_single(problem) else 1
     return 1 / (_POINTS / 8 / cut.filled(problem) + moved)
 
 
