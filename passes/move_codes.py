@@ -81,8 +81,9 @@ def _only_moves(op: GraphOp, inner: DequantizeOp) -> bool:
 
 def _meets_elements(op: MaxPoolOp) -> bool:
     """Whether no window of a pool lies in the pads alone."""
-    pads = op.pads
-    return all(isinstance(p, int) and p < op.kernel[n % len(op.kernel)] for n, p in enumerate(pads))
+    kernel = op.kernel
+    short = (isinstance(p, int) and p < kernel[n % len(kernel)] for n, p in enumerate(op.pads))
+    return not any(op.pads) or (all(short) and set(op.dilations) == {1})
 
 
 def _fills(op: PadOp) -> bool:

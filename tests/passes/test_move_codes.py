@@ -40,6 +40,10 @@ STAYS: dict[str, tuple[Any, ...]] = {
     "padded with ones": (PadOp, {"pads": (0, 1, 0, 0, 0, 2, 1, 0)}, 1.0),
     "interpolated": (ResizeOp, {**SIZES, "mode": "linear"}),
     "windows of pads": (MaxPoolOp, {**WINDOW, "pads": (3, 0, 0, 0)}),
+    "windows around all": (
+        MaxPoolOp,
+        {"kernel": (2, 2), "strides": (1, 1), "dilations": (6, 1), "pads": (1, 0, 1, 0)},
+    ),
 }
 
 
