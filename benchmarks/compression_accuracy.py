@@ -14,6 +14,7 @@ trainings counts. Each name can be run by itself; goals that are missed make the
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -191,14 +192,17 @@ def trained(recipe: mlc.Recipe, images: np.ndarray, seed: int) -> mlc.Model:
     return mlc.recover(DIGITS, recipe, shifted(images), cache=False, seed=seed, **given)
 
 
-def main(names: list[str]) -> int:
-    """1 if a recipe misses its goal, 2 if there is none of a name."""
+def main() -> int:
+    """1 if a recipe misses its goal."""
     known = [*OF_DIGITS, *RECIPES, TRAINED]
-    unknown = [n for n in names if n not in known]
-    if unknown:
-        print(f"no recipe is called {unknown}; the recipes are {known}", file=sys.stderr)
-        return 2
-    chosen, fine = names or known, True
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    told = f"what to run, of: {'; '.join(known)} (default: all)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=told.replace("%", "%%"))
+    chosen, fine = parser.parse_args().names or known, True
+    if unknown := [n for n in chosen if n not in known]:
+        parser.error(f"no recipe is called {unknown}; the recipes are {known}")
     if of_digits := [n for n in chosen if n in OF_DIGITS]:
         fine &= measure_digits(of_digits)
     if of_sentences := [n for n in chosen if n in RECIPES]:
@@ -209,4 +213,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
