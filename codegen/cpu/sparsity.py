@@ -20,6 +20,7 @@ from ...ir.ops.constant import ConstantOp
 from ...ir.ops.conv import ConvOp
 from ...ir.types import DTYPES, F32, I32, type_of
 from ...passes.compress.report import UNSKIPPED
+from ...passes.decode_weights import origin_of
 from .dense_gain import dense_gain
 from .target import CpuTarget
 from .templates.frame import Frame, static
@@ -32,7 +33,8 @@ _DTYPES = (F32, DTYPES["i8"])
 _SORTS = {F32: "s", I32: " words of four bytes (as blocks 1x4 make)"}
 _DENSEST = 0.7
 _FEW = 1024
-_GAIN = 1.1
+# From which gain on zeros are skipped; and those of codes, whose floats take more bytes.
+_GAIN, _GAIN_OVER_CODES = 1.1, 2.0
 _NO_PRODUCT = "no product of rows with a constant matrix"
 _CACHE = 1 << 20
 # Measured cycles, of one that multiplies two vectors: of a step for each that it needs by what it
@@ -67,8 +69,8 @@ def choose_sparse(kernel: KernelOp, target: CpuTarget) -> SparseChoice:
         return _kept_dense(kernel, rooted.root, target)
     source = kernel.inputs[product.right.number].owner
     assert isinstance(source, ConstantOp)
-    matrix = read(source.value.array, rooted, product)
-    return _choice(rooted.root, dims_product(rows_of(rooted, product)), matrix, target)
+    matrix, rows = read(source.value.array, rooted, product), dims_product(rows_of(rooted, product))
+    return _choice(rooted.root, rows, source, matrix, target)
 
 
 def skips_zeros(conv: ConvOp, target: CpuTarget) -> bool:
@@ -92,7 +94,7 @@ def _kept_dense(kernel: KernelOp, root: GraphOp, target: CpuTarget) -> SparseCho
 def _of_conv(conv: ConvOp, w: SSAValue, target: CpuTarget) -> SparseChoice:
     assert isinstance(w.owner, ConstantOp)
     array, rows = w.owner.value.array, dims_product(type_of(conv.result).shape[:-1])
-    return _choice(conv, rows, array.reshape(-1, array.shape[-1]), target)
+    return _choice(conv, rows, w.owner, array.reshape(-1, array.shape[-1]), target)
 
 
 def predicted_cycles(
@@ -108,7 +110,9 @@ def predicted_cycles(
     return found
 
 
-def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> SparseChoice:
+def _choice(
+    root: GraphOp, rows: Dim, source: ConstantOp, matrix: np.ndarray, target: CpuTarget
+) -> SparseChoice:
     costs = predicted_cycles(root, rows, matrix, target)
     height = min(_HEIGHTS, key=lambda h: costs[h])
     ratio = costs[0] / costs[height]
@@ -118,6 +122,8 @@ def _choice(root: GraphOp, rows: Dim, matrix: np.ndarray, target: CpuTarget) -> 
         f"{zeros:.1%} zero{_SORTS[matrix.dtype]}, {taken}: "
         f"predicted {ratio:.2f}x the speed of the dense product"
     )
+    if origin_of(source) is not None and _GAIN < ratio <= _GAIN_OVER_CODES:
+        return SparseChoice(0, f"{why}; its codes are smaller")
     return SparseChoice(height if ratio > _GAIN else 0, why)
 
 

@@ -147,3 +147,26 @@ def test_floats_where_scales_are_as_many_as_codes():
     module = graph.module(y)
     native = Native(module)
     assert "stored as codes" not in native.build.sites[-1]["why"]
+
+
+@pytest.mark.parametrize(("zeros", "algorithm"), [(0.6, "contraction"), (0.95, "sparse")])
+def test_zeros_have_to_pay_for_floats(
+    monkeypatch: pytest.MonkeyPatch, zeros: float, algorithm: str
+):
+    """Zeros of a weight of few bits are skipped where that is worth the larger artifact."""
+    monkeypatch.setattr(build, "choose_encoded", lambda op, target: (False, "forced"))
+    monkeypatch.setattr(strassen, "gain", lambda problem, target: 1.0)
+    graph = Graph((128, 512))
+    few = np.where(RNG.random((512, 512)) < zeros, 0, 1).astype(DTYPES["i2"])
+    w = graph(
+        DequantizeOp,
+        few,
+        RNG.uniform(0.01, 0.02, (16, 512)).astype(np.float32),
+        blocks=(32, 1),
+        to=F32,
+    )
+    y = graph(MatmulOp, graph.inputs[0], w)
+    native = compare(graph, y, [RNG.standard_normal((128, 512)).astype(np.float32)])
+    site = native.build.sites[-1]
+    assert site["algorithm"] == algorithm
+    assert ("stored as codes" in site["why"]) == (algorithm != "sparse")
