@@ -65,7 +65,7 @@ class _Sorted:
         fresh = self._fresh(values)
         places = c.reshape(self.add(NonZeroOp(fresh, count=op.count)), (self.count,))
         number = self.add(CumSumOp(c.cast(fresh, I64), axis=0))
-        number = self.add(SubOp(number, c.number(1, I64)))
+        number = self.add(SubOp(number, c.constant(1, I64)))
         inverse = self._pick(number, self._sort(c.cast(order, I32))[1])
         found = [self._pick(values, places), self._pick(order, places), self._lengths(places)]
         if not op.ordered:
@@ -100,7 +100,7 @@ class _Sorted:
         (size,) = type_of(self.op.inverse).shape
         end, last = (add(DimsOp.of((d,), ())) for d in (size, self.count - 1))
         index = add(IotaOp(shape=dims_param((self.count,))))
-        after = self._pick(places, add(MinOp(add(AddOp(index, c.number(1, I64))), last)))
+        after = self._pick(places, add(MinOp(add(AddOp(index, c.constant(1, I64))), last)))
         return add(SubOp(add(SelectOp(add(EqOp(index, last)), end, after)), places))
 
     def _pick(self, x: SSAValue, indices: SSAValue) -> SSAValue:

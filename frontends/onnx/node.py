@@ -13,12 +13,12 @@ from xdsl.ir import SSAValue
 from ...ir.dims import Dim, Shape, SymDim, is_static
 from ...ir.errors import InvalidModelError, Unsupported
 from ...ir.op import GraphOp, set_source
+from ...ir.ops.compose import Writer
 from ...ir.ops.constant import ConstantOp
 from ...ir.ops.index import GatherOp
 from ...ir.ops.reduce import ReduceOp
 from ...ir.ops.shape import IotaOp, PadOp, dims_param
 from ...ir.types import I64, TensorType, type_of
-from ..writer import Writer
 from .emission import Emission
 from .fold import elements, known_op
 from .refusal import FIX_INPUT, Refusal
@@ -72,6 +72,10 @@ class Node(Writer):
     shared: Shared
     run: Callable[[onnx.GraphProto, Sequence[Value], str], list[Value]]
     expand: Callable[[], list[Value]]
+
+    def add(self, op: GraphOp) -> SSAValue:
+        """Appends an op that stems from this node; gives its first result."""
+        return self.add_all(op)[0]
 
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""

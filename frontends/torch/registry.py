@@ -15,11 +15,11 @@ from xdsl.ir import Block, SSAValue
 from ...ir.dims import Dim, SymDim, ceildiv
 from ...ir.errors import MlcError
 from ...ir.op import GraphOp, set_source
+from ...ir.ops.compose import Writer
 from ...ir.ops.elementwise import AddOp, MulOp
 from ...ir.ops.index import GatherOp
 from ...ir.ops.shape import IotaOp, SliceOp, dims_param
 from ...ir.types import I64, TensorType, tensor, type_of
-from ..writer import Writer
 from .dim_value import dim_value, is_number
 from .sizes import Sizes
 from .tensors import numpy_dtype
@@ -84,6 +84,10 @@ class Node(Writer):
     def packet(self) -> Any:
         """The operator without its overload."""
         return packet_of(self.call.target)
+
+    def add(self, op: GraphOp) -> SSAValue:
+        """Appends an op that stems from this node; gives its first result."""
+        return self.add_all(op)[0]
 
     def add_all(self, op: GraphOp) -> Sequence[SSAValue]:
         """Appends an op that stems from this node; gives its results."""

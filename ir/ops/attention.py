@@ -87,17 +87,17 @@ class AttentionOp(GraphOp):
         q = make.reshape(q, (batch, groups, heads // groups * queries, features))
         scores = add(MatmulOp(q, add(TransposeOp(k, perm=(0, 1, 3, 2)))))
         scores = make.reshape(scores, (batch, heads, queries, keys))
-        scores = add(MulOp(scores, make.number(self.scale, wide)))
+        scores = add(MulOp(scores, make.constant(self.scale, wide)))
         for bias in mask:
             scores = add(AddOp(scores, bias))
         if self.causal:
-            lost = make.number(-np.inf, wide)
+            lost = make.constant(-np.inf, wide)
             scores = add(SelectOp(_causal(make, queries, keys), scores, lost))
         weights = add(SoftmaxOp(scores, axis=3))
         if mask or self.causal:
             top = add(ReduceMaxOp(scores, axes=(3,), keepdims=True))
-            dead = add(EqOp(top, make.number(-np.inf, wide)))
-            weights = add(SelectOp(dead, make.number(0, wide), weights))
+            dead = add(EqOp(top, make.constant(-np.inf, wide)))
+            weights = add(SelectOp(dead, make.constant(0, wide), weights))
         weights = make.reshape(weights, (batch, groups, heads // groups * queries, keys))
         mixed = make.reshape(add(MatmulOp(weights, v)), result.shape)
         return [make.cast(mixed, result.dtype)]

@@ -187,5 +187,5 @@ def _subtract_maximum(make: Composer, op: NormOp) -> SSAValue:
 
 def _inverse_root(make: Composer, x: SSAValue, op: AffineNormOp) -> SSAValue:
     square = make.reduce(ReduceMeanOp, make.add(MulOp(x, x)), op.axes())
-    shifted = make.add(AddOp(square, make.number(op.epsilon, op.wide())))
+    shifted = make.add(AddOp(square, make.constant(op.epsilon, op.wide())))
     return make.add(RsqrtOp(shifted))

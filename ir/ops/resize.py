@@ -116,7 +116,7 @@ class ResizeOp(ResampleOp):
     def _filtered(self, c: Composer, value: SSAValue, k: int) -> SSAValue:
         axis, given = self.axes[k], self._one_axis(k)
         type = type_of(value)
-        ones = c.broadcast(c.number(1, type.dtype), (type.shape[axis],))
+        ones = c.broadcast(c.constant(1, type.dtype), (type.shape[axis],))
         weights = c.add(ResizeFilterOp(ones, axes=(0,), **given))
         spread: list[Dim] = [1] * type.rank
         spread[axis] = self.new_sizes()[k]
@@ -194,5 +194,5 @@ def _rounded(c: Composer, value: SSAValue, dtype: np.dtype) -> SSAValue:
     if is_float(dtype):
         return c.cast(value, dtype)
     wide = type_of(value).dtype
-    low, high = (c.number(limit, wide) for limit in limits(dtype))
+    low, high = (c.constant(limit, wide) for limit in limits(dtype))
     return c.cast(c.add(MaxOp(c.add(MinOp(c.add(RoundOp(value)), high)), low)), dtype)

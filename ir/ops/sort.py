@@ -137,7 +137,7 @@ class ArgReduceOp(AxisOp):
         size = x.shape[self.axis]
         spread = (size, *[1] * (x.rank - self.axis - 1))
         indices = c.reshape(add(IotaOp(shape=dims_param((size,)))), spread)
-        lost = c.number(-1 if self.select_last else np.iinfo(np.int64).max, I64)
+        lost = c.constant(-1 if self.select_last else np.iinfo(np.int64).max, I64)
         kind = ReduceMaxOp if self.select_last else ReduceMinOp
         found = add(SelectOp(hits, indices, lost))
         return [add(kind(found, axes=(self.axis,), keepdims=self.keepdims))]
