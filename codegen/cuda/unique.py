@@ -84,7 +84,7 @@ class _Sorted:
 
     def _fresh(self, values: SSAValue) -> SSAValue:
         """Which elements differ from the one before."""
-        add, number = self.add, self.compose.number
+        add, number = self.add, self.compose.constant
         index = add(IotaOp(shape=dims_param(type_of(values).shape)))
         before = add(MaxOp(add(SubOp(index, number(1, I64))), number(0, I64)))
         last = self._pick(values, before)
